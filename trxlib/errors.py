@@ -1,0 +1,157 @@
+"""Every exception and warning of trxlib, in one tree.
+
+::
+
+    TrxError
+    ├─ FormatError (ValueError)           the bytes break the TRX, TRK or TCK specification
+    │  ├─ HeaderError                     header.json, a TRK or a TCK header
+    │  ├─ ArrayNameError                  the name of an entry
+    │  ├─ ShapeError                      rows or columns disagree with the header
+    │  ├─ OffsetsError                    offsets are not a partition of the vertices
+    │  ├─ DtypeError                      a type the format does not have, or a value that does not fit
+    │  └─ ArchiveError                    the zip container itself
+    ├─ MismatchError (ValueError)         good inputs that do not fit together
+    │  ├─ SpaceMismatchError              another affine or other dimensions
+    │  └─ MetadataMismatchError           other dps, dpv or dpg
+    ├─ InputError (ValueError)            an argument, a sheet or a configuration is wrong
+    ├─ InputNotFoundError (FileNotFoundError)
+    ├─ UnsupportedFormatError (ValueError)
+    ├─ GroupNotFoundError (KeyError)      no group of that name
+    └─ StateError (RuntimeError)          misuse of a good file
+       ├─ ReadOnlyError
+       ├─ ClosedError
+       ├─ CapacityError                   a preallocated file is too small
+       └─ StaleError                      a plan, receipt or input changed under way
+
+    TrxWarning (UserWarning)
+    ├─ HeaderWarning                      something was assumed
+    └─ DataLossWarning                    something was left out
+
+The second parent keeps ``except ValueError`` of reference-API users working.
+"""
+
+__all__ = [
+    "ArchiveError",
+    "ArrayNameError",
+    "CapacityError",
+    "ClosedError",
+    "DataLossWarning",
+    "DtypeError",
+    "FormatError",
+    "GroupNotFoundError",
+    "HeaderError",
+    "HeaderWarning",
+    "InputError",
+    "InputNotFoundError",
+    "MetadataMismatchError",
+    "MismatchError",
+    "OffsetsError",
+    "ReadOnlyError",
+    "ShapeError",
+    "SpaceMismatchError",
+    "StaleError",
+    "StateError",
+    "TrxError",
+    "TrxWarning",
+    "UnsupportedFormatError",
+]
+
+
+class TrxError(Exception):
+    """Base of every error that trxlib raises on purpose."""
+
+
+class FormatError(TrxError, ValueError):
+    """The bytes of a file break the specification of its format."""
+
+
+class HeaderError(FormatError):
+    """A header lacks a field, or a field has an impossible value."""
+
+
+class ArrayNameError(FormatError):
+    """An entry's name does not say which array it is, or cannot be written."""
+
+
+class ShapeError(FormatError):
+    """An array has other rows or columns than the header or its name says."""
+
+
+class OffsetsError(FormatError):
+    """Offsets do not start at 0, decrease, or pass the last vertex."""
+
+
+class DtypeError(FormatError):
+    """A data type the format does not have, or a value that does not fit one."""
+
+
+class ArchiveError(FormatError):
+    """The zip container is truncated, encrypted, damaged or escapes its folder."""
+
+
+class MismatchError(TrxError, ValueError):
+    """Inputs are good, each for itself, and do not fit together."""
+
+
+class SpaceMismatchError(MismatchError):
+    """Inputs have different affines or dimensions."""
+
+
+class MetadataMismatchError(MismatchError):
+    """Inputs have different dps, dpv or dpg keys, widths or types."""
+
+
+class InputError(TrxError, ValueError):
+    """An argument, a sample sheet or a configuration is wrong."""
+
+
+class InputNotFoundError(TrxError, FileNotFoundError):
+    """An input file does not exist or cannot be read."""
+
+    # FileNotFoundError would print only its errno pair.
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class UnsupportedFormatError(TrxError, ValueError):
+    """A file is of no format that trxlib reads or writes."""
+
+
+class GroupNotFoundError(TrxError, KeyError):
+    """A group was asked for that the file does not have."""
+
+    # KeyError shows the repr of its argument, which hides line breaks.
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class StateError(TrxError, RuntimeError):
+    """A good file is used in a way its state does not allow."""
+
+
+class ReadOnlyError(StateError):
+    """A write into something that was opened for reading."""
+
+
+class ClosedError(StateError):
+    """Use of a file after ``close()``."""
+
+
+class CapacityError(StateError):
+    """A preallocated file is too small for what is put into it."""
+
+
+class StaleError(StateError):
+    """A plan, a receipt or an input is not the one that was planned with."""
+
+
+class TrxWarning(UserWarning):
+    """Base of every warning that trxlib gives."""
+
+
+class HeaderWarning(TrxWarning):
+    """Something was missing or odd, and a value was assumed."""
+
+
+class DataLossWarning(TrxWarning):
+    """Something in the input is not in the result."""

@@ -1,0 +1,1 @@
+"""Tractogram formats: one module each, and the table that picks one."""

@@ -1,0 +1,188 @@
+"""The header of a TRX file: affine, dimensions and counts, as JSON and as the dict of the reference API.
+
+TRX specification, "Header". Keys that the format does not know are kept, in every operation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import HeaderError
+
+__all__ = ["Header", "check_affine", "check_dimensions"]
+
+_KEYS = ("VOXEL_TO_RASMM", "DIMENSIONS", "NB_STREAMLINES", "NB_VERTICES")
+#: No file has more rows; a larger number in a header is a lie, and its products would pass 64 bits.
+_MAX_COUNT = 2**56
+
+
+def check_affine(value: Any, what: str) -> npt.NDArray[np.float64]:
+    """Return `value` as a finite float64 array of shape (4, 4) with last row 0 0 0 1.
+
+    Raises
+    ------
+    HeaderError
+        If it is not one; `what` names it in the message.
+    """
+    try:
+        affine = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise HeaderError(f"{what} is {value!r}, expected 4 x 4 numbers") from None
+    if affine.shape != (4, 4):
+        raise HeaderError(f"{what} has shape {affine.shape}, expected (4, 4)")
+    if not np.isfinite(affine).all():
+        raise HeaderError(f"{what} holds values that are not finite: {affine.tolist()}")
+    if not np.array_equal(affine[3], (0, 0, 0, 1)):
+        raise HeaderError(f"{what} has the last row {affine[3].tolist()}, expected [0, 0, 0, 1]")
+    return affine
+
+
+def check_dimensions(value: Any, what: str) -> tuple[int, int, int]:
+    """Return `value` as three ints in the range of uint16.
+
+    Raises
+    ------
+    HeaderError
+        If it is not; `what` names it in the message.
+    """
+    try:
+        numbers = [_whole(item) for item in np.asarray(value).ravel().tolist()]
+    except (TypeError, ValueError):
+        raise HeaderError(f"{what} is {value!r}, expected 3 whole numbers") from None
+    if len(numbers) != 3 or not all(0 <= number < 2**16 for number in numbers):
+        raise HeaderError(f"{what} is {numbers}, expected 3 whole numbers from 0 to 65535")
+    return (numbers[0], numbers[1], numbers[2])
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What ``header.json`` says. Immutable; `with_counts` gives a changed copy.
+
+    Parameters
+    ----------
+    voxel_to_rasmm : ndarray, float64 of shape (4, 4)
+        Voxel indices (integer at the voxel's centre) to RASMM.
+    dimensions : tuple of 3 int
+        The grid of the reference image.
+    nb_streamlines, nb_vertices : int
+        Counts.
+    extra : mapping
+        Keys the format does not know, with their JSON values.
+    """
+
+    voxel_to_rasmm: npt.NDArray[np.float64]
+    dimensions: tuple[int, int, int]
+    nb_streamlines: int
+    nb_vertices: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether all fields are equal."""
+        return isinstance(other, Header) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Header:
+        """Read the bytes of ``header.json``.
+
+        Raises
+        ------
+        HeaderError
+            If they are not JSON, or a field is missing or impossible.
+        """
+        try:
+            # parse_constant is called for NaN and Infinity, which are not JSON.
+            content = json.loads(data.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise HeaderError(f"header.json is not valid JSON: {error}") from None
+        if not isinstance(content, dict):
+            raise HeaderError(
+                f"header.json holds a {type(content).__name__}, expected an object with {', '.join(_KEYS)}"
+            )
+        return cls.from_dict(content)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Header:
+        """Read a header from a dict with the keys of the format; the dict is not kept.
+
+        Raises
+        ------
+        HeaderError
+            If a field is missing or impossible.
+        """
+        missing = [key for key in _KEYS if key not in content]
+        if missing:
+            raise HeaderError(
+                f"header.json lacks {', '.join(missing)}; found {', '.join(map(str, content)) or 'nothing'}"
+            )
+        counts = {}
+        for key in ("NB_STREAMLINES", "NB_VERTICES"):
+            try:
+                counts[key] = _whole(content[key])
+            except (TypeError, ValueError):
+                raise HeaderError(f"header.json: {key} is {content[key]!r}, expected a whole number") from None
+            if not 0 <= counts[key] <= _MAX_COUNT:
+                raise HeaderError(f"header.json: {key} is {counts[key]}, expected 0 or more rows that a file can hold")
+        return cls(
+            check_affine(content["VOXEL_TO_RASMM"], "header.json: VOXEL_TO_RASMM"),
+            check_dimensions(content["DIMENSIONS"], "header.json: DIMENSIONS"),
+            counts["NB_STREAMLINES"],
+            counts["NB_VERTICES"],
+            {key: value for key, value in content.items() if key not in _KEYS},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a new dict as the reference API has it: arrays for affine and dimensions."""
+        return {
+            "VOXEL_TO_RASMM": np.array(self.voxel_to_rasmm),
+            "DIMENSIONS": np.array(self.dimensions, dtype=np.uint16),
+            "NB_STREAMLINES": self.nb_streamlines,
+            "NB_VERTICES": self.nb_vertices,
+            **self.extra,
+        }
+
+    def to_json(self) -> bytes:
+        """Return the bytes of ``header.json``: fixed key order, so that equal headers have equal bytes.
+
+        Raises
+        ------
+        HeaderError
+            If an extra key holds something that is not JSON.
+        """
+        # + 0.0 turns -0.0 into 0.0: equal affines, equal bytes.
+        content = {
+            "DIMENSIONS": list(self.dimensions),
+            "NB_STREAMLINES": self.nb_streamlines,
+            "NB_VERTICES": self.nb_vertices,
+            "VOXEL_TO_RASMM": (self.voxel_to_rasmm + 0.0).tolist(),
+        }
+        try:
+            extra = {key: self.extra[key] for key in sorted(self.extra)}
+            return json.dumps({**content, **extra}, default=_plain, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:
+            raise HeaderError(f"a header key outside the format cannot be written as JSON: {error}") from None
+
+    def with_counts(self, nb_streamlines: int, nb_vertices: int) -> Header:
+        """Return a copy with other counts."""
+        return replace(self, nb_streamlines=int(nb_streamlines), nb_vertices=int(nb_vertices))
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number; other programs write 1000.0 too."""
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError(value)
+    return int(value)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy values in a header's extra keys into JSON ones."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON type")

@@ -1,0 +1,1 @@
+"""Operations on whole tractograms: select, concatenate, resize."""

@@ -1,0 +1,100 @@
+"""What the engine asks of an input of any format: counts from its header, then its streamlines chunk by chunk.
+
+A source is opened with everything that changes its streamlines (reference, transform, positions type, what to
+drop), so that the counts it states are those of the result. The engine never asks which format it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.space import Space
+
+__all__ = ["ArraySpec", "Chunk", "Progress", "Source", "SourceInfo"]
+
+Array = npt.NDArray[Any]
+#: Called as ``progress(done, total)`` with bytes.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """Columns and type of a dps or dpv array."""
+
+    ncols: int
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What the headers of an input say; no streamline has been read.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    format : str
+        Key of the format table, e.g. ``"trk"``.
+    space : Space
+        Of the result: after the transform.
+    nb_streamlines, nb_vertices : int
+        Of the result: after anything dropped.
+    positions_dtype : numpy.dtype
+        float16, float32 or float64.
+    dps, dpv : mapping of str to ArraySpec
+        Keys as they will be written.
+    nbytes : int
+        Size of the file, for progress.
+    facts : mapping
+        What the header says and a TRX header has no field for; JSON values.
+    """
+
+    path: str
+    format: str
+    space: Space
+    nb_streamlines: int
+    nb_vertices: int
+    positions_dtype: np.dtype[Any]
+    dps: Mapping[str, ArraySpec] = field(default_factory=dict)
+    dpv: Mapping[str, ArraySpec] = field(default_factory=dict)
+    nbytes: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Chunk:
+    """Some consecutive whole streamlines. The arrays are reused: they hold until the next chunk is asked for.
+
+    Parameters
+    ----------
+    lengths : ndarray of integers, shape (n,)
+        Vertices of each streamline; 0 is ordinary.
+    positions : ndarray, shape (v, 3), C order
+        RASMM in mm, in the source's ``positions_dtype``; v is the sum of `lengths`.
+    dps, dpv : dict of str to ndarray
+        Shapes (n, k) and (v, k), in the types the source stated.
+    """
+
+    lengths: Array
+    positions: Array
+    dps: dict[str, Array] = field(default_factory=dict)
+    dpv: dict[str, Array] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """An opened input."""
+
+    @property
+    def info(self) -> SourceInfo:
+        """What the headers say."""
+
+    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
+        """Yield all streamlines in order; raises FormatError if they are not what `info` said."""
+
+    def fingerprint(self) -> str:
+        """Return ``crc32:<8 hex digits>:<bytes>`` of the file's content; free after `chunks` has ended."""

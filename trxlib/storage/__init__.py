@@ -1,0 +1,1 @@
+"""Containers on disk: zip archives and folders, mapped, laid out, written and sealed."""
