@@ -1,0 +1,37 @@
+"""Fixtures that several test modules use. Their names end with what they are; data are made, not kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import SHARED, make_trx_arrays
+
+from trxlib.arrays import TrxArrays
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave slow tests out unless `-m` says otherwise."""
+    if not config.option.markexpr:
+        config.option.markexpr = "not slow"
+
+
+@pytest.fixture
+def arrays() -> TrxArrays:
+    """A bundle with every kind of array."""
+    return make_trx_arrays()
+
+
+@pytest.fixture(autouse=True)
+def _temporary_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep temporary data of a test in its own folder."""
+    monkeypatch.setenv("TRX_TMPDIR", str(tmp_path_factory.mktemp("trx_tmp")))
+
+
+@pytest.fixture(scope="session")
+def cohort_folder() -> Path:
+    """The small real cohort, or a skipped test."""
+    folder = SHARED / "data" / "cohort_small"
+    if not folder.is_dir():
+        pytest.skip(f"needs the data folder {folder.name} beside the repository")
+    return folder
