@@ -1,0 +1,243 @@
+"""The sample sheet and the configuration: what is read, and every mistake with its place."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trxlib.errors import InputError
+from trxlib.project import check_config, load_project
+from trxlib.sheet import read_samples
+
+SCHEMAS = Path(__file__).parents[1] / "workflow" / "schemas"
+SAMPLES = yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())
+CONFIG = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text())
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.trk", "b.trk", "c.tck", "ref.nii.gz", "w.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path
+
+
+def write_sheet(text, name="samples.tsv"):
+    """Write a sheet whose cells are separated by blanks here."""
+    Path(name).write_text("".join("\t".join(line.split()) + "\n" for line in text.strip().splitlines()))
+    return name
+
+
+def mistakes_of(text):
+    with pytest.raises(InputError) as caught:
+        read_samples(write_sheet(text), SAMPLES)
+    return str(caught.value).splitlines()[1:]
+
+
+def test_reads_every_column(folder):
+    rows = read_samples(
+        write_sheet(
+            """
+            cohort subject session bundle tractogram reference transform dps_weight dpv_fa
+            one sub-01 ses-1 CC a.trk n/a n/a n/a n/a
+            one 02 1 n/a c.tck ref.nii.gz w.txt w.txt b.trk
+            """
+        ),
+        SAMPLES,
+    )
+    first, second = rows
+    assert (first.cohort, first.subject, first.session, first.bundle, first.entity) == (
+        "one",
+        "sub-01",
+        "ses-1",
+        "CC",
+        "sub-01_ses-1",
+    )
+    assert (first.reference, first.transform, first.dps, first.dpv, first.line) == ("", "", {}, {}, 2)
+    assert second.entity == "sub-02_ses-1"
+    assert second.dps == {"weight": "w.txt"}
+    assert second.dpv == {"fa": "b.trk"}
+    assert second.paths == ["c.tck", "ref.nii.gz", "w.txt", "w.txt", "b.trk"]
+
+
+def test_bom_crlf_comments_and_blank_lines_are_ordinary(folder):
+    Path("s.tsv").write_bytes(
+        b"\xef\xbb\xbfcohort\tsubject\ttractogram\r\n\r\n# later\t\t\r\none\t01\ta.trk\r\n\t\t\r\n"
+    )
+    (row,) = read_samples("s.tsv", SAMPLES)
+    assert (row.line, row.subject, row.tractogram) == (4, "sub-01", "a.trk")
+
+
+def test_short_rows_end_in_empty_cells(folder):
+    (row,) = read_samples(write_sheet("cohort subject tractogram bundle\none 01 a.trk"), SAMPLES)
+    assert row.bundle == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cohort subject\none 01", "line 1: column 'tractogram' is missing"),
+        ("cohort subject subject tractogram\none 01 01 a.trk", "column 'subject' stands there 2 times"),
+        ("cohort subject tractogam tractogram\none 01 a.trk a.trk", "unknown column 'tractogam' (did you mean 'tra"),
+        ("cohort,subject,tractogram\none,01,a.trk", "separated by tabs"),
+        ("cohort subject tractogram dps_\none 01 a.trk w.txt", "dps key ''"),
+        ("cohort subject tractogram dps_a.b\none 01 a.trk w.txt", "rename it, for example to 'a_b'"),
+        ("cohort subject tractogram", "no rows"),
+        ("cohort subject tractogram\none 01 a.trk more", "line 2: 4 cells, but there are 3 columns"),
+        ("cohort subject tractogram\none n/a a.trk", "line 2, column subject: the cell is empty"),
+        ("cohort subject tractogram\no/e 01 a.trk", "line 2, column cohort: 'o/e' is not a fit name"),
+        ("cohort subject tractogram\none ../x a.trk", "line 2, column subject: '../x' is not a fit name"),
+        ("cohort subject bundle tractogram\none 01 C.C a.trk", "line 2, column bundle: 'C.C' is not a fit name"),
+        ("cohort subject tractogram\none 01 no.trk", "line 2, column tractogram: 'no.trk' does not exist"),
+        ("cohort subject tractogram\none 01 .", "is a folder without header.json"),
+        ("cohort subject tractogram\none 01 c.tck", "line 2, column reference: 'c.tck' stores no affine"),
+        ("cohort subject tractogram dps_w\none 01 a.trk no.txt", "line 2, column dps_w: 'no.txt' does not exist"),
+        (
+            "cohort subject bundle tractogram\none 01 CC a.trk\none sub-01 CC b.trk",
+            "line 3, column bundle: sub-01 has bundle 'CC' in line 2 already",
+        ),
+        ("cohort subject tractogram\none 01 a.trk\none 01 b.trk", "a file without bundle in line 2 already"),
+        (
+            "cohort subject session tractogram\none 01_ses-1 n/a a.trk\none 01 1 b.trk",
+            "line 3, column subject: 'sub-01_ses-1' is also the name of line 2",
+        ),
+        ("cohort subject bundle tractogram\none 01 sub-01 a.trk", "line 2, column bundle: 'sub-01' is a subject's"),
+    ],
+)
+def test_mistakes_name_their_place(folder, text, message):
+    found = mistakes_of(text)
+    assert len(found) == 1
+    assert message in found[0]
+    assert "samples.tsv, line" in found[0] or "samples.tsv:" in found[0]
+
+
+def test_all_mistakes_come_at_once(folder):
+    found = mistakes_of(
+        """
+        cohort subject bundle tractogram
+        o/e 01 CC a.trk
+        one 02 CC no.trk
+        one 03 CC c.tck
+        one 03 CC b.trk
+        """
+    )
+    assert [line.split(":")[0].strip() for line in found] == [
+        "samples.tsv, line 2, column cohort",
+        "samples.tsv, line 3, column tractogram",
+        "samples.tsv, line 4, column reference",
+        "samples.tsv, line 5, column bundle",
+    ]
+
+
+def test_one_file_may_have_bundles_and_a_whole_brain(folder):
+    rows = read_samples(write_sheet("cohort subject tractogram bundle\none 01 a.trk n/a\none 01 b.trk CC"), SAMPLES)
+    assert [row.bundle for row in rows] == ["", "CC"]
+
+
+def test_empty_files_are_mistakes(folder):
+    Path("a.trk").write_bytes(b"")
+    assert "is empty (0 bytes)" in mistakes_of("cohort subject tractogram\none 01 a.trk")[0]
+
+
+def test_made_files_may_be_missing(folder):
+    sheet = write_sheet("cohort subject tractogram\none 01 made/a.trk")
+    assert read_samples(sheet, SAMPLES, made=["made/"])[0].tractogram == "made/a.trk"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "is empty"), (b"\xff\xfe", "not UTF-8"), (None, "No such file")]
+)
+def test_unreadable_sheets(folder, content, message):
+    if content is not None:
+        Path("s.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_samples("s.tsv", SAMPLES)
+
+
+def test_defaults_are_filled_in_and_the_argument_is_kept():
+    given = {"groups": {"subjects": False}}
+    full = check_config(given, CONFIG)
+    assert full["groups"] == {"bundles": True, "subjects": False}
+    assert full["samples"] == "config/samples.tsv"
+    assert given == {"groups": {"subjects": False}}
+
+
+def test_every_key_has_a_description_and_a_default():
+    def walk(properties):
+        for key, rule in properties.items():
+            assert rule.get("description"), key
+            assert "default" in rule, key
+            walk(rule.get("properties", {}))
+
+    walk(CONFIG["properties"])
+    assert all(rule.get("description") for rule in SAMPLES["properties"].values())
+
+
+def test_the_configuration_of_the_repository_is_the_default():
+    config = yaml.safe_load((SCHEMAS.parents[1] / "config" / "config.yaml").read_text())
+    assert check_config(config, CONFIG) == check_config({}, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"sample": "x"}, "unknown key 'sample' (did you mean 'samples'?)"),
+        ({"groups": {"bundle": True}}, "configuration, groups: unknown key 'bundle' (did you mean 'bundles'?)"),
+        ({"groups": 1}, "configuration, groups: 1 is not of type object"),
+        ({"positions_dtype": "int8"}, "configuration, positions_dtype: 'int8' is none of keep, float16"),
+        ({"shard_gb": 0}, "configuration, shard_gb: 0 is less than or equal to the minimum of 0"),
+        ({"extract_groups": "yes"}, "configuration, extract_groups: 'yes' is not of type boolean"),
+    ],
+)
+def test_wrong_configurations(config, message):
+    with pytest.raises(InputError) as caught:
+        check_config(config, CONFIG)
+    assert message in str(caught.value)
+
+
+def test_mistakes_of_configuration_and_sheet_come_together(folder):
+    sheet = write_sheet("cohort subject tractogram\none 01 no.trk")
+    with pytest.raises(InputError) as caught:
+        load_project({"samples": sheet, "nonsense": 1, "shard_gb": "x"}, CONFIG, SAMPLES)
+    text = str(caught.value)
+    assert text.startswith("3 mistakes in the configuration or sample sheet:")
+    assert "nonsense" in text
+    assert "shard_gb" in text
+    assert "no.trk" in text
+
+
+def test_project_answers_the_rules(folder):
+    sheet = write_sheet(
+        """
+        cohort subject session bundle tractogram reference
+        one 01 1 CC a.trk n/a
+        one 01 1 AF b.trk n/a
+        one 01 2 n/a b.trk n/a
+        two 02 n/a n/a c.tck ref.nii.gz
+        """
+    )
+    project = load_project({"samples": sheet}, CONFIG, SAMPLES)
+    assert list(project.cohorts) == ["one", "two"]
+    assert project.entities("one") == ["sub-01_ses-1", "sub-01_ses-2"]
+    assert project.paths("one", "sub-01_ses-1") == ["a.trk", "b.trk"]
+    assert project.paths("two") == ["c.tck", "ref.nii.gz"]
+    assert project.nb_bytes("one") == 3
+    assert project.subject_groups("one") == {
+        "sub-01_ses-1": ["sub-01", "sub-01_ses-1"],
+        "sub-01_ses-2": ["sub-01", "sub-01_ses-2"],
+    }
+    assert project.subject_groups("two") == {"sub-02": ["sub-02"]}
+    without = load_project({"samples": sheet, "groups": {"subjects": False}}, CONFIG, SAMPLES)
+    assert without.subject_groups("two") == {"sub-02": []}
+
+
+def test_shards_follow_the_size_of_the_inputs(folder):
+    sheet = write_sheet("cohort subject tractogram\none 01 a.trk\none 02 b.trk")
+    Path("a.trk").write_bytes(b"x" * 3000)
+
+    def shards(gigabytes):
+        return load_project({"samples": sheet, "shard_gb": gigabytes}, CONFIG, SAMPLES).nb_shards("one")
+
+    assert shards(32) == 1
+    assert shards(1600e-9) == 2
+    assert shards(1e-9) == 2  # never more than subjects

@@ -1,0 +1,157 @@
+"""The configuration of the workflow with its sample sheet: checked, and asked what the rules want to know.
+
+Knows nothing of Snakemake.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from trxlib.sheet import Sample, find_mistakes, raise_mistakes, unknown_words
+
+__all__ = ["Project", "check_config", "load_project"]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checked configuration with its checked sample sheet.
+
+    Parameters
+    ----------
+    config : mapping
+        Every key of the schema, defaults filled in.
+    cohorts : mapping of str to mapping of str to list of Sample
+        Cohort, entity, rows; all in the order of the sheet.
+    """
+
+    config: Mapping[str, Any]
+    cohorts: Mapping[str, Mapping[str, list[Sample]]]
+
+    def entities(self, cohort: str) -> list[str]:
+        """Return the names of what is converted as one, in the order of the sheet."""
+        return list(self.cohorts[cohort])
+
+    def subject_groups(self, cohort: str) -> dict[str, list[str]]:
+        """Return the groups that hold all of an entity's streamlines: its subject, and its session if it has one."""
+        if not self.config["groups"]["subjects"]:
+            return {entity: [] for entity in self.cohorts[cohort]}
+        return {
+            entity: list(dict.fromkeys([samples[0].subject, entity]))
+            for entity, samples in self.cohorts[cohort].items()
+        }
+
+    def samples(self, cohort: str, entity: str | None = None) -> list[Sample]:
+        """Return the rows of a cohort, or of one of its entities."""
+        if entity is not None:
+            return self.cohorts[cohort][entity]
+        return [sample for samples in self.cohorts[cohort].values() for sample in samples]
+
+    def paths(self, cohort: str, entity: str | None = None) -> list[str]:
+        """Return every file that these rows name, each once."""
+        return list(dict.fromkeys(path for sample in self.samples(cohort, entity) for path in sample.paths))
+
+    def nb_bytes(self, cohort: str, entity: str | None = None) -> int:
+        """Return the size of the tractograms; files that do not exist yet count nothing."""
+        return sum(_size(sample.tractogram) for sample in self.samples(cohort, entity))
+
+    def nb_shards(self, cohort: str) -> int:
+        """Return into how many jobs the merge of a cohort is divided: by the size of its inputs."""
+        shards = math.ceil(self.nb_bytes(cohort) / (float(self.config["shard_gb"]) * 1e9))
+        return max(1, min(shards, len(self.cohorts[cohort])))
+
+
+def load_project(
+    config: Mapping[str, Any],
+    config_schema: Mapping[str, Any],
+    samples_schema: Mapping[str, Any],
+    *,
+    made: Iterable[str] = (),
+) -> Project:
+    """Check a configuration and the sample sheet it names.
+
+    Parameters
+    ----------
+    config : mapping
+        As read from config.yaml; not modified.
+    config_schema, samples_schema : mapping
+        JSON schemas.
+    made : iterable of str
+        Folders whose files are made by the workflow itself, so that they may be missing now.
+
+    Returns
+    -------
+    Project
+
+    Raises
+    ------
+    InputError
+        Lists every mistake of both.
+    """
+    full, mistakes = _config_mistakes(config, config_schema)
+    samples: list[Sample] = []
+    if isinstance(full.get("samples"), str):
+        samples, more = find_mistakes(Path(full["samples"]), samples_schema, tuple(made))
+        mistakes += more
+    raise_mistakes(mistakes, "configuration or sample sheet")
+    cohorts: dict[str, dict[str, list[Sample]]] = {}
+    for sample in samples:
+        cohorts.setdefault(sample.cohort, {}).setdefault(sample.entity, []).append(sample)
+    return Project(full, cohorts)
+
+
+def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration with the schema's defaults filled in.
+
+    Raises
+    ------
+    InputError
+        Lists every mistake.
+    """
+    full, mistakes = _config_mistakes(config, schema)
+    raise_mistakes(mistakes, "configuration")
+    return full
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def _config_mistakes(config: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    full = _with_defaults(config, schema)
+    errors = sorted(
+        jsonschema.Draft202012Validator(schema).iter_errors(full), key=lambda error: list(map(str, error.path))
+    )
+    return full, [_describe_config_error(error) for error in errors]
+
+
+def _with_defaults(value: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    full = dict(value)
+    for key, rule in schema.get("properties", {}).items():
+        if "default" in rule:
+            full.setdefault(key, rule["default"])
+        if "properties" in rule and isinstance(full.get(key), Mapping):
+            full[key] = _with_defaults(full[key], rule)
+    return full
+
+
+def _describe_config_error(error: Any) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    where = f"configuration, {key}" if key else "configuration"
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = [name for name in error.instance if name not in known]
+        return f"{where}: unknown {unknown_words('key', unknown, known)}"
+    if error.validator == "enum":
+        return f"{where}: {error.instance!r} is none of {', '.join(map(str, error.validator_value))}"
+    if error.validator == "type":
+        return f"{where}: {error.instance!r} is not of type {error.validator_value}"
+    return f"{where}: {error.message}"

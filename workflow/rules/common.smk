@@ -1,0 +1,112 @@
+# Tables, checks, wildcard constraints and input functions. No rules; what deserves a test is in trxlib/project.py.
+import yaml
+from trxlib.errors import InputError
+from trxlib.project import load_project
+
+DEMO = "resources/demo"
+
+
+def read_schema(name):
+    with open(workflow.source_path(f"../schemas/{name}.schema.yaml")) as stream:
+        return yaml.safe_load(stream)
+
+
+try:
+    PROJECT = load_project(
+        config, read_schema("config"), read_schema("samples"), made=[f"{DEMO}/"]
+    )
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+CONFIG = PROJECT.config
+RESULTS = CONFIG["results"].rstrip("/")
+COHORTS = list(PROJECT.cohorts)
+
+
+wildcard_constraints:
+    cohort=r"[A-Za-z0-9][A-Za-z0-9_+-]*",
+    subject=r"sub-[A-Za-z0-9_+-]+",
+    shard=r"\d+",
+
+
+def archive(cohort):
+    return f"{RESULTS}/{cohort}/{cohort}.trx"
+
+
+def per_cohort(name):
+    return [f"{RESULTS}/{cohort}/{name}" for cohort in COHORTS]
+
+
+def all_results():
+    names = ["provenance.tsv", "summary.tsv"]
+    names += ["groups"] * CONFIG["extract_groups"]
+    return [archive(cohort) for cohort in COHORTS] + [
+        path for name in names for path in per_cohort(name)
+    ]
+
+
+# Input functions
+
+
+def inputs_of_cohort(wildcards):
+    return PROJECT.paths(wildcards.cohort)
+
+
+def inputs_of_subject(wildcards):
+    return PROJECT.paths(wildcards.cohort, wildcards.subject)
+
+
+def subjects_of_cohort(wildcards):
+    folder = f"{RESULTS}/{wildcards.cohort}/subjects"
+    return [f"{folder}/{name}.trx" for name in PROJECT.entities(wildcards.cohort)]
+
+
+def records_of_cohort(wildcards):
+    folder = f"{RESULTS}/{wildcards.cohort}/subjects"
+    return [f"{folder}/{name}.json" for name in PROJECT.entities(wildcards.cohort)]
+
+
+def receipts_of_cohort(wildcards):
+    folder = f"{RESULTS}/{wildcards.cohort}/receipts"
+    return [f"{folder}/{i}.json" for i in range(PROJECT.nb_shards(wildcards.cohort))]
+
+
+# Parameters
+
+
+def rows_of_cohort(wildcards):
+    return [sample.to_params() for sample in PROJECT.samples(wildcards.cohort)]
+
+
+def rows_of_subject(wildcards):
+    rows = PROJECT.samples(wildcards.cohort, wildcards.subject)
+    return [sample.to_params() for sample in rows]
+
+
+def groups_of_subjects(wildcards):
+    return PROJECT.subject_groups(wildcards.cohort)
+
+
+def nb_shards(wildcards):
+    return PROJECT.nb_shards(wildcards.cohort)
+
+
+# Resources: a second attempt gets twice as much. Memory is flat by design, so size counts for time alone.
+
+
+def convert_minutes(wildcards, attempt):
+    gigabytes = PROJECT.nb_bytes(wildcards.cohort, wildcards.subject) / 1e9
+    return round((5 + 2 * gigabytes) * attempt)
+
+
+def fill_minutes(wildcards, attempt):
+    gigabytes = PROJECT.nb_bytes(wildcards.cohort) / nb_shards(wildcards) / 1e9
+    return round((10 + 0.5 * gigabytes) * attempt)
+
+
+def cohort_minutes(wildcards, attempt):
+    return round((10 + PROJECT.nb_bytes(wildcards.cohort) / 1e9) * attempt)
+
+
+def flat_memory(wildcards, attempt):
+    return 750 * attempt

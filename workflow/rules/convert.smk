@@ -1,0 +1,72 @@
+rule make_demo_data:
+    """Unpack the bundles of five people that come with DIPY, two of them as .tck."""
+    output:
+        trk=expand(
+            f"{DEMO}/sub-{{subject}}/{{bundle}}.trk",
+            subject=["01", "02", "03"],
+            bundle=["AF_L", "CST_R", "CC_ForcepsMajor"],
+        ),
+        tck=expand(
+            f"{DEMO}/sub-{{subject}}/{{bundle}}.tck",
+            subject=["04", "05"],
+            bundle=["AF_L", "CST_R", "CC_ForcepsMajor"],
+        ),
+        reference=f"{DEMO}/reference.nii.gz",
+    log:
+        "logs/make_demo_data.log",
+    conda:
+        "../envs/trxlib.yaml"
+    resources:
+        mem_mb=flat_memory,
+        runtime=5,
+    script:
+        "../scripts/make_demo_data.py"
+
+
+rule preflight:
+    """Read the header of every input of a cohort and list all that does not fit."""
+    input:
+        files=inputs_of_cohort,
+    output:
+        table=f"{RESULTS}/{{cohort}}/preflight.tsv",
+    log:
+        "logs/{cohort}/preflight.log",
+    conda:
+        "../envs/trxlib.yaml"
+    resources:
+        mem_mb=flat_memory,
+        runtime=cohort_minutes,
+    params:
+        rows=rows_of_cohort,
+        missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
+    script:
+        "../scripts/preflight.py"
+
+
+rule convert_subject:
+    """Convert all files of a subject (and session) into one .trx, with the bundles as groups."""
+    input:
+        files=inputs_of_subject,
+        # ancient: a file of another subject that changed is no reason to convert this one again.
+        preflight=ancient(f"{RESULTS}/{{cohort}}/preflight.tsv"),
+    output:
+        trx=f"{RESULTS}/{{cohort}}/subjects/{{subject}}.trx",
+        record=f"{RESULTS}/{{cohort}}/subjects/{{subject}}.json",
+    log:
+        "logs/{cohort}/convert_subject/{subject}.log",
+    benchmark:
+        "logs/{cohort}/convert_subject/{subject}.benchmark.tsv"
+    conda:
+        "../envs/trxlib.yaml"
+    resources:
+        mem_mb=flat_memory,
+        runtime=convert_minutes,
+    params:
+        rows=rows_of_subject,
+        positions_dtype=lookup(within=CONFIG, dpath="positions_dtype"),
+        out_of_volume=lookup(within=CONFIG, dpath="out_of_volume"),
+        non_finite=lookup(within=CONFIG, dpath="non_finite"),
+        empty_streamlines=lookup(within=CONFIG, dpath="empty_streamlines"),
+        bundles=lookup(within=CONFIG, dpath="groups/bundles"),
+    script:
+        "../scripts/convert_subject.py"

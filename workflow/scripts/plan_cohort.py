@@ -1,0 +1,14 @@
+import sys
+
+sys.stderr = open(snakemake.log[0], "w", buffering=1)  # before other imports: tracebacks land in the log
+from trxlib import steps
+
+steps.start_logging()
+steps.plan_cohort(
+    snakemake.input.subjects,
+    snakemake.params.groups,
+    snakemake.params.archive,
+    snakemake.output.plan,
+    missing_metadata=snakemake.params.missing_metadata,
+    nb_shards=snakemake.params.nb_shards,
+)

@@ -1,0 +1,13 @@
+import sys
+
+sys.stderr = open(snakemake.log[0], "w", buffering=1)  # before other imports: tracebacks land in the log
+from trxlib import steps
+
+steps.start_logging()
+steps.seal_cohort(
+    snakemake.input.plan,
+    snakemake.input.receipts,
+    snakemake.input.records,
+    snakemake.output.archive,
+    snakemake.output.provenance,
+)
