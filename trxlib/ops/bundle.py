@@ -1,0 +1,186 @@
+"""A TRX bundle as an input of the engine: from a file, from memory, or a selection of either.
+
+Bytes that lie unchanged in a stored archive or folder are copied from there inside the kernel; everything else is
+streamed in chunks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+
+from trxlib.arrays import TrxArrays
+from trxlib.names import ArrayName
+from trxlib.ragged import iter_gathered
+from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
+from trxlib.storage.container import Container, open_container
+from trxlib.storage.members import Member
+
+__all__ = ["BundleSource"]
+
+Array = npt.NDArray[Any]
+_CHUNK_BYTES = 1 << 20
+
+
+class BundleSource:
+    """A TRX file, or arrays in memory, as the engine reads them.
+
+    Parameters
+    ----------
+    arrays : TrxArrays
+        Header, groups, dps and dpg of the result; `positions` and `dpv` may hold more rows when `runs` is given.
+    members : mapping of ArrayName to Member, optional
+        Files that hold the same bytes as the arrays of those names, and will not change.
+    runs : tuple of two ndarray (n,), optional
+        Start and length of each streamline in `positions` and `dpv`, for a selection. By default they lie one
+        behind the other as `offsets` says.
+    path : str
+        Where the bundle is from, for messages.
+    """
+
+    def __init__(
+        self,
+        arrays: TrxArrays,
+        *,
+        members: Mapping[ArrayName, Member] | None = None,
+        runs: tuple[Array, Array] | None = None,
+        path: str = "",
+    ) -> None:
+        self.arrays = arrays
+        self.members = dict(members or {})
+        self.runs = runs
+        self.path = path
+        self._container: Container | None = None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> BundleSource:
+        """Open a TRX archive or folder; `close` releases it."""
+        container = open_container(path, mode="r")
+        source = cls(container.arrays, members=container.members, path=str(path))
+        source._container = container
+        return source
+
+    def close(self) -> None:
+        """Release what `open` opened."""
+        if self._container is not None:
+            self._container.close()
+
+    @cached_property
+    def info(self) -> SourceInfo:
+        """What the header and the entry names say."""
+        arrays = self.arrays
+        return SourceInfo(
+            path=self.path,
+            format="trx",
+            space=arrays.space,
+            nb_streamlines=arrays.header.nb_streamlines,
+            nb_vertices=arrays.header.nb_vertices,
+            positions_dtype=arrays.positions.dtype,
+            dps={key: _spec(array) for key, array in arrays.dps.items()},
+            dpv={key: _spec(array) for key, array in arrays.dpv.items()},
+            nbytes=arrays.positions.itemsize * 3 * arrays.header.nb_vertices,
+        )
+
+    def rows(self, section: str, key: str) -> Array | None:
+        """Return the array of a section and key (shape (rows, k)), or None if there is none."""
+        if section == "positions":
+            return self.arrays.positions
+        return getattr(self.arrays, section).get(key)  # type: ignore[no-any-return]
+
+    def member(self, section: str, key: str) -> Member | None:
+        """Return the place on disk that holds exactly the bytes the engine needs, or None."""
+        if self.runs is not None and section in ("positions", "dpv"):
+            return None
+        return self._member_by_key.get((section, key))
+
+    @cached_property
+    def _member_by_key(self) -> dict[tuple[str, str], Member]:
+        return {(name.section, name.name): member for name, member in self.members.items() if not name.group}
+
+    def iter_rows(self, section: str, key: str) -> Iterator[Array]:
+        """Yield the rows of an array in order, about a megabyte at a time."""
+        array = self.rows(section, key)
+        assert array is not None
+        if self.runs is not None and section in ("positions", "dpv"):
+            yield from iter_gathered(array, *self.runs, chunk_bytes=_CHUNK_BYTES)
+            return
+        step = max(1, _CHUNK_BYTES // max(1, array.dtype.itemsize * array.shape[1]))
+        for start in range(0, len(array), step):
+            yield array[start : start + step]
+
+    def iter_starts(self) -> Iterator[Array]:
+        """Yield the first vertex of each streamline (int64), chunk by chunk, without the closing offset."""
+        step = _CHUNK_BYTES // 8
+        if self.runs is None:
+            for low in range(0, len(self.arrays.offsets) - 1, step):
+                high = min(low + step, len(self.arrays.offsets) - 1)
+                yield self.arrays.offsets[low:high].astype(np.int64)
+            return
+        done = 0
+        lengths = self.runs[1]
+        for low in range(0, len(lengths), step):
+            part = lengths[low : low + step].astype(np.int64)
+            ends = np.cumsum(part) + done
+            yield ends - part
+            done = int(ends[-1])
+
+    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
+        """Yield the streamlines like any other source, for writers of other formats.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with bytes done and in all.
+        """
+        starts, lengths = self._runs()
+        arrays = self.arrays
+        step = max(1, int(_CHUNK_BYTES * max(1, len(lengths)) // max(1, 12 * arrays.header.nb_vertices)))
+        for low in range(0, len(lengths), step):
+            at, n = starts[low : low + step], lengths[low : low + step]
+            yield Chunk(
+                lengths=n,
+                positions=_rows_of(arrays.positions, at, n),
+                dps={key: array[low : low + step] for key, array in arrays.dps.items()},
+                dpv={key: _rows_of(array, at, n) for key, array in arrays.dpv.items()},
+            )
+            if progress is not None:
+                progress(self.info.nbytes * min(low + step, len(lengths)) // len(lengths), self.info.nbytes)
+
+    def _runs(self) -> tuple[Array, Array]:
+        if self.runs is not None:
+            return self.runs
+        return self.arrays.offsets[:-1], np.diff(self.arrays.offsets)
+
+    def fingerprint(self) -> str:
+        """Return ``crc32:<8 hex digits>:<bytes>`` of the arrays' stated CRCs; the container itself does not count."""
+        members = sorted(self.members.values(), key=lambda member: member.path)
+        crc = 0
+        for member in members:
+            crc = isal_zlib.crc32(f"{member.path}:{member.nbytes}:{self._crc(member):08x};".encode(), crc)
+        return f"crc32:{crc:08x}:{sum(member.nbytes for member in members)}"
+
+    def _crc(self, member: Member) -> int:
+        if member.crc is not None:
+            return member.crc
+        crc = 0
+        with open(member.file, "rb") as file:  # noqa: PTH123 (a str)
+            while block := file.read(_CHUNK_BYTES):
+                crc = isal_zlib.crc32(block, crc)
+        return crc
+
+
+def _rows_of(array: Array, starts: Array, lengths: Array) -> Array:
+    parts = list(iter_gathered(array, starts, lengths, chunk_bytes=1 << 62))
+    if not parts:
+        return np.zeros((0, array.shape[1]), dtype=array.dtype)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _spec(array: Array) -> ArraySpec:
+    return ArraySpec(array.shape[1], array.dtype)

@@ -1,0 +1,371 @@
+"""Fill: copy inputs into their own rows of a planned container, and say which bytes were written.
+
+Nobody else's rows are touched, so threads, processes and cluster jobs fill side by side, and a job that died is
+simply run again. Every range written is told with its CRC-32.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+
+from trxlib.errors import DtypeError, FormatError, ShapeError, StaleError
+from trxlib.names import ArrayName
+from trxlib.ops.bundle import BundleSource
+from trxlib.ops.plan import InputPlan, Plan, stamp_of
+from trxlib.source import Chunk, Progress, Source
+from trxlib.storage.partial import Target
+from trxlib.storage.workspace import writing
+from trxlib.validate import check_members
+
+__all__ = ["Range", "Receipt", "fill_inputs", "merge_ranges"]
+
+Array = npt.NDArray[Any]
+Opener = Callable[[int, InputPlan], Source]
+_STEP = 1 << 17  # rows of offsets, members or NaN written at a time
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bytes of one entry that were written, and their CRC-32."""
+
+    path: str
+    start: int
+    nbytes: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one job filled.
+
+    Parameters
+    ----------
+    plan_id : str
+        The plan it belongs to.
+    shard : int
+        Which part of the plan.
+    ranges : tuple of Range
+        What was written.
+    """
+
+    plan_id: str
+    shard: int
+    ranges: tuple[Range, ...]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the receipt as JSON; the name appears when it is complete."""
+        rows = [[item.path, item.start, item.nbytes, item.crc] for item in self.ranges]
+        with writing(path) as partial:
+            partial.write_text(json.dumps({"plan": self.plan_id, "shard": self.shard, "ranges": rows}) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Receipt:
+        """Read a receipt.
+
+        Raises
+        ------
+        FormatError
+            If the file is none.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+            ranges = tuple(Range(*row) for row in content["ranges"])
+            return cls(content["plan"], content["shard"], ranges)
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"{path}: is no receipt of a fill ({error}); remove it and fill again") from None
+
+
+def fill_inputs(
+    plan: Plan,
+    target: Target,
+    opener: Opener,
+    *,
+    shard: int | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Range]:
+    """Copy inputs of a plan into the container under construction.
+
+    Parameters
+    ----------
+    plan : Plan
+        Says which rows each input owns.
+    target : Target
+        The container under construction.
+    opener : callable
+        Called with an input's number and plan, returns the opened source; called in the worker's thread.
+    shard : int, optional
+        Which part of the plan; by default all.
+    workers : int
+        Threads. The result does not depend on it.
+    progress : callable, optional
+        Called with vertex bytes done and in all.
+
+    Returns
+    -------
+    list of Range
+        What was written, neighbours joined.
+
+    Raises
+    ------
+    StaleError
+        If an input is not the one that was planned with.
+    FormatError
+        If an input is not what its header says.
+    """
+    low, high = (0, len(plan.inputs)) if shard is None else plan.shards[shard]
+    total = sum(item.nb_vertices for item in plan.inputs[low:high]) * 3 * plan.positions_dtype.itemsize
+    tick = _Ticker(progress, total)
+
+    def fill_one(number: int) -> list[Range]:
+        item = plan.inputs[number]
+        if item.stamp is not None and stamp_of(item.path) != tuple(item.stamp):
+            raise StaleError(f"{item.path}: was changed since the plan was made; plan again")
+        source = opener(number, item)
+        try:
+            with naming(item):
+                _check_counts(item, source)
+                return _InputFiller(plan, item, target, tick).fill(source)
+        finally:
+            close = getattr(source, "close", None)
+            if close is not None and item.stamp is not None:
+                close()
+
+    if workers <= 1 or high - low <= 1:
+        return merge_ranges(piece for number in range(low, high) for piece in fill_one(number))
+    with ThreadPoolExecutor(workers) as pool:
+        pieces = list(pool.map(fill_one, range(low, high)))
+    return merge_ranges(piece for some in pieces for piece in some)
+
+
+def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
+    """Sort ranges and join neighbours; the CRC of the whole follows from those of the parts."""
+    joined: list[Range] = []
+    for piece in sorted(ranges, key=lambda piece: (piece.path, piece.start)):
+        last = joined[-1] if joined else None
+        if last is not None and last.path == piece.path and last.start + last.nbytes == piece.start:
+            crc = isal_zlib.crc32_combine(last.crc, piece.crc, piece.nbytes)
+            joined[-1] = Range(last.path, last.start, last.nbytes + piece.nbytes, crc)
+        else:
+            joined.append(piece)
+    return joined
+
+
+@contextmanager
+def naming(item: InputPlan) -> Iterator[None]:
+    """Put the input's file in front of an error's message."""
+    try:
+        yield
+    except (FormatError, StaleError) as error:
+        what = item.path or item.name
+        if not str(error).startswith(what):
+            error.args = (f"{what}: {error}",)
+        raise
+
+
+def _check_counts(item: InputPlan, source: Source) -> None:
+    info = source.info
+    if (info.nb_streamlines, info.nb_vertices) != (item.nb_streamlines, item.nb_vertices):
+        raise StaleError(
+            f"has {info.nb_streamlines} streamlines and {info.nb_vertices} vertices, {item.nb_streamlines} and "
+            f"{item.nb_vertices} were planned; plan again"
+        )
+
+
+class _Ticker:
+    """Adds up the progress of several threads."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress = progress
+        self.total = total
+        self.done = 0
+        self.lock = threading.Lock()
+
+    def add(self, nbytes: int) -> None:
+        if self.progress is not None:
+            with self.lock:
+                self.done += nbytes
+                self.progress(self.done, self.total)
+
+
+class _Cursor:
+    """Writes one after the other into an input's range of one entry."""
+
+    def __init__(self, target: Target, name: ArrayName, first_row: int, nb_rows: int) -> None:
+        self.target = target
+        self.name = name
+        self.path = name.path
+        self.start = first_row * name.row_nbytes
+        self.left = nb_rows * name.row_nbytes
+        self.position = self.start
+        self.crc = 0
+
+    def write(self, rows: Array) -> None:
+        """Write rows, converted to the entry's type; refuses more than the input owns."""
+        if not rows.size:
+            return
+        data = np.ascontiguousarray(convert_values(rows, self.name.dtype, self.name.label))
+        if data.nbytes > self.left:
+            raise FormatError(f"{self.name.label} goes on after the last row that the header states")
+        crc = self.target.write(self.path, self.position, data)
+        self.crc = isal_zlib.crc32_combine(self.crc, crc, data.nbytes) if self.position > self.start else crc
+        self.position += data.nbytes
+        self.left -= data.nbytes
+
+    def end(self) -> Range:
+        """Return what was written; refuses less than the input owns."""
+        if self.left:
+            rows = self.left // self.name.row_nbytes
+            raise FormatError(f"{self.name.label} ends {rows} rows before the end that the header states")
+        return Range(self.path, self.start, self.position - self.start, self.crc)
+
+
+def convert_values(rows: Array, dtype: np.dtype[Any], what: str) -> Array:
+    """Convert values to the type of the result.
+
+    Raises
+    ------
+    DtypeError
+        If a finite value becomes infinite (float16 ends at 65504).
+    """
+    if rows.dtype == dtype:
+        return rows
+    with np.errstate(over="ignore"):
+        result = rows.astype(dtype)
+    if dtype.kind == "f" and dtype.itemsize < rows.dtype.itemsize and not np.isfinite(result).all():
+        lost = np.isinf(result) & np.isfinite(rows)
+        if lost.any():
+            worst = float(np.abs(rows[lost]).max())
+            raise DtypeError(f"{what}: {worst:g} does not fit {dtype.name}; choose a wider type")
+    return result
+
+
+class _InputFiller:
+    """Fills the rows of one input."""
+
+    def __init__(self, plan: Plan, item: InputPlan, target: Target, tick: _Ticker) -> None:
+        self.plan = plan
+        self.item = item
+        self.target = target
+        self.tick = tick
+
+    def fill(self, source: Source) -> list[Range]:
+        """Copy everything of `source` and return the ranges written."""
+        if isinstance(source, BundleSource):
+            ranges = [self._fill_array(source, name) for name in self.plan.names.values() if name.section != "groups"]
+        else:
+            ranges = self._fill_chunks(source)
+        for group in self.item.groups:
+            ranges.append(self._fill_group(source, group))
+        return [piece for piece in ranges if piece.nbytes]
+
+    def _cursor(self, name: ArrayName) -> _Cursor:
+        item = self.item
+        match name.section:
+            case "groups":
+                first, count = item.groups[name.name]
+            case "positions" | "dpv":
+                first, count = item.first_vertex, item.nb_vertices
+            case _:  # the closing offset is written by the seal
+                first, count = item.first_streamline, item.nb_streamlines
+        return _Cursor(self.target, name, first, count)
+
+    def _fill_array(self, source: BundleSource, name: ArrayName) -> Range:
+        cursor = self._cursor(name)
+        if name.section == "offsets":
+            for starts in source.iter_starts():
+                cursor.write(starts + self.item.first_vertex)
+            return cursor.end()
+        rows = source.rows(name.section, name.name)
+        if rows is None:
+            return self._fill_nan(cursor)
+        copied = self._copy(source, name, cursor, rows)
+        if copied is None:
+            for part in source.iter_rows(name.section, name.name):
+                cursor.write(part)
+                self._tick(name, part.nbytes)
+            copied = cursor.end()
+        return copied
+
+    def _copy(self, source: BundleSource, name: ArrayName, cursor: _Cursor, rows: Array) -> Range | None:
+        """Copy an array's bytes as they lie on disk, if they are just those wanted."""
+        member = source.member(name.section, name.name)
+        if member is None or member.crc is None or rows.dtype != name.dtype or rows.shape[1] != name.ncols:
+            return None
+        if member.nbytes != cursor.left:
+            raise ShapeError(f"{name.label} has {member.nbytes} bytes, {cursor.left} were planned")
+        fd = os.open(member.file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            crc = self.target.copy(cursor.path, cursor.start, fd, member.start, member.nbytes)
+        finally:
+            os.close(fd)
+        self._tick(name, member.nbytes)
+        # Where the bytes passed through our hands, their own CRC; else the stated one, so that damage stays visible.
+        return Range(cursor.path, cursor.start, member.nbytes, member.crc if crc is None else crc)
+
+    def _fill_nan(self, cursor: _Cursor) -> Range:
+        nb_rows = cursor.left // cursor.name.row_nbytes
+        for start in range(0, nb_rows, _STEP):
+            cursor.write(np.full((min(_STEP, nb_rows - start), cursor.name.ncols), np.nan, dtype=cursor.name.dtype))
+        return cursor.end()
+
+    def _fill_group(self, source: Source, group: str) -> Range:
+        cursor = self._cursor(self.plan.names["groups", group])
+        first, nb_streamlines = self.item.first_streamline, self.item.nb_streamlines
+        if group in self.item.whole:
+            for start in range(0, nb_streamlines, _STEP):
+                stop = min(start + _STEP, nb_streamlines)
+                cursor.write(np.arange(first + start, first + stop, dtype=np.uint32))
+            return cursor.end()
+        assert isinstance(source, BundleSource)
+        members = source.arrays.groups[group]
+        for start in range(0, len(members), _STEP):
+            part = members[start : start + _STEP]
+            check_members(part, nb_streamlines, f"groups/{group}")
+            cursor.write(part.astype(np.int64) + first)
+        return cursor.end()
+
+    def _fill_chunks(self, source: Source) -> list[Range]:
+        cursors = {key: self._cursor(name) for key, name in self.plan.names.items() if name.section != "groups"}
+        info = source.info
+        lacking = [
+            (section, key)
+            for section, columns in (("dps", info.dps), ("dpv", info.dpv))
+            for key in getattr(self.plan, section)
+            if key not in columns
+        ]
+        ranges = [self._fill_nan(cursors.pop(key)) for key in lacking]
+        vertex = self.item.first_vertex
+        for chunk in source.chunks():
+            vertex = self._write_chunk(chunk, cursors, vertex)
+            self._tick(cursors["positions", "positions"].name, chunk.positions.nbytes)
+        return ranges + [cursor.end() for cursor in cursors.values()]
+
+    def _write_chunk(self, chunk: Chunk, cursors: dict[tuple[str, str], _Cursor], vertex: int) -> int:
+        """Write one chunk behind the last and return the vertex that the next one starts at."""
+        ends = np.cumsum(chunk.lengths, dtype=np.int64) + vertex
+        for (section, key), cursor in cursors.items():
+            match section:
+                case "positions":
+                    cursor.write(chunk.positions)
+                case "offsets":
+                    cursor.write(ends - chunk.lengths)
+                case _:
+                    cursor.write(getattr(chunk, section)[key])
+        return int(ends[-1]) if len(ends) else vertex
+
+    def _tick(self, name: ArrayName, nbytes: int) -> None:
+        if name.section == "positions":
+            self.tick.add(nbytes)

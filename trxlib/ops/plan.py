@@ -1,0 +1,440 @@
+"""Plan one TRX container from many inputs, by their headers alone: counts, keys, types, and who owns which rows.
+
+The plan is complete: whoever has it and the inputs can fill any part of the result, in any order, and all get the
+same bytes. It is a small JSON file, so that other processes and machines can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from trxlib.dtypes import DTYPES, dtype_of_extension, extension_of_dtype, widest_dtype
+from trxlib.errors import (
+    CapacityError,
+    DataLossWarning,
+    DtypeError,
+    FormatError,
+    InputError,
+    MetadataMismatchError,
+    StaleError,
+)
+from trxlib.header import Header
+from trxlib.names import HEADER_NAME, ArrayName
+from trxlib.ops.bundle import BundleSource
+from trxlib.ops.unite import unite_small
+from trxlib.ragged import UINT32_MAX, offsets_dtype
+from trxlib.source import ArraySpec, Source
+from trxlib.space import check_same_space
+from trxlib.storage.layout import Layout, plan_layout
+from trxlib.storage.workspace import writing
+from trxlib.validate import check_writable
+
+__all__ = ["InputPlan", "MissingPolicy", "Plan", "plan_merge", "stamp_of"]
+
+#: What to do with a dps or dpv key that some inputs lack.
+MissingPolicy = Literal["error", "drop", "fill"]
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """What one input gives, and the rows of the result that it owns.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in messages and in renamed keys.
+    path : str
+        The file; empty for an input in memory.
+    options : mapping
+        How it is opened (JSON values), see `trxlib.formats`.
+    stamp : tuple of 2 int, optional
+        Size and time of change when planned, so that a replaced input is noticed.
+    first_streamline, nb_streamlines, first_vertex, nb_vertices : int
+        Its rows in the result.
+    groups : mapping of str to (int, int)
+        For each group: its first member in the result's group, and how many it gives.
+    whole : tuple of str
+        Groups to which all its streamlines belong.
+    """
+
+    name: str
+    path: str
+    options: Mapping[str, Any]
+    stamp: tuple[int, int] | None
+    first_streamline: int
+    nb_streamlines: int
+    first_vertex: int
+    nb_vertices: int
+    groups: Mapping[str, tuple[int, int]]
+    whole: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A container that does not exist yet.
+
+    Parameters
+    ----------
+    header : Header
+        Of the result.
+    positions_dtype, offsets_dtype : numpy.dtype
+        Types of those two.
+    dps, dpv : mapping of str to ArraySpec
+        Keys of the result.
+    groups : mapping of str to int
+        Members of each group.
+    small : mapping of str to bytes
+        Entries written whole: header, dpg, sidecars.
+    inputs : tuple of InputPlan
+        In the order of the result.
+    shards : tuple of (int, int)
+        Ranges of inputs that are filled by one job.
+    """
+
+    header: Header
+    positions_dtype: np.dtype[Any]
+    offsets_dtype: np.dtype[Any]
+    dps: Mapping[str, ArraySpec]
+    dpv: Mapping[str, ArraySpec]
+    groups: Mapping[str, int]
+    small: Mapping[str, bytes]
+    inputs: tuple[InputPlan, ...]
+    shards: tuple[tuple[int, int], ...] = field(default=())
+
+    @cached_property
+    def names(self) -> dict[tuple[str, str], ArrayName]:
+        """The large arrays, by section and key, in the order of the container."""
+        names = [
+            ArrayName("positions", "positions", 3, self.positions_dtype),
+            ArrayName("offsets", "offsets", 1, self.offsets_dtype),
+        ]
+        for section, columns in (("dpv", self.dpv), ("dps", self.dps)):
+            names += [ArrayName(section, key, columns[key].ncols, columns[key].dtype) for key in sorted(columns)]
+        names += [ArrayName("groups", group, 1, DTYPES["uint32"]) for group in sorted(self.groups)]
+        return {(name.section, name.name): name for name in names}
+
+    def nb_rows(self, name: ArrayName) -> int:
+        """Return how many rows an array of the result has."""
+        match name.section:
+            case "positions" | "dpv":
+                return self.header.nb_vertices
+            case "dps":
+                return self.header.nb_streamlines
+            case "offsets":
+                return self.header.nb_streamlines + 1
+            case _:
+                return self.groups[name.name]
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every entry, in the order of the container: header, arrays, dpg, sidecars."""
+        small = {path: len(data) for path, data in self.small.items()}
+        large = {name.path: self.nb_rows(name) * name.row_nbytes for name in self.names.values()}
+        return {HEADER_NAME: small.pop(HEADER_NAME), **large, **small}
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where each entry lies in a zip archive."""
+        return plan_layout(self.sizes.items())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data."""
+        return sum(self.sizes.values())
+
+    @cached_property
+    def id(self) -> str:
+        """A name that two plans share only if they are equal: 16 hexadecimal digits."""
+        return hashlib.blake2b(self.to_json().encode(), digest_size=8).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the plan as JSON text; equal plans give equal text."""
+        content: dict[str, Any] = {
+            "version": _VERSION,
+            "header": self.header.to_json().decode(),
+            "positions": extension_of_dtype(self.positions_dtype),
+            "offsets": extension_of_dtype(self.offsets_dtype),
+            "dps": _specs_to_json(self.dps),
+            "dpv": _specs_to_json(self.dpv),
+            "groups": dict(sorted(self.groups.items())),
+            "small": {path: data.hex() for path, data in self.small.items()},
+            "shards": self.shards,
+            "inputs": [asdict(item) for item in self.inputs],
+        }
+        # One line for each input: a person can read it and `diff` it.
+        inputs = ",\n".join(json.dumps(item, ensure_ascii=False) for item in content.pop("inputs"))
+        return json.dumps(content, ensure_ascii=False)[:-1] + f', "inputs": [\n{inputs}\n]}}\n'
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan; the name appears when it is complete."""
+        with writing(path) as partial:
+            partial.write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
+        """Read a plan.
+
+        Raises
+        ------
+        FormatError
+            If the file is no plan of this version.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["version"] != _VERSION:
+                raise ValueError(f"version {content['version']}, expected {_VERSION}")
+            return cls(
+                header=Header.from_json(content["header"].encode()),
+                positions_dtype=dtype_of_extension(content["positions"]),
+                offsets_dtype=dtype_of_extension(content["offsets"]),
+                dps=_specs_from_json(content["dps"]),
+                dpv=_specs_from_json(content["dpv"]),
+                groups=content["groups"],
+                small={name: bytes.fromhex(data) for name, data in content["small"].items()},
+                shards=tuple((low, high) for low, high in content["shards"]),
+                inputs=tuple(_input_from_json(item) for item in content["inputs"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FormatError(f"{path}: is no plan that this version can read ({error}); plan again") from None
+
+
+def plan_merge(
+    sources: Sequence[Source],
+    *,
+    names: Sequence[str] | None = None,
+    whole_groups: Sequence[Sequence[str]] | None = None,
+    options: Sequence[Mapping[str, Any]] | None = None,
+    positions_dtype: np.dtype[Any] | None = None,
+    missing: MissingPolicy = "error",
+    keep_groups: bool = True,
+    check_space: bool = True,
+    nb_shards: int = 1,
+) -> Plan:
+    """Plan the container that holds all streamlines of all sources, in their order.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        At least one. Only their `info` and, of TRX inputs, entry lists are looked at.
+    names : sequence of str, optional
+        Name of each source; by default "1", "2", ...
+    whole_groups : sequence of sequence of str, optional
+        For each source, the groups that all its streamlines belong to.
+    options : sequence of mapping, optional
+        For each source, how to open it again (kept in the plan).
+    positions_dtype : dtype, optional
+        By default the widest of the sources'.
+    missing : {"error", "drop", "fill"}
+        dps and dpv keys that some sources lack: an error, left out with a warning, or NaN where they are missing.
+        Sources without streamlines lack nothing.
+    keep_groups : bool
+        Whether the groups inside TRX sources, and their dpg, are kept.
+    check_space : bool
+        Whether all must have one affine and dimensions; else those of the first are taken.
+    nb_shards : int
+        Jobs to divide the filling between.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    SpaceMismatchError, MetadataMismatchError
+        List every source that does not fit.
+    InputError
+        If there is no source.
+    """
+    if not sources:
+        raise InputError("nothing to merge: give at least one input")
+    infos = [source.info for source in sources]
+    names = list(names) if names is not None else [str(number + 1) for number in range(len(infos))]
+    whole = [tuple(groups) for groups in whole_groups] if whole_groups is not None else [()] * len(infos)
+    if check_space:
+        # Numbered, since two inputs may be one file.
+        labels = [
+            f"{info.path or name} (input {n + 1})" for n, (name, info) in enumerate(zip(names, infos, strict=True))
+        ]
+        check_same_space({label: info.space for label, info in zip(labels, infos, strict=True)})
+    nb_streamlines = sum(info.nb_streamlines for info in infos)
+    nb_vertices = sum(info.nb_vertices for info in infos)
+    small = unite_small(sources, names, keep_groups=keep_groups)
+    header = Header(infos[0].space.voxel_to_rasmm, infos[0].space.dimensions, nb_streamlines, nb_vertices, small.extra)
+    inputs, group_sizes = _place(sources, names, whole, options, keep_groups)
+    if group_sizes and nb_streamlines > UINT32_MAX:
+        raise CapacityError(
+            f"{nb_streamlines} streamlines cannot be members of groups, whose type is uint32; merge fewer inputs or "
+            "leave the groups out"
+        )
+    plan = Plan(
+        header=header,
+        positions_dtype=np.dtype(positions_dtype).newbyteorder("<") if positions_dtype else _positions_dtype(sources),
+        offsets_dtype=offsets_dtype(nb_vertices),
+        dps=_unite_columns(sources, names, "dps", missing),
+        dpv=_unite_columns(sources, names, "dpv", missing),
+        groups=group_sizes,
+        small={HEADER_NAME: header.to_json(), **small.entries},
+        inputs=tuple(inputs),
+        shards=_shards(inputs, nb_shards),
+    )
+    for name in plan.names.values():
+        check_writable(name)
+    return plan
+
+
+def stamp_of(path: str) -> tuple[int, int]:
+    """Return size and time of change of a file, or of all files of a folder.
+
+    Raises
+    ------
+    StaleError
+        If it is gone.
+    """
+    try:
+        if not os.path.isdir(path):  # noqa: PTH112 (ten thousand times in a large cohort)
+            status = os.stat(path)  # noqa: PTH116
+            return status.st_size, status.st_mtime_ns
+        found = [file.stat() for file in Path(path).rglob("*") if file.is_file()]
+        return sum(status.st_size for status in found), max((status.st_mtime_ns for status in found), default=0)
+    except OSError as error:
+        raise StaleError(f"{path}: was planned with and cannot be read now ({error.strerror}); plan again") from None
+
+
+def _place(
+    sources: Sequence[Source],
+    names: Sequence[str],
+    whole: Sequence[tuple[str, ...]],
+    options: Sequence[Mapping[str, Any]] | None,
+    keep_groups: bool,
+) -> tuple[list[InputPlan], dict[str, int]]:
+    """Give each input its rows; return the inputs and the size of each group."""
+    inputs = []
+    sizes: dict[str, int] = {}
+    streamline = vertex = 0
+    for number, source in enumerate(sources):
+        info = source.info
+        counts = {}
+        if keep_groups and isinstance(source, BundleSource):
+            counts = {group: len(members) for group, members in source.arrays.groups.items()}
+        for group in whole[number]:
+            if counts.get(group, info.nb_streamlines) != info.nb_streamlines:
+                warnings.warn(
+                    f"{names[number]}: all streamlines are put into group {group!r}, which had {counts[group]} of "
+                    f"{info.nb_streamlines} before",
+                    DataLossWarning,
+                    stacklevel=3,
+                )
+            counts[group] = info.nb_streamlines
+        places = {}
+        for group, count in counts.items():
+            places[group] = (sizes.get(group, 0), count)
+            sizes[group] = sizes.get(group, 0) + count
+        inputs.append(
+            InputPlan(
+                name=names[number],
+                path=info.path,
+                options=dict(options[number]) if options is not None else {},
+                stamp=stamp_of(info.path) if options is not None else None,
+                first_streamline=streamline,
+                nb_streamlines=info.nb_streamlines,
+                first_vertex=vertex,
+                nb_vertices=info.nb_vertices,
+                groups=places,
+                whole=whole[number],
+            )
+        )
+        streamline += info.nb_streamlines
+        vertex += info.nb_vertices
+    return inputs, sizes
+
+
+def _positions_dtype(sources: Sequence[Source]) -> np.dtype[Any]:
+    dtypes = [source.info.positions_dtype for source in sources if source.info.nb_vertices]
+    return widest_dtype(dtypes or [sources[0].info.positions_dtype], "positions")
+
+
+def _unite_columns(
+    sources: Sequence[Source], names: Sequence[str], section: str, missing: MissingPolicy
+) -> dict[str, ArraySpec]:
+    """Return the keys of the result with their widths and types; list all misfits at once."""
+    tables: list[Mapping[str, ArraySpec]] = [getattr(source.info, section) for source in sources]
+    filled = [number for number, source in enumerate(sources) if source.info.nb_streamlines] or [*range(len(sources))]
+    columns: dict[str, ArraySpec] = {}
+    problems: list[str] = []
+    dropped: list[str] = []
+    for key in sorted({key for table in tables for key in table}):
+        holders = [number for number in filled if key in tables[number]] or [
+            number for number, table in enumerate(tables) if key in table
+        ]
+        lacking = [names[number] for number in filled if key not in tables[number]]
+        specs = [tables[number][key] for number in holders]
+        widths = {spec.ncols for spec in specs}
+        if lacking and missing == "drop":
+            dropped.append(f"{section}/{key} (lacking in {_few(lacking)})")
+        elif lacking and missing == "error":
+            problems.append(f"{section}/{key} is lacking in {_few(lacking)}")
+        elif len(widths) > 1:
+            found = ", ".join(f"{names[number]}: {tables[number][key].ncols}" for number in holders[:8])
+            problems.append(f"{section}/{key} has different numbers of columns ({found})")
+        else:
+            try:
+                dtype = widest_dtype([spec.dtype for spec in specs], f"{section}/{key}")
+            except DtypeError as error:
+                problems.append(str(error))
+                continue
+            if lacking and dtype.kind != "f":
+                problems.append(
+                    f"{section}/{key} is lacking in {_few(lacking)}, and {dtype} has no NaN to fill it with"
+                )
+            columns[key] = ArraySpec(specs[0].ncols, dtype)
+    if dropped:
+        warnings.warn(f"left out, since not all inputs have them: {', '.join(dropped)}", DataLossWarning, stacklevel=4)
+    if problems:
+        raise MetadataMismatchError(
+            "the inputs have different data:\n  "
+            + "\n  ".join(problems)
+            + f"\n  add what is missing, or leave out (drop) or fill with NaN (fill) what not all have; {section} of "
+            "unlike widths must be renamed"
+        )
+    return columns
+
+
+def _shards(inputs: Sequence[InputPlan], nb_shards: int) -> tuple[tuple[int, int], ...]:
+    """Divide the inputs into ranges of about equal weight; none is empty unless there are too few inputs."""
+    weights = np.array([12 * item.nb_vertices + 4 * item.nb_streamlines + 1 for item in inputs], dtype=np.float64)
+    ends = np.cumsum(weights)
+    targets = ends[-1] * np.arange(1, nb_shards) / nb_shards
+    cuts = [0, *(int(cut) for cut in np.searchsorted(ends, targets)), len(inputs)]
+    return tuple((low, max(low, high)) for low, high in pairwise(cuts))
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more
+
+
+def _specs_to_json(columns: Mapping[str, ArraySpec]) -> dict[str, list[Any]]:
+    return {key: [columns[key].ncols, extension_of_dtype(columns[key].dtype)] for key in sorted(columns)}
+
+
+def _specs_from_json(content: Mapping[str, Any]) -> dict[str, ArraySpec]:
+    return {key: ArraySpec(ncols, dtype_of_extension(dtype)) for key, (ncols, dtype) in content.items()}
+
+
+def _input_from_json(item: dict[str, Any]) -> InputPlan:
+    item["groups"] = {group: (first, count) for group, (first, count) in item["groups"].items()}
+    item["stamp"] = tuple(item["stamp"]) if item["stamp"] else None
+    item["whole"] = tuple(item["whole"])
+    return InputPlan(**item)

@@ -1,0 +1,310 @@
+"""Open a TRX archive or folder: header and offsets are read, every other array is mapped where it lies.
+
+Deflated entries are unpacked to a temporary folder first (small ones to memory), their CRC checked on the way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+
+from trxlib.arrays import TrxArrays
+from trxlib.dtypes import cast_integers
+from trxlib.errors import (
+    ArchiveError,
+    DataLossWarning,
+    HeaderError,
+    InputNotFoundError,
+    ReadOnlyError,
+    ShapeError,
+    TrxError,
+)
+from trxlib.header import Header
+from trxlib.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
+from trxlib.ragged import check_offsets, complete_offsets
+from trxlib.storage.mapping import MappedFile, Mode
+from trxlib.storage.members import Member, list_archive, list_folder
+from trxlib.storage.workspace import TemporaryFolder
+from trxlib.validate import check_unique, shape_of_entry
+
+__all__ = ["Container", "check_crcs", "open_container", "read_header"]
+
+logger = logging.getLogger(__name__)
+_SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping holds a file descriptor
+_BLOCK = 4 << 20
+
+
+@dataclass
+class Container:
+    """An opened TRX file.
+
+    Parameters
+    ----------
+    path : str
+        The archive or folder.
+    arrays : TrxArrays
+        Mapped arrays; they stay readable as long as they are referenced.
+    members : mapping of ArrayName to Member
+        Where the bytes of each array lie on disk.
+    mode : {"c", "r", "r+"}
+        As opened.
+    """
+
+    path: str
+    arrays: TrxArrays
+    members: Mapping[ArrayName, Member]
+    mode: Mode
+    files: dict[str, MappedFile] = field(default_factory=dict)
+    folder: TemporaryFolder | None = None
+
+    def close(self) -> None:
+        """Write "r+" changes and remove the temporary folder, if there is one; arrays stay readable."""
+        for file in self.files.values():
+            file.flush()
+        self.files.clear()
+        if self.folder is not None:
+            self.folder.close()
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Read only the header of an archive or folder."""
+    return _header_of(_list(path), path)
+
+
+def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
+    """Open a TRX archive or folder.
+
+    Parameters
+    ----------
+    path : path
+        ``.trx`` archive (stored or deflated, of any zip program) or folder.
+    mode : {"c", "r", "r+"}
+        "c": writes stay in memory. "r": arrays are read-only. "r+": writes change the file.
+
+    Returns
+    -------
+    Container
+
+    Raises
+    ------
+    FormatError
+        If a rule of the format is broken; the message names file and array. Values of groups are not read here.
+    InputNotFoundError
+        If there is no such file.
+    """
+    if mode not in ("r", "c", "r+"):
+        raise ReadOnlyError(f"{path}: mode is {mode!r}, expected 'c', 'r' or 'r+'")
+    members = _list(path)
+    try:
+        header = _header_of(members, path)
+        opener = _Opener(path, mode, members)
+        return opener.open(header)
+    except TrxError as error:
+        if not str(error).startswith(str(path)):
+            error.args = (f"{path}: {error}",)
+        raise
+
+
+def check_crcs(path: str | os.PathLike[str]) -> None:
+    """Read every entry of an archive and compare its CRC-32 with the stated one; a folder has none.
+
+    Raises
+    ------
+    ArchiveError
+        Names the entry.
+    """
+    if Path(path).is_dir():
+        return
+    with zipfile.ZipFile(path) as archive:
+        for member in list_archive(path):
+            if member.is_stored:
+                found = _crc_of_file(member)
+                if found != member.crc:
+                    raise _crc_error(path, member, found)
+            else:
+                with archive.open(member.path) as stream:
+                    _drain(stream, path, member)
+
+
+def _list(path: str | os.PathLike[str]) -> list[Member]:
+    if Path(path).is_dir():
+        return list_folder(path)
+    if not Path(path).exists():
+        raise InputNotFoundError(f"{path}: no such file or folder")
+    return list_archive(path)
+
+
+def _header_of(members: list[Member], path: str | os.PathLike[str]) -> Header:
+    for member in members:
+        if member.path == HEADER_NAME:
+            return Header.from_json(_read_small(path, member))
+    nested = [member.path for member in members if member.path.endswith("/" + HEADER_NAME)]
+    hint = f"; found {nested[0]!r}: pack the content of that folder, not the folder" if nested else ""
+    raise HeaderError(f"{path}: no {HEADER_NAME}, so this is no TRX file{hint}")
+
+
+def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
+    """Read a whole JSON entry; a header of more than 64 MB is none."""
+    if member.nbytes > 64 << 20:
+        raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
+    if member.crc is None:
+        return Path(member.file).read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        try:
+            return archive.read(member.path)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise ArchiveError(f"{path}: entry {member.path!r} cannot be unpacked ({error})") from None
+
+
+class _Opener:
+    """One call of `open_container`: turns members into checked arrays."""
+
+    def __init__(self, path: str | os.PathLike[str], mode: Mode, members: list[Member]) -> None:
+        self.path = os.fspath(path)
+        self.mode = mode
+        self.members = members
+        self.files: dict[str, MappedFile] = {}
+        self.folder: TemporaryFolder | None = None
+
+    def open(self, header: Header) -> Container:
+        names: dict[ArrayName, Member] = {}
+        sidecars: dict[str, bytes] = {}
+        shapes: dict[ArrayName, tuple[int, ...]] = {}
+        for member in self.members:
+            if is_sidecar(member.path):
+                sidecars[member.path] = _read_small(self.path, member)
+            elif member.path != HEADER_NAME:
+                name = parse_name(member.path)
+                names[name] = member
+                shapes[name] = shape_of_entry(name, member.nbytes, header)
+        check_unique(list(names))
+        missing = {"positions", "offsets"} - {name.section for name in names}
+        if missing and header.nb_streamlines + header.nb_vertices > 0:
+            raise ShapeError(f"{' and '.join(sorted(missing))} missing, but the header states streamlines")
+        try:
+            names = self._unpack(names)
+            bundle = self._bundle(header, names, shapes)
+        except BaseException:
+            if self.folder is not None:
+                self.folder.close()
+            raise
+        bundle.sidecars = sidecars
+        return Container(self.path, bundle, names, self.mode, self.files, self.folder)
+
+    def _bundle(
+        self, header: Header, names: dict[ArrayName, Member], shapes: dict[ArrayName, tuple[int, ...]]
+    ) -> TrxArrays:
+        bundle = TrxArrays.empty(header)
+        bundle.header = header
+        for name, member in names.items():
+            array = self._array(name, member, shapes[name])
+            match name.section:
+                case "positions":
+                    bundle.positions = array
+                case "offsets":
+                    bundle.offsets = self._checked_offsets(array, header)
+                case "dpg":
+                    bundle.dpg.setdefault(name.group, {})[name.name] = array
+                case section:
+                    getattr(bundle, section)[name.name] = array
+        orphans = sorted(set(bundle.dpg) - set(bundle.groups))
+        if orphans:
+            warnings.warn(
+                f"{self.path}: dpg describes groups that are not there: {', '.join(orphans)}",
+                DataLossWarning,
+                stacklevel=4,
+            )
+        return bundle
+
+    def _checked_offsets(self, offsets: npt.NDArray[Any], header: Header) -> npt.NDArray[Any]:
+        check_offsets(offsets, header.nb_vertices)
+        if len(offsets) == header.nb_streamlines + 1 and int(offsets[-1]) != header.nb_vertices:
+            raise ShapeError(f"offsets ends at {int(offsets[-1])}, but NB_VERTICES is {header.nb_vertices}")
+        if offsets.dtype.kind == "i":  # some programs write int64; checked above to be 0 or more
+            offsets = cast_integers(offsets, f"u{offsets.dtype.itemsize}", "offsets")
+        if offsets.dtype.itemsize < 4:
+            offsets = offsets.astype("<u4")
+        return complete_offsets(offsets, header.nb_streamlines, header.nb_vertices)
+
+    def _array(self, name: ArrayName, member: Member, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        small = member.nbytes <= _SMALL and self.mode != "r+"
+        if small and member.file != self.path:
+            array = np.fromfile(member.file, dtype=name.dtype).reshape(shape)
+            array.setflags(write=self.mode != "r")
+            return array
+        file = self.files.get(member.file)
+        if file is None:
+            file = self.files[member.file] = MappedFile(member.file, self.mode)
+        return file.array(name.dtype, shape, member.start)
+
+    def _unpack(self, names: dict[ArrayName, Member]) -> dict[ArrayName, Member]:
+        """Unpack compressed entries and return where all arrays lie then."""
+        needed = sum(member.nbytes for member in names.values() if not member.is_stored)
+        if all(member.is_stored for member in names.values()):
+            return names
+        if self.mode == "r+":
+            raise ReadOnlyError(f"{self.path}: is compressed and cannot be changed in place; save it stored first")
+        self.folder = TemporaryFolder()
+        free = shutil.disk_usage(self.folder.path).free
+        if needed > free:
+            raise ArchiveError(
+                f"{self.path}: unpacking needs {needed} bytes, {self.folder.path.parent} has {free} free; "
+                "set TRX_TMPDIR to a larger disk"
+            )
+        logger.debug("unpacking %d bytes of %s", needed, self.path)
+        places = {}
+        with zipfile.ZipFile(self.path) as archive:
+            for number, (name, member) in enumerate(names.items()):
+                places[name] = member
+                if not member.is_stored:
+                    target = self.folder.path / str(number)
+                    with target.open("wb") as out, archive.open(member.path) as stream:
+                        _drain(stream, self.path, member, out)
+                    places[name] = replace(member, file=str(target), start=0, method=zipfile.ZIP_STORED)
+        return places
+
+
+def _drain(stream: Any, path: str | os.PathLike[str], member: Member, out: Any = None) -> None:
+    """Read a compressed entry to its end; zipfile checks the CRC there."""
+    done = 0
+    try:
+        while block := stream.read(_BLOCK):
+            done += len(block)
+            if out is not None:
+                out.write(block)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ArchiveError(f"{path}: entry {member.path!r} cannot be unpacked ({error})") from None
+    if done != member.nbytes:
+        raise ArchiveError(f"{path}: entry {member.path!r} unpacks to {done} bytes, {member.nbytes} are stated")
+
+
+def _crc_of_file(member: Member) -> int:
+    crc, done = 0, 0
+    buffer = bytearray(min(_BLOCK, max(1, member.nbytes)))
+    with Path(member.file).open("rb", buffering=0) as file:
+        file.seek(member.start)
+        while done < member.nbytes:
+            count = file.readinto(memoryview(buffer)[: member.nbytes - done])
+            if not count:
+                break
+            crc = isal_zlib.crc32(memoryview(buffer)[:count], crc)
+            done += count
+    return crc
+
+
+def _crc_error(path: str | os.PathLike[str], member: Member, found: int) -> ArchiveError:
+    return ArchiveError(
+        f"{path}: entry {member.path!r} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged"
+    )

@@ -1,0 +1,93 @@
+"""Map a file once and hand out arrays inside it.
+
+One mapping per file, however many arrays. An array holds the mapping alive, so what was handed out stays readable
+after everything else is closed.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import InputNotFoundError, ReadOnlyError, ShapeError
+
+__all__ = ["MappedFile", "Mode"]
+
+Mode = Literal["r", "c", "r+"]
+# Without it Linux refuses a copy-on-write mapping larger than memory, although nothing is ever written to it.
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if hasattr(os, "sched_getaffinity") else 0)
+
+
+class MappedFile:
+    """A file in the address space.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    mode : {"c", "r", "r+"}
+        "c": arrays can be written to, in memory only (copy-on-write). "r": read-only. "r+": writes change the file.
+
+    Raises
+    ------
+    InputNotFoundError
+        If the file cannot be read.
+    ReadOnlyError
+        If it may not be written and `mode` is "r+".
+    """
+
+    def __init__(self, path: str | os.PathLike[str], mode: Mode = "c") -> None:
+        self.path = os.fspath(path)
+        self.mode = mode
+        try:
+            fd = os.open(path, (os.O_RDWR if mode == "r+" else os.O_RDONLY) | getattr(os, "O_BINARY", 0))
+        except PermissionError as error:
+            if mode == "r+":
+                raise ReadOnlyError(
+                    f"{path}: may not be written ({error.strerror}); open it without mode='r+'"
+                ) from None
+            raise InputNotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+        except OSError as error:
+            raise InputNotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+        try:
+            self.nbytes = os.fstat(fd).st_size
+            self._map = _map(fd, self.nbytes, mode) if self.nbytes else None
+        finally:
+            os.close(fd)
+
+    def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], start: int) -> npt.NDArray[Any]:
+        """Return a C-ordered array whose data begin at byte `start`; nothing is copied.
+
+        Raises
+        ------
+        ShapeError
+            If it would pass the end of the file.
+        """
+        count = 1
+        for length in shape:
+            count *= length
+        if start < 0 or start + count * dtype.itemsize > self.nbytes:
+            needed = count * dtype.itemsize
+            raise ShapeError(f"{self.path}: {needed} bytes from byte {start} on are expected, there are {self.nbytes}")
+        if count == 0 or self._map is None:
+            return np.zeros(shape, dtype=dtype)
+        return np.frombuffer(self._map, dtype=dtype, count=count, offset=start).reshape(shape)
+
+    def flush(self) -> None:
+        """Write changes of an "r+" mapping to the file."""
+        if self._map is not None and self.mode == "r+":
+            self._map.flush()
+
+
+def _map(fd: int, nbytes: int, mode: Mode) -> mmap.mmap:
+    if mode == "r":
+        return mmap.mmap(fd, nbytes, access=mmap.ACCESS_READ)
+    if mode == "r+":
+        return mmap.mmap(fd, nbytes, access=mmap.ACCESS_WRITE)
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(fd, nbytes, access=mmap.ACCESS_COPY)
+    return mmap.mmap(fd, nbytes, flags=mmap.MAP_PRIVATE | _NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)

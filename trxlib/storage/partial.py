@@ -1,0 +1,221 @@
+"""Containers under construction: bytes are written into their final place, names appear when all is there.
+
+`PartialArchive` is a zip archive whose layout is known, `PartialFolder` the same entries as files. Ranges may be
+written in any order, by several threads, processes or machines at once: none reads or moves what another writes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from isal import isal_zlib
+
+from trxlib.errors import ArchiveError, InputError, StaleError
+from trxlib.storage.layout import Layout
+from trxlib.storage.workspace import check_replaceable, final_path, private_name, replace_folder
+
+__all__ = ["PartialArchive", "PartialFolder", "Target"]
+
+Buffer = Any
+_BLOCK = 1 << 20
+# A kernel or a pair of file systems that cannot copy inside the kernel says one of these.
+_NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+
+
+class Target(Protocol):
+    """A container under construction."""
+
+    def write(self, path: str, start: int, data: Buffer) -> int:
+        """Write `data` at byte `start` of an entry and return its CRC-32."""
+
+    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
+        """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
+
+    def seal(self, crcs: Mapping[str, int], *, verify: bool = False) -> None:
+        """Complete the container and give it its final name."""
+
+    def discard(self) -> None:
+        """Remove everything; nothing was ever visible under the final name."""
+
+
+class PartialArchive:
+    """A zip archive being filled in place.
+
+    Parameters
+    ----------
+    final : path
+        The name it gets when sealed.
+    layout : Layout
+        Where each entry lies.
+    partial : Path, optional
+        The name until then; by default a private one. Give one to let several processes fill the same archive.
+    """
+
+    def __init__(self, final: str | os.PathLike[str], layout: Layout, partial: Path | None = None) -> None:
+        self.final = final_path(final)
+        if self.final.is_dir():
+            raise InputError(f"{final}: is a folder, expected the name of a file; remove it or choose another name")
+        self.layout = layout
+        self.partial = partial if partial is not None else private_name(self.final)
+        self._fd = os.open(self.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        # Sparse: costs nothing. Filling again after a crash finds the size right and changes nothing.
+        if os.fstat(self._fd).st_size != layout.directory_start:
+            os.ftruncate(self._fd, layout.directory_start)
+
+    def write(self, path: str, start: int, data: Buffer) -> int:
+        """Write `data` at byte `start` of an entry and return its CRC-32."""
+        view = memoryview(data).cast("B")
+        _write_at(self._fd, view, self._place(path, start, len(view)))
+        return int(isal_zlib.crc32(view))
+
+    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
+        """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
+        return _copy_range(fd, fd_start, self._fd, self._place(path, start, nbytes), nbytes)
+
+    def _place(self, path: str, start: int, nbytes: int) -> int:
+        entry = self.layout.by_path[path]
+        if start < 0 or start + nbytes > entry.nbytes:
+            raise ArchiveError(f"{path}: bytes {start} to {start + nbytes} do not fit its {entry.nbytes} bytes")
+        return entry.data_start + start
+
+    def seal(self, crcs: Mapping[str, int], *, verify: bool = False) -> None:
+        """Write all records and the directory, then rename.
+
+        Parameters
+        ----------
+        crcs : mapping of str to int
+            CRC-32 of every entry.
+        verify : bool
+            Read the data back and compare.
+
+        Raises
+        ------
+        StaleError
+            With `verify`, if the bytes on disk are not those that were written.
+        """
+        if verify:
+            self._verify(crcs)
+        for entry in self.layout.entries:
+            _write_at(self._fd, memoryview(entry.local_record(crcs[entry.path])), entry.record_start)
+        directory = self.layout.directory(crcs)
+        _write_at(self._fd, memoryview(directory), self.layout.directory_start)
+        os.ftruncate(self._fd, self.layout.directory_start + len(directory))
+        os.close(self._fd)
+        self._fd = -1
+        self.partial.replace(self.final)
+
+    def _verify(self, crcs: Mapping[str, int]) -> None:
+        buffer = memoryview(bytearray(_BLOCK))
+        for entry in self.layout.entries:
+            crc = 0
+            for start in range(0, entry.nbytes, _BLOCK):
+                count = os.preadv(self._fd, [buffer[: min(_BLOCK, entry.nbytes - start)]], entry.data_start + start)
+                crc = isal_zlib.crc32(buffer[:count], crc)
+            if crc != crcs[entry.path]:
+                raise StaleError(
+                    f"{self.partial}: {entry.path} has CRC {crc:08x} on disk, {crcs[entry.path]:08x} was written; the "
+                    "unfinished archive was damaged: fill it again"
+                )
+
+    def close(self) -> None:
+        """Close the file and leave it as it is, for others to go on with."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Remove the unfinished archive."""
+        self.close()
+        self.partial.unlink(missing_ok=True)
+
+
+class PartialFolder:
+    """A TRX folder being filled under a private name.
+
+    Parameters
+    ----------
+    final : path
+        The name it gets when sealed; an older TRX folder there is replaced, any other is refused.
+    sizes : mapping of str to int
+        Bytes of each entry.
+    """
+
+    def __init__(self, final: str | os.PathLike[str], sizes: Mapping[str, int]) -> None:
+        self.final = final_path(final)
+        check_replaceable(self.final)
+        self.partial = private_name(self.final)
+        self.sizes = sizes
+        try:
+            for path, nbytes in sizes.items():
+                file = self.partial / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("wb") as out:
+                    out.truncate(nbytes)
+        except BaseException:
+            self.discard()
+            raise
+
+    def write(self, path: str, start: int, data: Buffer) -> int:
+        """Write `data` at byte `start` of an entry and return its CRC-32."""
+        view = memoryview(data).cast("B")
+        fd = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+        try:
+            _write_at(fd, view, start)
+        finally:
+            os.close(fd)
+        return int(isal_zlib.crc32(view))
+
+    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
+        """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
+        out = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+        try:
+            return _copy_range(fd, fd_start, out, start, nbytes)
+        finally:
+            os.close(out)
+
+    def seal(self, crcs: Mapping[str, int], *, verify: bool = False) -> None:
+        """Give the folder its final name; a folder states no CRCs, so there is nothing to write or verify."""
+        replace_folder(self.partial, self.final)
+
+    def discard(self) -> None:
+        """Remove the unfinished folder."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _write_at(fd: int, view: memoryview, position: int) -> None:
+    """Write all of `view`; the system may take less than it is given."""
+    while len(view):
+        count = os.pwrite(fd, view, position)
+        view = view[count:]
+        position += count
+
+
+def _copy_range(source: int, source_start: int, target: int, target_start: int, nbytes: int) -> int | None:
+    """Copy between files inside the kernel where it can, through a buffer where it cannot."""
+    done = 0
+    try:
+        while done < nbytes and hasattr(os, "copy_file_range"):
+            count = os.copy_file_range(source, target, nbytes - done, source_start + done, target_start + done)
+            if count == 0:
+                break
+            done += count
+    except OSError as error:
+        if error.errno not in _NO_KERNEL_COPY:
+            raise
+    if nbytes and done == nbytes:
+        return None
+    crc = 0
+    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
+    for start in range(0, nbytes, _BLOCK):
+        wanted = min(_BLOCK, nbytes - start)
+        count = os.preadv(source, [buffer[:wanted]], source_start + start)
+        if count != wanted:
+            raise StaleError(f"an input ended {wanted - count} bytes early while it was copied; was it replaced?")
+        _write_at(target, buffer[:wanted], target_start + start)
+        crc = isal_zlib.crc32(buffer[:wanted], crc)
+    return int(crc)

@@ -1,0 +1,132 @@
+"""Temporary places, and names that appear only when the content is complete."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trxlib.errors import InputError, InputNotFoundError, StateError
+from trxlib.names import HEADER_NAME
+
+__all__ = ["TemporaryFolder", "final_path", "private_name", "replace_folder", "temporary_root", "writing"]
+
+
+def temporary_root() -> Path:
+    """Return the folder for temporary data: ``TRX_TMPDIR``, else the system's.
+
+    ``TRX_TMPDIR=use_working_dir`` means the working directory, as in the reference package.
+
+    Raises
+    ------
+    InputNotFoundError
+        If ``TRX_TMPDIR`` names no folder.
+    """
+    value = os.environ.get("TRX_TMPDIR")
+    if not value:
+        return Path(tempfile.gettempdir())
+    if value == "use_working_dir":
+        return Path.cwd()
+    if not Path(value).is_dir():
+        raise InputNotFoundError(f"TRX_TMPDIR is {value!r}, which is no folder; create it or unset the variable")
+    return Path(value)
+
+
+class TemporaryFolder:
+    """A folder under `temporary_root` that is removed by `close`, by garbage collection, and at exit."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="trxlib_", dir=temporary_root()))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove the folder; a second call does nothing."""
+        self._finalizer()
+
+
+def final_path(path: str | os.PathLike[str]) -> Path:
+    """Return where an output will stand: links are followed, and its folder must exist.
+
+    Raises
+    ------
+    InputNotFoundError
+        If the folder does not exist.
+    """
+    final = Path(os.path.realpath(path))
+    if not final.parent.is_dir():
+        raise InputNotFoundError(f"{path}: the folder {final.parent} does not exist; create it first")
+    return final
+
+
+def private_name(final: Path) -> Path:
+    """Return a name beside `final` that nobody else uses, for content that is not complete."""
+    return final.with_name(f".{final.name[:200]}.{secrets.token_hex(4)}.partial")
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a private name to write a file to; at the end it replaces `path`, after an error it is removed.
+
+    Parameters
+    ----------
+    path : path
+        The final name. What stands there is untouched until the new content is complete.
+
+    Yields
+    ------
+    Path
+        The name to write to.
+    """
+    final = final_path(path)
+    if final.is_dir():
+        raise InputError(f"{path}: is a folder, expected the name of a file; remove it or choose another name")
+    partial = private_name(final)
+    try:
+        yield partial
+        partial.replace(final)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def replace_folder(partial: Path, path: str | os.PathLike[str]) -> None:
+    """Move a complete folder to its final name; an older TRX folder there goes away, any other folder stays.
+
+    Raises
+    ------
+    StateError
+        If `path` is a file, or a folder that is neither empty nor a TRX folder.
+    """
+    final = final_path(path)
+    check_replaceable(final)
+    if not final.exists():
+        partial.rename(final)
+        return
+    aside = private_name(final)
+    final.rename(aside)
+    try:
+        partial.rename(final)
+    except BaseException:
+        aside.rename(final)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_replaceable(final: Path) -> None:
+    """Check that an output folder may take this name.
+
+    Raises
+    ------
+    StateError
+        If `final` is a file, or a folder that is neither empty nor a TRX folder.
+    """
+    if final.is_dir():
+        if any(final.iterdir()) and not (final / HEADER_NAME).is_file():
+            raise StateError(f"{final}: is a folder with other content, not a TRX folder; choose another name")
+    elif final.exists():
+        raise StateError(f"{final}: is a file, not a TRX folder; choose another name")
