@@ -1,0 +1,109 @@
+"""Merge TRX files into one archive, straight from file to file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import InputError
+from trxlib.ops.bundle import BundleSource
+from trxlib.ops.plan import MissingPolicy, Plan, plan_merge
+from trxlib.ops.run import write_container
+from trxlib.source import Progress
+
+__all__ = ["merge"]
+
+logger = logging.getLogger(__name__)
+
+
+def merge(
+    paths: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    names: Sequence[str] | None = None,
+    name_groups: bool | None = None,
+    missing: MissingPolicy = "error",
+    keep_groups: bool = True,
+    positions_dtype: npt.DTypeLike | None = None,
+    check_space: bool = True,
+    compression: int = zipfile.ZIP_STORED,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Plan:
+    """Concatenate TRX files into one container, in the order given.
+
+    Each input is read once and written once, into its final place; memory stays flat.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        TRX archives or folders; not changed.
+    output : path
+        ``.trx`` or ``.zip`` gives an archive, any other name a folder.
+    names : sequence of str, optional
+        A name for each input, used for its group and for renamed keys; by default "1", "2", ...
+    name_groups : bool, optional
+        Whether each input becomes a group of its name. By default when `names` are given.
+    missing : {"error", "drop", "fill"}
+        What to do with dps and dpv keys that some inputs lack: raise, leave out with a warning, or fill with NaN.
+    keep_groups : bool
+        Whether groups and dpg of the inputs are kept. Groups of one name are united; dpg of one name that differ
+        become ``<key>_<name of the input>``.
+    positions_dtype : dtype, optional
+        By default the widest of the inputs'.
+    check_space : bool
+        Whether inputs in another space are refused; else the header of the first is taken.
+    compression : int
+        A method of Python's zipfile; stored by default, which every program can map.
+    workers : int
+        Threads; the bytes do not depend on it.
+    progress : callable, optional
+        Called with vertex bytes done and in all.
+
+    Returns
+    -------
+    Plan
+        Which rows of the result came from which input.
+
+    Raises
+    ------
+    SpaceMismatchError, MetadataMismatchError
+        List every input that does not fit.
+    FormatError, InputNotFoundError
+        Name the file that cannot be read.
+
+    Warns
+    -----
+    DataLossWarning
+        Names every key that is left out.
+    """
+    if names is not None and len(names) != len(paths):
+        raise InputError(f"{len(names)} names are given for {len(paths)} inputs; give one for each")
+    if names is not None and len(set(names)) != len(names):
+        raise InputError("two inputs have the same name; give each its own")
+    begin = time.perf_counter()
+    grouped = name_groups if name_groups is not None else names is not None
+    with ExitStack() as stack:
+        sources = [stack.enter_context(closing(BundleSource.open(path))) for path in paths]
+        plan = plan_merge(
+            sources,
+            names=names,
+            whole_groups=[[name] for name in names or map(str, range(1, len(paths) + 1))] if grouped else None,
+            missing=missing,
+            keep_groups=keep_groups,
+            positions_dtype=np.dtype(positions_dtype) if positions_dtype is not None else None,
+            check_space=check_space,
+        )
+        write_container(plan, sources, output, compression=compression, workers=workers, progress=progress)
+    logger.info(
+        "%s: %d inputs, %d streamlines, %.1f MB in %.2f s",
+        output, len(sources), plan.header.nb_streamlines, plan.nbytes / 1e6, time.perf_counter() - begin,
+    )  # fmt: skip
+    return plan
