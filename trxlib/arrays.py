@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class TrxArrays:
-    """Header and arrays of one TRX file. Nothing is copied or checked here (`trxlib.validate` checks).
+    """Header and arrays of one TRX file. Nothing is copied or checked here (`trxlib.rules` checks).
 
     Parameters
     ----------

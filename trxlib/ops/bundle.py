@@ -7,7 +7,9 @@ streamed in chunks.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +18,8 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from trxlib.arrays import TrxArrays
-from trxlib.names import ArrayName
+from trxlib.errors import HeaderWarning
+from trxlib.names import ArrayName, make_key
 from trxlib.ragged import iter_gathered
 from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
 from trxlib.storage.container import Container, open_container
@@ -60,9 +63,13 @@ class BundleSource:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> BundleSource:
-        """Open a TRX archive or folder; `close` releases it."""
+        """Open a TRX archive or folder; `close` releases it.
+
+        Names that cannot be written (with a dot, say, which is legal to read) are changed, with a HeaderWarning.
+        """
         container = open_container(path, mode="r")
-        source = cls(container.arrays, members=container.members, path=str(path))
+        members = _fit_names(container.arrays, container.members, str(path))
+        source = cls(container.arrays, members=members, path=str(path))
         source._container = container
         return source
 
@@ -173,6 +180,31 @@ class BundleSource:
             while block := file.read(_CHUNK_BYTES):
                 crc = isal_zlib.crc32(block, crc)
         return crc
+
+
+def _fit_names(arrays: TrxArrays, members: Mapping[ArrayName, Member], path: str) -> dict[ArrayName, Member]:
+    """Rename, in `arrays`, the keys and groups that cannot be written; return the members under the new names."""
+    renamed: dict[tuple[str, str], str] = {}
+    for section in ("dps", "dpv", "groups"):
+        table: dict[str, Array] = getattr(arrays, section)
+        for key in [key for key in table if make_key(key) != key]:
+            new = make_key(key)
+            while new in table:
+                new += "_"
+            table[new] = table.pop(key)
+            renamed[section, key] = new
+    arrays.dpg = {
+        renamed.get(("groups", group), group): {make_key(key): value for key, value in table.items()}
+        for group, table in arrays.dpg.items()
+    }
+    if not renamed:
+        return dict(members)
+    changes = ", ".join(f"{section}/{old} becomes {new}" for (section, old), new in renamed.items())
+    warnings.warn(f"{path}: names that other programs cut are changed: {changes}", HeaderWarning, stacklevel=3)
+    return {
+        replace(name, name=renamed.get((name.section, name.name), name.name)) if not name.group else name: member
+        for name, member in members.items()
+    }
 
 
 def _rows_of(array: Array, starts: Array, lengths: Array) -> Array:

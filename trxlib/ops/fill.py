@@ -24,10 +24,10 @@ from trxlib.errors import DtypeError, FormatError, ShapeError, StaleError
 from trxlib.names import ArrayName
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import InputPlan, Plan, stamp_of
+from trxlib.rules import check_members
 from trxlib.source import Chunk, Progress, Source
 from trxlib.storage.partial import Target
 from trxlib.storage.workspace import writing
-from trxlib.validate import check_members
 
 __all__ = ["Range", "Receipt", "fill_inputs", "merge_ranges"]
 

@@ -34,11 +34,11 @@ from trxlib.names import HEADER_NAME, ArrayName
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.unite import unite_small
 from trxlib.ragged import UINT32_MAX, offsets_dtype
+from trxlib.rules import check_writable
 from trxlib.source import ArraySpec, Source
 from trxlib.space import check_same_space
 from trxlib.storage.layout import Layout, plan_layout
 from trxlib.storage.workspace import writing
-from trxlib.validate import check_writable
 
 __all__ = ["InputPlan", "MissingPolicy", "Plan", "plan_merge", "stamp_of"]
 

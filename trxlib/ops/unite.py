@@ -13,8 +13,8 @@ from typing import Any
 from trxlib.dtypes import little_endian
 from trxlib.names import ArrayName, make_key
 from trxlib.ops.bundle import BundleSource
+from trxlib.rules import check_writable
 from trxlib.source import Source
-from trxlib.validate import check_writable
 
 __all__ = ["SmallEntries", "unite_small"]
 
@@ -36,12 +36,12 @@ class SmallEntries:
 
 
 def unite_small(sources: Sequence[Source], names: Sequence[str], *, keep_groups: bool) -> SmallEntries:
-    """Unite header keys, dpg and sidecars of the TRX bundles among `sources`.
+    """Unite header keys, dpg and sidecars of `sources`.
 
     Parameters
     ----------
     sources : sequence of Source
-        Those that are no bundles have none of these.
+        Of inputs that are no TRX files only the header facts are taken, under the name of the format (``TRK``).
     names : sequence of str
         What each is called in new names.
     keep_groups : bool
@@ -52,10 +52,7 @@ def unite_small(sources: Sequence[Source], names: Sequence[str], *, keep_groups:
         for name, source in zip(names, sources, strict=True)
         if isinstance(source, BundleSource)
     ]
-    extra = _unite(
-        ((name, key, value) for name, source in bundles for key, value in source.arrays.header.extra.items()),
-        lambda key, name: f"{key}_{name}",
-    )
+    extra = _unite(_extra_items(sources, names), lambda key, name: f"{key}_{name}")
     sidecars = _unite(
         ((name, path, data) for name, source in bundles for path, data in source.arrays.sidecars.items()),
         lambda path, name: f"{path.removesuffix('.json')}_{name}.json",
@@ -67,6 +64,14 @@ def unite_small(sources: Sequence[Source], names: Sequence[str], *, keep_groups:
         check_writable(array_name)
         entries[array_name.path] = data
     return SmallEntries(extra, {**entries, **dict(sorted(sidecars.items()))})
+
+
+def _extra_items(sources: Sequence[Source], names: Sequence[str]) -> Iterable[tuple[str, Any, Any]]:
+    for name, source in zip(map(make_key, names), sources, strict=True):
+        if isinstance(source, BundleSource):
+            yield from ((name, key, value) for key, value in source.arrays.header.extra.items())
+        elif source.info.facts:
+            yield name, source.info.format.upper(), dict(source.info.facts)
 
 
 def _dpg_items(bundles: Sequence[tuple[str, BundleSource]]) -> Iterable[tuple[str, Any, Any]]:

@@ -34,10 +34,10 @@ from trxlib.errors import (
 from trxlib.header import Header
 from trxlib.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
 from trxlib.ragged import check_offsets, complete_offsets
+from trxlib.rules import check_unique, shape_of_entry
 from trxlib.storage.mapping import MappedFile, Mode
 from trxlib.storage.members import Member, list_archive, list_folder
 from trxlib.storage.workspace import TemporaryFolder
-from trxlib.validate import check_unique, shape_of_entry
 
 __all__ = ["Container", "check_crcs", "open_container", "read_header"]
 

@@ -1,0 +1,96 @@
+"""Write groups of a TRX file as files of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trxlib.errors import GroupNotFoundError
+from trxlib.ops.bundle import BundleSource
+from trxlib.ops.plan import plan_merge
+from trxlib.ops.run import write_container
+from trxlib.ops.subset import subset_source
+from trxlib.rules import check_members
+
+__all__ = ["ExtractedGroup", "extract_groups"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExtractedGroup:
+    """A file that `extract_groups` wrote."""
+
+    name: str
+    path: Path
+    nb_streamlines: int
+    nb_vertices: int
+
+
+def extract_groups(
+    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    names: Sequence[str] | None = None,
+    *,
+    workers: int = 1,
+) -> list[ExtractedGroup]:
+    """Write each group of a TRX file as ``<folder>/<group>.trx``.
+
+    A group's file has its streamlines in their old order, with their dps, dpv and dpg; the other groups are there
+    as far as they have members among them, renumbered.
+
+    Parameters
+    ----------
+    path : path
+        TRX archive or folder; not changed.
+    folder : path
+        Made if it is not there. A file of the same name is replaced.
+    names : sequence of str, optional
+        Which groups; by default all.
+    workers : int
+        Groups written side by side; the bytes do not depend on it.
+
+    Returns
+    -------
+    list of ExtractedGroup
+        Sorted by name.
+
+    Raises
+    ------
+    GroupNotFoundError
+        If a name is no group of the file; nothing has been written then.
+    FormatError
+        If a group has members that are no streamlines of the file.
+    """
+    with closing(BundleSource.open(path)) as source:
+        groups = source.arrays.groups
+        wanted = sorted(set(groups if names is None else names))
+        missing = [name for name in wanted if name not in groups]
+        if missing:
+            raise GroupNotFoundError(
+                f"{path}: no group {', '.join(map(repr, missing))}; it has {', '.join(sorted(groups)) or 'none'}"
+            )
+        for name in groups:
+            check_members(groups[name], source.info.nb_streamlines, f"{path}: groups/{name}")
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            return list(pool.map(lambda name: _extract(source, name, Path(folder, f"{name}.trx")), wanted))
+
+
+def _extract(source: BundleSource, name: str, output: Path) -> ExtractedGroup:
+    rows = np.unique(source.arrays.groups[name])
+    part = subset_source(source, rows, drop_empty_groups=True)
+    # A group without members keeps its name, so that its file says what it is.
+    part.arrays.groups.setdefault(name, np.zeros(0, dtype=np.uint32))
+    if name in source.arrays.dpg:
+        part.arrays.dpg[name] = source.arrays.dpg[name]
+    write_container(plan_merge([part]), [part], output)
+    logger.debug("%s: %d streamlines", output, len(rows))
+    return ExtractedGroup(name, output, part.info.nb_streamlines, part.info.nb_vertices)
