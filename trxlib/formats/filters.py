@@ -1,0 +1,224 @@
+"""Streamlines left out or refused: NaN and infinite vertices, vertices outside the grid, no vertices at all.
+
+A source that drops something is read twice: first to count what stays, since counts are stated before any
+streamline is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import DataLossWarning, FormatError, InputError
+from trxlib.formats.positions import all_finite
+from trxlib.source import Chunk, Progress, Source, SourceInfo
+from trxlib.space import Space
+
+__all__ = ["FilteredSource", "filter_source"]
+
+logger = logging.getLogger(__name__)
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Rules:
+    nonfinite: str
+    out_of_volume: str
+    drop_empty: bool
+
+    @property
+    def drops(self) -> bool:
+        return self.drop_empty or "drop" in (self.nonfinite, self.out_of_volume)
+
+
+def filter_source(
+    source: Source, *, nonfinite: str = "fail", out_of_volume: str = "keep", drop_empty: bool = False
+) -> Source:
+    """Wrap a source so that these rules hold for every streamline it yields.
+
+    Parameters
+    ----------
+    source : Source
+        Read twice if something is to be dropped.
+    nonfinite : {"fail", "drop"}
+        For streamlines with a NaN or infinite vertex.
+    out_of_volume : {"keep", "drop", "fail"}
+        For streamlines with a vertex outside the grid; those kept are counted and logged.
+    drop_empty : bool
+        Leave out streamlines without vertices.
+
+    Raises
+    ------
+    InputError
+        If a rule has another value.
+    """
+    for name, value, known in (
+        ("nonfinite", nonfinite, ("fail", "drop")),
+        ("out_of_volume", out_of_volume, ("keep", "drop", "fail")),
+    ):
+        if value not in known:
+            raise InputError(f"{name} is {value!r}, expected {' or '.join(map(repr, known))}")
+    return FilteredSource(source, _Rules(nonfinite, out_of_volume, drop_empty))
+
+
+class FilteredSource:
+    """A source without the streamlines that its rules leave out; see `filter_source`."""
+
+    def __init__(self, source: Source, rules: _Rules) -> None:
+        self._source, self._rules = source, rules
+        self._outside = _Outside(source.info.space)
+        self.info: SourceInfo = source.info
+        if rules.drops:
+            self._count()
+
+    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
+        """Yield the streamlines that stay.
+
+        Raises
+        ------
+        FormatError
+            Naming the streamline, if a rule says ``"fail"``.
+        """
+        kept_outside = first = 0
+        for chunk in self._source.chunks(progress):
+            dropped, outside = self._judge(chunk, first)
+            first += len(chunk.lengths)
+            kept_outside += outside
+            if dropped is not None:
+                chunk = _take(chunk, ~dropped)
+            if len(chunk.lengths):
+                yield chunk
+        if kept_outside:
+            logger.warning(
+                "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
+                self.info.path,
+                kept_outside,
+                self.info.nb_streamlines,
+                "x".join(map(str, self.info.space.dimensions)),
+            )
+
+    def fingerprint(self) -> str:
+        """Return that of the file."""
+        return self._source.fingerprint()
+
+    def _count(self) -> None:
+        info = self._source.info
+        streamlines = vertices = first = 0
+        for chunk in self._source.chunks():
+            dropped, _ = self._judge(chunk, first)
+            first += len(chunk.lengths)
+            kept = chunk.lengths if dropped is None else chunk.lengths[~dropped]
+            streamlines += len(kept)
+            vertices += int(kept.sum(dtype=np.int64))
+        self.info = replace(info, nb_streamlines=streamlines, nb_vertices=vertices)
+        if streamlines != info.nb_streamlines:
+            warnings.warn(
+                f"{info.path}: {info.nb_streamlines - streamlines} of {info.nb_streamlines} streamlines are left out "
+                f"(nonfinite={self._rules.nonfinite}, out_of_volume={self._rules.out_of_volume}, "
+                f"drop_empty={self._rules.drop_empty})",
+                DataLossWarning,
+                stacklevel=4,
+            )
+
+    def _judge(self, chunk: Chunk, first: int) -> tuple[Array | None, int]:
+        """Return a mask of what to drop (None: nothing), and how many that stay have vertices outside."""
+        dropped = np.zeros(len(chunk.lengths), dtype=np.bool_)
+        if self._rules.drop_empty:
+            dropped |= chunk.lengths == 0
+        if not all_finite(chunk.positions):
+            bad = _any_vertex(np.asarray(~np.isfinite(chunk.positions).all(axis=1)), chunk.lengths)
+            if self._rules.nonfinite == "fail":
+                raise FormatError(self._first_bad(chunk, bad, first))
+            dropped |= bad
+        count = 0
+        outside = self._outside.find(chunk.positions)
+        if outside is not None:
+            bad = _any_vertex(outside, chunk.lengths) & ~dropped
+            if self._rules.out_of_volume == "fail" and bad.any():
+                raise FormatError(
+                    f"{self.info.path}: streamline {first + int(np.argmax(bad))} leaves the grid of "
+                    f"{list(self.info.space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or "
+                    "check the reference"
+                )
+            if self._rules.out_of_volume == "drop":
+                dropped |= bad
+            else:
+                count = int(bad.sum())
+        return (dropped if dropped.any() else None), count
+
+    def _first_bad(self, chunk: Chunk, bad: Array, first: int) -> str:
+        row = int(np.argmax(bad))
+        start = int(chunk.lengths[:row].sum(dtype=np.int64))
+        vertices = chunk.positions[start : start + int(chunk.lengths[row])]
+        vertex = int(np.argmin(np.isfinite(vertices).all(axis=1)))
+        return (
+            f"{self.info.path}: streamline {first + row} has the vertex {vertices[vertex].tolist()} (vertex {vertex}), "
+            "expected finite numbers; repair the file, or drop such streamlines (nonfinite='drop')"
+        )
+
+
+class _Outside:
+    """Finds vertices outside a grid; whole chunks inside are recognised by their bounding box."""
+
+    def __init__(self, space: Space) -> None:
+        self._matrix = space.rasmm_to_voxel
+        self._dimensions = np.array(space.dimensions, dtype=np.float64)
+        self._linear = np.abs(self._matrix[:3, :3])
+
+    def find(self, positions: Array) -> Array | None:
+        """Return a mask of shape (v,), or None if every vertex is inside."""
+        if not len(positions) or not self._dimensions.all():
+            return None  # a grid without voxels says nothing
+        low, high = _bounding_box(positions)
+        centre = self._matrix[:3, :3] @ ((low + high) / 2) + self._matrix[:3, 3]
+        reach = self._linear @ ((high - low) / 2)
+        if (centre - reach >= -0.5).all() and (centre + reach <= self._dimensions - 0.5).all():
+            return None
+        outside = np.zeros(len(positions), dtype=np.bool_)
+        points = positions.astype(np.float32) if positions.dtype.itemsize == 2 else positions
+        with np.errstate(invalid="ignore", over="ignore"):
+            for axis in range(3):
+                voxels = points @ self._matrix[axis, :3].astype(points.dtype)
+                shift = self._matrix[axis, 3]
+                # NaN is inside: it has a rule of its own.
+                outside |= (voxels < -0.5 - shift) | (voxels > self._dimensions[axis] - 0.5 - shift)
+        return outside if outside.any() else None
+
+
+def _bounding_box(positions: Array) -> tuple[Array, Array]:
+    """Return the lowest and highest coordinates; over long rows, since numpy is slow on rows of 3."""
+    width = 512
+    long = len(positions) // width
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    if long:
+        rows = positions[: long * width].reshape(long, 3 * width)
+        low = rows.min(axis=0).reshape(-1, 3).min(axis=0).astype(np.float64)
+        high = rows.max(axis=0).reshape(-1, 3).max(axis=0).astype(np.float64)
+    rest = positions[long * width :]
+    if len(rest):
+        low, high = np.minimum(low, rest.min(axis=0)), np.maximum(high, rest.max(axis=0))
+    return low, high
+
+
+def _any_vertex(mask: Array, lengths: Array) -> Array:
+    """Return which streamlines have a vertex in `mask`."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    found = np.zeros(len(lengths), dtype=np.bool_)
+    found[np.searchsorted(ends, np.flatnonzero(mask), side="right")] = True
+    return found
+
+
+def _take(chunk: Chunk, kept: Array) -> Chunk:
+    rows = np.repeat(kept, chunk.lengths)
+    return Chunk(
+        chunk.lengths[kept],
+        chunk.positions[rows],
+        {key: values[kept] for key, values in chunk.dps.items()},
+        {key: values[rows] for key, values in chunk.dpv.items()},
+    )

@@ -1,0 +1,240 @@
+"""The space of a result: from an image, a tractogram's header, an object of another library, or two arrays."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import HeaderError, HeaderWarning, InputError, InputNotFoundError, UnsupportedFormatError
+from trxlib.formats.slices import InputFile
+from trxlib.formats.trk_header import HEADER_BYTES, MAGIC, read_trk_header
+from trxlib.header import Header
+from trxlib.space import Space, invert_affine, same_space
+
+__all__ = ["place_result", "read_transform", "space_from", "transform_from"]
+
+Affine = npt.NDArray[np.float64]
+#: Pairs of keys that a dict may have: the TRX reference API, a TRX header, nibabel's TRK header.
+_DICT_KEYS = (("VOXEL_TO_RASMM", "DIMENSIONS"), ("voxel_to_rasmm", "dimensions"))
+# RAS and LPS differ by the sign of the first two axes.
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def space_from(reference: Any) -> Space:
+    """Return the space of a reference.
+
+    Parameters
+    ----------
+    reference : str, Path, Space, Header, nibabel image or header or TrkFile, mapping, or pair
+        A path names a NIfTI or MGH image, a TRK file or a TRX file (zip or folder). A mapping has
+        ``VOXEL_TO_RASMM`` and ``DIMENSIONS`` or ``voxel_to_rasmm`` and ``dimensions``. A pair is affine and
+        dimensions.
+
+    Raises
+    ------
+    InputNotFoundError
+        If the path names nothing.
+    UnsupportedFormatError
+        If the file is none of these.
+    InputError
+        If the object is none of these.
+    HeaderError
+        If its affine is singular, or its dimensions are impossible.
+    """
+    if isinstance(reference, Space):
+        return reference
+    if isinstance(reference, (str, Path)):
+        return _space_from_path(Path(reference))
+    if isinstance(reference, Header):
+        return Space.create(reference.voxel_to_rasmm, reference.dimensions, "reference")
+    if isinstance(reference, Mapping):
+        return _space_from_mapping(reference)
+    if isinstance(reference, (tuple, list)) and len(reference) == 2:
+        return Space.create(reference[0], reference[1], "reference")
+    return _space_from_object(reference)
+
+
+def transform_from(transform: Any) -> Affine | None:
+    """Return a 4x4 RASMM-to-RASMM transform: None, an array, or the path of a text file.
+
+    Raises
+    ------
+    HeaderError
+        If it is not an invertible 4 x 4 affine.
+    """
+    if transform is None:
+        return None
+    if isinstance(transform, (str, Path)):
+        return read_transform(transform)
+    space = Space.create(transform, (1, 1, 1), "transform")
+    return space.voxel_to_rasmm
+
+
+def read_transform(path: str | Path) -> Affine:
+    """Read a 4x4 RASMM-to-RASMM transform from a text file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Four rows of four numbers (``#`` starts a comment), or an affine of ITK (``.txt``, ``.tfm``). ITK works in
+        LPS and maps points of the fixed image to the moving one; both signs are turned, and the matrix is taken as
+        the way of points, as ``antsApplyTransformsToPoints`` takes it.
+
+    Returns
+    -------
+    ndarray, float64 of shape (4, 4)
+
+    Raises
+    ------
+    InputNotFoundError
+        If the file cannot be read.
+    HeaderError
+        If it holds no invertible affine.
+    """
+    try:
+        text = Path(path).read_text(encoding="latin1")
+    except OSError as error:
+        raise InputNotFoundError(f"{path} cannot be read: {error.strerror}; check the path") from None
+    matrix = _read_itk(text, path) if "#Insight Transform File" in text else _read_matrix(text, path)
+    return Space.create(matrix, (1, 1, 1), f"{path}: transform").voxel_to_rasmm
+
+
+def place_result(path: str, space: Space, reference: Space | None, transform: Affine | None) -> tuple[Space, Affine]:
+    """Return the space of the result, and the transform (identity without one).
+
+    Parameters
+    ----------
+    path : str
+        For the warning.
+    space : Space
+        What the file says of itself.
+    reference : Space, optional
+        Space of the result: that of the file, or that to which `transform` leads.
+    transform : ndarray, optional
+        RASMM to RASMM.
+    """
+    if transform is None:
+        if reference is not None and not same_space(space, reference):
+            warnings.warn(
+                f"{path}: its header has dimensions {list(space.dimensions)} and affine {_short(space)}, the reference "
+                f"{list(reference.dimensions)} and {_short(reference)}; the reference's go into the result",
+                HeaderWarning,
+                stacklevel=3,
+            )
+        return reference or space, np.eye(4)
+    if reference is not None:
+        return reference, transform
+    return Space(transform @ space.voxel_to_rasmm, space.dimensions), transform
+
+
+def _short(space: Space) -> str:
+    return str(np.round(space.voxel_to_rasmm[:3], 4).tolist())
+
+
+def _space_from_path(path: Path) -> Space:
+    if path.is_dir():
+        return _space_from_trx(path, (path / "header.json").read_bytes() if (path / "header.json").is_file() else b"")
+    file = InputFile(path)
+    head = file.head(8)
+    if head.startswith(b"PK"):
+        return _space_from_trx(path, _zipped_header(path))
+    if head.startswith(MAGIC):
+        return read_trk_header(file.head(HEADER_BYTES), str(path)).space
+    if head.startswith(b"mrtrix tracks"[:8]):
+        raise UnsupportedFormatError(
+            f"{path}: a TCK file has no affine and no dimensions; name the image that it was made from, or a TRK or "
+            "TRX file in the same space"
+        )
+    return _space_from_image(path)
+
+
+def _zipped_header(path: Path) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read("header.json")
+    except (zipfile.BadZipFile, KeyError, OSError):
+        return b""
+
+
+def _space_from_trx(path: Path, data: bytes) -> Space:
+    if not data:
+        raise HeaderError(f"{path} holds no header.json that can be read; it is no TRX file")
+    header = Header.from_json(data)
+    return Space.create(header.voxel_to_rasmm, header.dimensions, str(path))
+
+
+def _space_from_image(path: Path) -> Space:
+    from nibabel import load
+    from nibabel.filebasedimages import (
+        ImageFileError,  # a TRK needs no image, and the import costs a quarter of a second
+    )
+
+    try:
+        return _space_from_object(load(path))
+    except ImageFileError:
+        raise UnsupportedFormatError(
+            f"{path} is no reference: expected an image that nibabel reads (NIfTI, MGH), a TRK or a TRX file"
+        ) from None
+
+
+def _space_from_mapping(content: Mapping[str, Any]) -> Space:
+    for affine_key, dimensions_key in _DICT_KEYS:
+        if affine_key in content and dimensions_key in content:
+            return Space.create(content[affine_key], content[dimensions_key], "reference")
+    raise InputError(
+        f"a reference with the keys {', '.join(map(str, content)) or 'none'} has no space; expected VOXEL_TO_RASMM and "
+        "DIMENSIONS, or voxel_to_rasmm and dimensions"
+    )
+
+
+def _space_from_object(reference: Any) -> Space:
+    """Read nibabel images and headers, tractogram files, StatefulTractograms and TrxFiles, without importing them."""
+    if hasattr(reference, "affine") and hasattr(reference, "shape"):
+        return Space.create(reference.affine, reference.shape[:3], "reference image")
+    if hasattr(reference, "affine") and hasattr(reference, "dimensions"):
+        return Space.create(reference.affine, reference.dimensions, "reference")
+    if hasattr(reference, "get_best_affine"):
+        return Space.create(reference.get_best_affine(), reference.get_data_shape()[:3], "reference header")
+    if isinstance(getattr(reference, "header", None), Mapping):
+        return _space_from_mapping(reference.header)
+    raise InputError(
+        f"a {type(reference).__name__} is no reference; expected a path, a nibabel image, a header, or a pair of "
+        "affine and dimensions"
+    )
+
+
+def _read_matrix(text: str, path: str | Path) -> npt.NDArray[np.float64]:
+    lines = [line.split("#")[0].replace(",", " ").split() for line in text.splitlines()]
+    try:
+        rows = [[float(item) for item in line] for line in lines if line]
+    except ValueError as error:
+        raise HeaderError(f"{path} is no transform: {error}; expected four rows of four numbers") from None
+    if [len(row) for row in rows] != [4, 4, 4, 4]:
+        raise HeaderError(f"{path} has rows of {[len(row) for row in rows]} numbers, expected four rows of four")
+    return np.array(rows)
+
+
+def _read_itk(text: str, path: str | Path) -> npt.NDArray[np.float64]:
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
+    kind = fields.get("Transform", "").strip()
+    try:
+        numbers = np.array(fields["Parameters"].split(), dtype=np.float64)
+        centre = np.array(fields["FixedParameters"].split(), dtype=np.float64)
+    except (KeyError, ValueError):
+        raise HeaderError(f"{path}: an ITK transform needs Parameters and FixedParameters, numbers each") from None
+    if text.count("\nTransform:") != 1 or not kind.startswith(("AffineTransform", "MatrixOffsetTransformBase")):
+        raise HeaderError(f"{path} holds {kind or 'no'} transform; expected one AffineTransform of ITK")
+    if numbers.shape != (12,) or centre.shape != (3,):
+        raise HeaderError(f"{path}: {numbers.size} Parameters and {centre.size} FixedParameters, expected 12 and 3")
+    matrix = np.eye(4)
+    matrix[:3, :3] = numbers[:9].reshape(3, 3)
+    # ITK turns about a centre of its own.
+    matrix[:3, 3] = numbers[9:] + centre - matrix[:3, :3] @ centre
+    invert_affine(matrix, f"{path}: transform")
+    return np.asarray(_LPS @ matrix @ _LPS)

@@ -1,0 +1,260 @@
+"""Bytes of an input file in big slices: plain or gzip, with a CRC-32 of the file's own bytes and read-ahead.
+
+Every format that is streamed reads through here, so that a file is read once and its fingerprint costs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from isal import igzip, isal_zlib
+
+from trxlib.errors import FormatError, InputNotFoundError
+
+__all__ = ["SLICE_BYTES", "InputFile", "Slices", "is_gzip"]
+
+Bytes = npt.NDArray[np.uint8]
+#: A slice and what is made of it stay in the cache of one core. A multiple of 4, 12 and 24.
+SLICE_BYTES = 24 * 40_000
+_HEADROOM = 1 << 16
+_BAD_GZIP: Any = (EOFError, OSError, zlib.error, isal_zlib.error)
+
+
+def is_gzip(path: str | Path) -> bool:
+    """Tell whether a file starts like gzip."""
+    with Path(path).open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
+class _RawFile(io.RawIOBase):
+    """The file itself, with a running CRC-32 of what was read and a count of it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115
+        self.crc = 0
+        self.done = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)
+        self.crc = isal_zlib.crc32(memoryview(buffer)[:count], self.crc)
+        self.done += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class InputFile:
+    """A file to be read from front to back, perhaps more than once.
+
+    Parameters
+    ----------
+    path : str or Path
+        Plain or gzip, known by its first bytes.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        try:
+            if Path(self.path).is_dir():
+                raise InputNotFoundError(f"{self.path} is a folder, expected a file")
+            self.nbytes = os.stat(self.path).st_size  # noqa: PTH116
+            self.is_gzip = is_gzip(self.path)
+        except OSError as error:
+            if isinstance(error, InputNotFoundError):
+                raise
+            raise InputNotFoundError(f"{self.path} cannot be read: {error.strerror}; check the path") from None
+        #: Bytes of the content, or None where only reading can tell.
+        self.content_nbytes: int | None = None if self.is_gzip else self.nbytes
+        self._crc: int | None = None
+
+    def head(self, count: int) -> bytes:
+        """Return the first `count` bytes of the content, or fewer at its end."""
+        with Slices(self, slice_bytes=count, read_ahead=False) as slices:
+            return bytes(slices.take(count))
+
+    def fingerprint(self) -> str:
+        """Return ``crc32:<8 hex digits>:<bytes>``; read now unless a whole pass has ended already."""
+        if self._crc is None:
+            with Slices(self, read_ahead=False, plain=True) as slices:
+                for _ in slices:
+                    pass
+        return f"crc32:{self._crc:08x}:{self.nbytes}"
+
+    def set_crc(self, crc: int, nbytes: int) -> None:
+        """Keep the CRC of a whole pass over `nbytes`."""
+        if nbytes != self.nbytes:
+            raise FormatError(
+                f"{self.path} had {self.nbytes} bytes and now has {nbytes}; it is being written to, start again later"
+            )
+        self._crc = crc
+
+
+class Slices:
+    """The content of an `InputFile` in slices; what a slice leaves over stands before the next one.
+
+    Parameters
+    ----------
+    file : InputFile
+        What to read.
+    slice_bytes : int
+        Read at a time; keep it a multiple of the rows' size.
+    swap_dtype : numpy.dtype, optional
+        Items of this type are byte-swapped in place (big-endian files), counted from the end of the part that
+        `take` returned.
+    read_ahead : bool
+        Read the next slice in a thread while the present one is worked on.
+    plain : bool
+        Do not look through gzip.
+    """
+
+    def __init__(
+        self,
+        file: InputFile,
+        *,
+        slice_bytes: int = SLICE_BYTES,
+        swap_dtype: np.dtype[Any] | None = None,
+        read_ahead: bool = True,
+        plain: bool = False,
+    ) -> None:
+        self.file = file
+        self._raw = _RawFile(file.path)
+        self._stream: BinaryIO = self._raw  # type: ignore[assignment]
+        if file.is_gzip and not plain:
+            self._stream = igzip.IGzipFile(fileobj=io.BufferedReader(self._raw, 1 << 18), mode="rb")
+        self._swap = swap_dtype
+        self._slice = slice_bytes
+        # Three in turn: the one whose end is carried over, the present one, and the one read ahead.
+        self._buffers = [np.empty(0, dtype=np.uint8)] * 3
+        self._turn = 0
+        self._ahead: Future[int] | None = None
+        # A thread costs more than a small file.
+        self._pool = ThreadPoolExecutor(1) if read_ahead and file.nbytes > 4 * slice_bytes else None
+        self._ended = False
+        #: Content bytes handed out so far.
+        self.position = 0
+
+    def __enter__(self) -> Slices:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        self._stream.close()
+        self._raw.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last slice has been handed out."""
+        return self._ended
+
+    @property
+    def file_done(self) -> int:
+        """Bytes of the file read so far, for progress."""
+        return self._raw.done
+
+    def take(self, count: int) -> Bytes:
+        """Return the next `count` bytes, or fewer at the end, as a new array; only before the first slice."""
+        part: Bytes = np.empty(count, dtype=np.uint8)
+        got = self._fill(part)
+        self.position += got
+        return part[:got]
+
+    def __iter__(self) -> Iterator[Bytes]:
+        """Yield the slices without carrying anything over."""
+        empty: Bytes = np.empty(0, dtype=np.uint8)
+        while not self._ended:
+            yield self.next(empty)
+
+    def next(self, carry: Bytes, at_least: int = 0) -> Bytes:
+        """Return `carry` followed by the next slice; without a slice left, `carry` as it is.
+
+        Parameters
+        ----------
+        carry : ndarray of uint8
+            The unused end of what was returned last. Its memory is reused by the call after the next.
+        at_least : int
+            Read on until the result has this many bytes, or the file ends. The caller has compared it with the
+            file's size.
+        """
+        if self._ended:
+            return carry
+        buffer, got = self._next_buffer()
+        start = _HEADROOM - len(carry)
+        if start >= 0:
+            buffer[start:_HEADROOM] = carry
+            part = buffer[start : _HEADROOM + got]
+        else:
+            part = np.concatenate((carry, buffer[_HEADROOM : _HEADROOM + got]))
+        return self._extend(part, at_least) if at_least > len(part) else part
+
+    def _extend(self, part: Bytes, at_least: int) -> Bytes:
+        """Read one record that is longer than a slice into memory of its own."""
+        pieces = [part.copy()]
+        missing = at_least - len(part)
+        while missing > 0 and not self._ended:
+            buffer, got = self._next_buffer()
+            pieces.append(buffer[_HEADROOM : _HEADROOM + got].copy())
+            missing -= got
+        return np.concatenate(pieces)
+
+    def _next_buffer(self) -> tuple[Bytes, int]:
+        turn = self._turn
+        self._turn = (turn + 1) % 3
+        got = self._fill_turn(turn) if self._ahead is None else self._ahead.result()
+        self._ahead = None
+        self.position += got
+        if got < self._slice:
+            self._finish()
+        elif self._pool is not None:
+            self._ahead = self._pool.submit(self._fill_turn, self._turn)
+        return self._buffers[turn], got
+
+    def _fill_turn(self, turn: int) -> int:
+        if not len(self._buffers[turn]):
+            self._buffers[turn] = np.empty(_HEADROOM + self._slice, dtype=np.uint8)
+        part = self._buffers[turn][_HEADROOM:]
+        got = self._fill(part)
+        if self._swap is not None:
+            whole = got - got % self._swap.itemsize
+            part[:whole].view(self._swap).byteswap(inplace=True)
+        return got
+
+    def _fill(self, part: Bytes) -> int:
+        """Read until `part` is full or the file ends."""
+        view = part.data
+        got = 0
+        try:
+            while got < len(part) and (count := self._stream.readinto(view[got:])):  # type: ignore[attr-defined]
+                got += count
+        except _BAD_GZIP as error:
+            raise FormatError(
+                f"{self.file.path}: reading stops after byte {self._raw.done}: {error}; the file is truncated or "
+                "damaged"
+            ) from None
+        return got
+
+    def _finish(self) -> None:
+        self._ended = True
+        # What stands behind a gzip stream still counts for the fingerprint.
+        while self._raw.read(1 << 16):
+            pass
+        self.file.set_crc(self._raw.crc, self._raw.done)

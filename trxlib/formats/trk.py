@@ -1,0 +1,291 @@
+"""TRK files as a source: counts from header and size, then streamlines in slices that stay in the cache.
+
+A record is a count word, its vertices with their scalars, its properties. Records are found by looking for words
+that are too small for a coordinate and checking that they form a chain; where they do not, one after the other.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import FormatError, HeaderWarning, InputError
+from trxlib.formats.positions import PositionsMap, check_positions_dtype
+from trxlib.formats.reference import place_result
+from trxlib.formats.slices import InputFile, Slices
+from trxlib.formats.trk_header import HEADER_BYTES, TrkHeader, read_trk_header
+from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
+from trxlib.space import Space
+
+__all__ = ["TrkSource"]
+
+Array = npt.NDArray[Any]
+_FLOAT32 = np.dtype("<f4")
+_INT32 = np.dtype("<i4")
+#: Words below this are taken for counts at first: as float32 they are below 1.5e-39, which no coordinate is.
+_COUNT_LIMIT = 1 << 20
+
+
+class TrkSource:
+    """A TRK file, version 1 or 2, either byte order, plain or gzip.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    reference : Space, optional
+        Space of the result; complements a header without an affine.
+    transform : ndarray, float64 of shape (4, 4), optional
+        RASMM to RASMM, applied in the same pass.
+    positions_dtype : dtype, optional
+        float16, float32 (default) or float64.
+    accept_count_mismatch : bool
+        Take the records that are there, with a warning, where the header counts others.
+
+    Raises
+    ------
+    FormatError
+        If header or size are impossible; nothing beyond the file's size is allocated.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        reference: Space | None = None,
+        transform: npt.NDArray[np.float64] | None = None,
+        positions_dtype: npt.DTypeLike | None = None,
+        accept_count_mismatch: bool = False,
+    ) -> None:
+        self._file = InputFile(path)
+        self.header = read_trk_header(self._file.head(HEADER_BYTES), self._file.path, reference)
+        if transform is not None and reference is not None and not self.header.has_affine:
+            raise InputError(
+                f"{self._file.path}: the header has no affine, and with a transform the reference is that of the "
+                "result; write the affine into the file first"
+            )
+        self._records = _Records(self._file, self.header)
+        nb_streamlines, nb_vertices = self._count(accept_count_mismatch)
+        space, matrix = place_result(self._file.path, self.header.space, reference, transform)
+        self._map = PositionsMap(matrix @ self.header.voxmm_to_rasmm, check_positions_dtype(positions_dtype, "float32"))
+        self.info = SourceInfo(
+            path=self._file.path,
+            format="trk",
+            space=space,
+            nb_streamlines=nb_streamlines,
+            nb_vertices=nb_vertices,
+            positions_dtype=self._map.dtype,
+            dps={column.key: ArraySpec(column.ncols, _FLOAT32) for column in self.header.properties},
+            dpv={column.key: ArraySpec(column.ncols, _FLOAT32) for column in self.header.scalars},
+            nbytes=self._file.nbytes,
+            facts=self.header.facts(),
+        )
+
+    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
+        """Yield all streamlines in order.
+
+        Raises
+        ------
+        FormatError
+            If a record is impossible or truncated, or there are more or fewer than `info` says; file, byte and
+            record are named.
+        """
+        streamlines = vertices = 0
+        for words, starts, lengths, done in self._records.iterate():
+            if len(starts):
+                chunk = self._make_chunk(words, starts, lengths)
+                streamlines += len(starts)
+                vertices += len(chunk.positions)
+                if streamlines > self.info.nb_streamlines:
+                    break
+                yield chunk
+            if progress is not None:
+                progress(done, self._file.nbytes)
+        if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
+            raise self._mismatch(streamlines)
+        self._map.log_error(self._file.path)
+
+    def fingerprint(self) -> str:
+        """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""
+        return self._file.fingerprint()
+
+    def _make_chunk(self, words: Array, starts: Array, lengths: Array) -> Chunk:
+        records = self._records
+        mask = np.ones(len(words), dtype=np.bool_)
+        mask[starts] = False
+        dps = {}
+        if records.nb_properties:
+            where = (starts + 1 + lengths * records.width)[:, None] + np.arange(records.nb_properties)
+            mask[where] = False
+            values = words[where].view(_FLOAT32)
+            dps = _split(values, self.header.properties, 0)
+        rows = words[mask].view(_FLOAT32).reshape(-1, records.width)
+        dpv = _split(rows, self.header.scalars, 3)
+        return Chunk(lengths, self._map.apply(rows), dps, dpv)
+
+    def _count(self, accept: bool) -> tuple[int, int]:
+        """Return the numbers of streamlines and vertices: by arithmetic where header and size allow it."""
+        stored = self.header.nb_streamlines
+        content = self._file.content_nbytes
+        if content == HEADER_BYTES and stored == 0:
+            return 0, 0
+        if content is not None and stored and not accept:
+            rest = content - HEADER_BYTES - stored * 4 * (1 + self.header.nb_properties)
+            nb_vertices, odd = divmod(rest, 4 * self._records.width)
+            if nb_vertices >= 0 and not odd:
+                return stored, nb_vertices
+        streamlines, vertices = self._records.count()
+        if stored and streamlines != stored:
+            if not accept:
+                raise self._mismatch(streamlines)
+            warnings.warn(
+                f"{self._file.path}: the header counts {stored} streamlines, the file holds {streamlines}; all of "
+                "these are taken",
+                HeaderWarning,
+                stacklevel=3,
+            )
+        return streamlines, vertices
+
+    def _mismatch(self, found: int) -> FormatError:
+        counted = self.header.nb_streamlines
+        compared = "more" if found > counted else "ends after" if found < counted else "other sizes than"
+        return FormatError(
+            f"{self._file.path}: the header counts {counted} streamlines, the file holds {compared} "
+            f"{min(found, counted)} (record {min(found, counted)}, byte {self._records.offset}); it may have been cut "
+            "or not closed: write it again, or accept the records that are there (accept_count_mismatch)"
+        )
+
+
+class _Records:
+    """Where the records of a TRK file lie."""
+
+    def __init__(self, file: InputFile, header: TrkHeader) -> None:
+        self._file = file
+        self._big_endian = header.big_endian
+        self._stored = header.nb_streamlines
+        self.width = 3 + header.nb_scalars
+        self.nb_properties = header.nb_properties
+        #: Byte of the content up to which records were found.
+        self.offset = HEADER_BYTES
+
+    def _open(self) -> Slices:
+        slices = Slices(self._file, swap_dtype=_INT32 if self._big_endian else None)
+        slices.take(HEADER_BYTES)
+        self.offset = HEADER_BYTES
+        return slices
+
+    def iterate(self) -> Iterator[tuple[Array, Array, Array, int]]:
+        """Yield words, starts and lengths of the records of each slice, and the bytes of the file read so far."""
+        record, needed = 0, 0
+        carry = np.empty(0, dtype=np.uint8)
+        with self._open() as slices:
+            while not slices.ended:
+                part = slices.next(carry, needed)
+                words = part[: len(part) // 4 * 4].view(_INT32)
+                starts, lengths, end = self._find(words)
+                record += len(starts)
+                self.offset += 4 * end
+                needed = self._check_next(words[end:], record, self._file.content_nbytes)
+                carry = part[4 * end :]
+                yield words[:end], starts, lengths, slices.file_done
+            self._check_end(len(carry), needed, record)
+
+    def count(self) -> tuple[int, int]:
+        """Return the numbers of records and vertices, holding one slice whatever the records say."""
+        record = vertices = skip = 0
+        carry = np.empty(0, dtype=np.uint8)
+        with self._open() as slices:
+            while not slices.ended:
+                part = slices.next(carry)
+                jump = min(4 * skip, len(part))
+                skip -= jump // 4
+                words = part[jump : jump + (len(part) - jump) // 4 * 4].view(_INT32)
+                starts, lengths, end = self._find(words)
+                record += len(starts)
+                vertices += int(lengths.sum(dtype=np.int64))
+                self.offset += 4 * end
+                needed = self._check_next(words[end:], record, self._file.content_nbytes)
+                carry = part[jump + 4 * end :]
+                if needed:
+                    # The rest of this record is passed over, not kept.
+                    record += 1
+                    vertices += int(words[end])
+                    skip = needed // 4 - len(words[end:])
+                    self.offset += needed
+                    carry = carry[4 * len(words[end:]) :]
+            if skip or len(carry):
+                self.offset -= needed
+                self._check_end(len(carry) + needed - 4 * skip, needed, record - bool(skip))
+        return record, vertices
+
+    def _find(self, words: Array) -> tuple[Array, Array, int]:
+        """Return starts and lengths of the whole records in `words`, and where they end."""
+        starts = np.flatnonzero(words.view(np.uint32) < _COUNT_LIMIT)
+        lengths = words[starts]
+        if len(lengths) and not lengths.min():
+            # Mostly scalars or coordinates that are 0; an empty streamline breaks the chain and is found below.
+            starts, lengths = starts[lengths > 0], lengths[lengths > 0]
+        if len(starts) and starts[0] == 0:
+            ends = starts + (1 + self.nb_properties) + lengths * self.width
+            if ends[-1] >= len(words) and np.array_equal(ends[:-1], starts[1:]):
+                if ends[-1] == len(words):
+                    return starts, lengths, len(words)
+                return starts[:-1], lengths[:-1], int(starts[-1])
+        return self._find_one_by_one(words)
+
+    def _find_one_by_one(self, words: Array) -> tuple[Array, Array, int]:
+        view = words.data
+        width, extra, total = self.width, 1 + self.nb_properties, len(view)
+        found: list[int] = []
+        position = 0
+        while position < total:
+            length = view[position]
+            end = position + extra + length * width
+            if length < 0 or end > total:
+                break
+            found.append(position)
+            position = end
+        starts = np.array(found, dtype=np.int64)
+        return starts, words[starts], position
+
+    def _check_next(self, words: Array, record: int, content: int | None) -> int:
+        """Return the bytes of the record that begins at `words`, 0 if its count is not there yet."""
+        if not len(words):
+            return 0
+        length = int(words[0])
+        needed = 4 * (1 + self.nb_properties + length * self.width)
+        where = f"{self._file.path}: record {record} at byte {self.offset}"
+        if length < 0 or (content is not None and self.offset + needed > content):
+            if self._stored and record >= self._stored:
+                raise FormatError(
+                    f"{where}: more bytes follow the {self._stored} records that the header counts, and they are no "
+                    "record; cut them off"
+                )
+            found = f"{length} vertices"
+            if length >= 0:
+                found += f", {needed} bytes, and {(content or 0) - self.offset} bytes are left"
+            raise FormatError(
+                f"{where} says {found}; the file is truncated or damaged, or n_scalars ({self.width - 3}) or "
+                f"n_properties ({self.nb_properties}) is wrong"
+            )
+        return needed
+
+    def _check_end(self, left: int, needed: int, record: int) -> None:
+        if left:
+            raise FormatError(
+                f"{self._file.path}: record {record} at byte {self.offset} needs {needed or 4} bytes, and the file "
+                f"ends after {left} of them; it is truncated, or bytes were added"
+            )
+
+
+def _split(rows: Array, columns: tuple[Any, ...], first: int) -> dict[str, Array]:
+    """Copy each named group of columns."""
+    return {
+        column.key: np.ascontiguousarray(rows[:, first + column.start : first + column.start + column.ncols])
+        for column in columns
+    }
