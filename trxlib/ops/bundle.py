@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -59,6 +59,8 @@ class BundleSource:
         self.members = dict(members or {})
         self.runs = runs
         self.path = path
+        #: Applied to positions on their way, chunk by chunk; shape and type stay.
+        self.positions_map: Callable[[Array], Array] | None = None
         self._container: Container | None = None
 
     @classmethod
@@ -104,6 +106,8 @@ class BundleSource:
         """Return the place on disk that holds exactly the bytes the engine needs, or None."""
         if self.runs is not None and section in ("positions", "dpv"):
             return None
+        if self.positions_map is not None and section == "positions":
+            return None
         return self._member_by_key.get((section, key))
 
     @cached_property
@@ -112,6 +116,12 @@ class BundleSource:
 
     def iter_rows(self, section: str, key: str) -> Iterator[Array]:
         """Yield the rows of an array in order, about a megabyte at a time."""
+        if section == "positions" and self.positions_map is not None:
+            yield from map(self.positions_map, self._iter_rows(section, key))
+        else:
+            yield from self._iter_rows(section, key)
+
+    def _iter_rows(self, section: str, key: str) -> Iterator[Array]:
         array = self.rows(section, key)
         assert array is not None
         if self.runs is not None and section in ("positions", "dpv"):
@@ -150,9 +160,10 @@ class BundleSource:
         step = max(1, int(_CHUNK_BYTES * max(1, len(lengths)) // max(1, 12 * arrays.header.nb_vertices)))
         for low in range(0, len(lengths), step):
             at, n = starts[low : low + step], lengths[low : low + step]
+            positions = _rows_of(arrays.positions, at, n)
             yield Chunk(
                 lengths=n,
-                positions=_rows_of(arrays.positions, at, n),
+                positions=positions if self.positions_map is None else self.positions_map(positions),
                 dps={key: array[low : low + step] for key, array in arrays.dps.items()},
                 dpv={key: _rows_of(array, at, n) for key, array in arrays.dpv.items()},
             )

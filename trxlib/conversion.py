@@ -1,0 +1,204 @@
+"""Convert tractograms of any format into one TRX file, streaming: nothing is held in memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import InputError
+from trxlib.inputs import NonFinite, OutOfVolume, open_input
+from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
+from trxlib.ops.run import write_container
+from trxlib.source import Progress, Source, SourceInfo
+
+__all__ = ["ConvertInput", "ConvertedInput", "convert"]
+
+logger = logging.getLogger(__name__)
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class ConvertInput:
+    """One file to convert, with what is particular to it.
+
+    Parameters
+    ----------
+    path : path
+        The tractogram.
+    group : str, optional
+        A group that all its streamlines belong to, e.g. the bundle's name.
+    reference : optional
+        See `convert`; overrides the common one.
+    transform : optional
+        See `convert`; overrides the common one.
+    dps, dpv : mapping of str to path
+        Files with a row per streamline or vertex, by the key they get.
+    """
+
+    path: StrPath
+    group: str | None = None
+    reference: Any = None
+    transform: Any = None
+    dps: Mapping[str, StrPath] = field(default_factory=dict)
+    dpv: Mapping[str, StrPath] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConvertedInput:
+    """Where one input's streamlines are in the result.
+
+    Parameters
+    ----------
+    info : SourceInfo
+        What its headers said.
+    group : str
+        The group of all its streamlines; empty for none.
+    place : InputPlan
+        Its first streamline and vertex, and their numbers.
+    fingerprint : str
+        Of its content: ``crc32:<8 hex digits>:<bytes>``.
+    """
+
+    info: SourceInfo
+    group: str
+    place: InputPlan
+    fingerprint: str
+
+
+def convert(
+    source: StrPath | ConvertInput | Sequence[StrPath | tuple[StrPath, str] | ConvertInput],
+    output: StrPath,
+    *,
+    reference: Any = None,
+    transform: Any = None,
+    positions_dtype: npt.DTypeLike | None = None,
+    missing: MissingPolicy = "error",
+    out_of_volume: OutOfVolume = "keep",
+    nonfinite: NonFinite = "fail",
+    drop_empty: bool = False,
+    accept_count_mismatch: bool = False,
+    compression: int = zipfile.ZIP_STORED,
+    level: int | None = None,
+    progress: Progress | None = None,
+) -> list[ConvertedInput]:
+    """Convert one or more tractograms into one TRX file.
+
+    Parameters
+    ----------
+    source : path, ConvertInput, or list of path, (path, group) or ConvertInput
+        ``.trk``, ``.tck`` (also ``.gz``), ``.trx``, or what dipy reads; the content decides, not the name.
+    output : path
+        ``.trx`` or ``.zip`` gives an archive, any other name a folder.
+    reference : optional
+        Where affine and dimensions are from: a path (NIfTI, TRK, TRX), a nibabel image or header, a dict with
+        ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. TCK needs it.
+    transform : optional
+        4 x 4 RAS-to-RAS matrix in mm (array or path of a text or ITK file) that is applied to all vertices.
+    positions_dtype : dtype, optional
+        float16, float32 or float64; by default as in the inputs.
+    missing : {"error", "drop", "fill"}
+        dps and dpv keys that some inputs lack: an error, left out with a warning, or NaN.
+    out_of_volume : {"keep", "drop", "fail"}
+        Streamlines that leave the grid of the reference: kept and counted in the log, left out, or an error.
+    nonfinite : {"fail", "drop"}
+        Streamlines with NaN or infinite vertices: an error that names them, or left out.
+    drop_empty : bool
+        Whether streamlines without vertices are left out, with their dps rows.
+    accept_count_mismatch : bool
+        Whether a TRK whose header states another number of streamlines is read, with a warning.
+    compression : int
+        A method of Python's zipfile; stored by default, which every program can map.
+    level : int, optional
+        Of the compression.
+    progress : callable, optional
+        Called with vertex bytes done and in all.
+
+    Returns
+    -------
+    list of ConvertedInput
+        One for each input, in their order.
+
+    Raises
+    ------
+    InputNotFoundError, UnsupportedFormatError, FormatError
+        Name the file, and the byte and record where it breaks its format.
+    SpaceMismatchError, MetadataMismatchError
+        List every input that does not fit.
+    """
+    items = _normalise(source)
+    begin = time.perf_counter()
+    with ExitStack() as stack:
+        sources: list[Source] = []
+        for item in items:
+            opened = open_input(
+                item.path,
+                reference=item.reference if item.reference is not None else reference,
+                transform=item.transform if item.transform is not None else transform,
+                positions_dtype=positions_dtype,
+                dps=item.dps,
+                dpv=item.dpv,
+                out_of_volume=out_of_volume,
+                nonfinite=nonfinite,
+                drop_empty=drop_empty,
+                accept_count_mismatch=accept_count_mismatch,
+            )
+            close = getattr(opened, "close", None)
+            if close is not None:
+                stack.callback(close)
+            sources.append(opened)
+        plan = plan_merge(
+            sources,
+            names=_names(items),
+            whole_groups=[[item.group] if item.group else [] for item in items],
+            positions_dtype=np.dtype(positions_dtype) if positions_dtype is not None else None,
+            missing=missing,
+        )
+        write_container(plan, sources, output, compression=compression, level=level, progress=progress)
+        _log(output, plan, begin)
+        return [
+            ConvertedInput(opened.info, item.group or "", place, opened.fingerprint())
+            for item, opened, place in zip(items, sources, plan.inputs, strict=True)
+        ]
+
+
+def _normalise(source: Any) -> list[ConvertInput]:
+    """Turn every form that `convert` accepts into a list of ConvertInput."""
+    if isinstance(source, (str, os.PathLike, ConvertInput)):
+        source = [source]
+    items = []
+    for entry in source:
+        if isinstance(entry, ConvertInput):
+            items.append(entry)
+        elif isinstance(entry, (str, os.PathLike)):
+            items.append(ConvertInput(entry))
+        elif isinstance(entry, (tuple, list)) and len(entry) == 2:
+            items.append(ConvertInput(entry[0], entry[1]))
+        else:
+            raise InputError(f"{entry!r} is no input; expected a path, (path, group), or a ConvertInput")
+    if not items:
+        raise InputError("nothing to convert: give at least one input")
+    return items
+
+
+def _names(items: Sequence[ConvertInput]) -> list[str]:
+    """Name each input by its file, numbered where names repeat."""
+    stems = [Path(item.path).name.split(".")[0] or "input" for item in items]
+    return [stem if stems.count(stem) == 1 else f"{stem}_{n + 1}" for n, stem in enumerate(stems)]
+
+
+def _log(output: StrPath, plan: Plan, begin: float) -> None:
+    logger.info(
+        "%s: %d inputs, %d streamlines, %d vertices, %.1f MB in %.2f s",
+        output, len(plan.inputs), plan.header.nb_streamlines, plan.header.nb_vertices, plan.nbytes / 1e6,
+        time.perf_counter() - begin,
+    )  # fmt: skip

@@ -1,0 +1,96 @@
+"""Open an input of any format for the engine: TRX as a bundle with its groups, everything else as a stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.formats.positions import PositionsMap
+from trxlib.formats.reference import place_result, space_from, transform_from
+from trxlib.formats.table import detect_format, open_source
+from trxlib.ops.bundle import BundleSource
+from trxlib.source import Source
+
+__all__ = ["NonFinite", "OutOfVolume", "open_input"]
+
+StrPath = str | os.PathLike[str]
+OutOfVolume = Literal["keep", "drop", "fail"]
+NonFinite = Literal["fail", "drop"]
+
+
+def open_input(
+    path: StrPath,
+    *,
+    reference: Any = None,
+    transform: Any = None,
+    positions_dtype: npt.DTypeLike | None = None,
+    dps: Mapping[str, StrPath] | None = None,
+    dpv: Mapping[str, StrPath] | None = None,
+    out_of_volume: OutOfVolume = "keep",
+    nonfinite: NonFinite = "fail",
+    drop_empty: bool = False,
+    accept_count_mismatch: bool = False,
+) -> Source:
+    """Open a tractogram of any format; its counts are those of what will be written.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a TRX folder.
+    reference, transform, positions_dtype
+        See `trxlib.convert`.
+    dps, dpv : mapping of str to path, optional
+        Files whose values are attached under these keys.
+    out_of_volume, nonfinite, drop_empty, accept_count_mismatch
+        See `trxlib.convert`.
+
+    Returns
+    -------
+    Source
+        A `BundleSource` for TRX.
+
+    Raises
+    ------
+    TrxError
+        One of its kinds, naming file and place.
+    """
+    if detect_format(os.fspath(path)) == "trx":
+        source = BundleSource.open(path)
+        try:
+            _place(source, reference, transform)
+        except BaseException:
+            source.close()
+            raise
+        return source
+    return open_source(
+        os.fspath(path),
+        reference=reference,
+        transform=transform,
+        positions_dtype=positions_dtype,
+        accept_count_mismatch=accept_count_mismatch,
+        nonfinite=nonfinite,
+        out_of_volume=out_of_volume,
+        drop_empty=drop_empty,
+        dps={key: os.fspath(file) for key, file in (dps or {}).items()},
+        dpv={key: os.fspath(file) for key, file in (dpv or {}).items()},
+    )
+
+
+def _place(source: BundleSource, reference: Any, transform: Any) -> None:
+    """Bring a bundle to the space of the result."""
+    matrix = transform_from(transform)
+    if reference is None and matrix is None:
+        return
+    arrays = source.arrays
+    target = None if reference is None else space_from(reference)
+    space, _ = place_result(source.path, arrays.space, target, matrix)
+    arrays.header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
+    if matrix is not None and not np.array_equal(matrix, np.eye(4)):
+        mapping = PositionsMap(matrix, arrays.positions.dtype)
+        # A copy, since the map works in place and the rows are those of the file.
+        source.positions_map = lambda rows: mapping.apply(np.array(rows))
