@@ -18,7 +18,6 @@ rule plan_cohort:
         runtime=30,
     params:
         groups=groups_of_subjects,
-        archive=lambda wildcards: archive(wildcards.cohort),
         missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
         nb_shards=nb_shards,
     script:
@@ -42,6 +41,8 @@ rule fill_cohort:
     resources:
         mem_mb=flat_memory,
         runtime=fill_minutes,
+    params:
+        archive=f"{RESULTS}/{{cohort}}/{{cohort}}.trx",
     script:
         "../scripts/fill_cohort.py"
 

@@ -64,8 +64,9 @@ rule convert_subject:
     params:
         rows=rows_of_subject,
         positions_dtype=lookup(within=CONFIG, dpath="positions_dtype"),
+        missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
         out_of_volume=lookup(within=CONFIG, dpath="out_of_volume"),
-        non_finite=lookup(within=CONFIG, dpath="non_finite"),
+        nonfinite=lookup(within=CONFIG, dpath="nonfinite"),
         empty_streamlines=lookup(within=CONFIG, dpath="empty_streamlines"),
         bundles=lookup(within=CONFIG, dpath="groups/bundles"),
     script:

@@ -12,6 +12,7 @@ rule extract_groups:
         "logs/{cohort}/extract_groups.benchmark.tsv"
     conda:
         "../envs/trxlib.yaml"
+    threads: 4
     resources:
         mem_mb=flat_memory,
         runtime=cohort_minutes,

@@ -10,7 +10,8 @@ steps.convert_subject(
     snakemake.output.record,
     bundles=snakemake.params.bundles,
     positions_dtype=snakemake.params.positions_dtype,
+    missing_metadata=snakemake.params.missing_metadata,
     out_of_volume=snakemake.params.out_of_volume,
-    non_finite=snakemake.params.non_finite,
+    nonfinite=snakemake.params.nonfinite,
     empty_streamlines=snakemake.params.empty_streamlines,
 )

@@ -4,4 +4,9 @@ sys.stderr = open(snakemake.log[0], "w", buffering=1)  # before other imports: t
 from trxlib import steps
 
 steps.start_logging()
-steps.extract_groups(snakemake.input.archive, snakemake.output.folder, snakemake.output.table)
+steps.extract_groups(
+    snakemake.input.archive,
+    snakemake.output.folder,
+    snakemake.output.table,
+    workers=snakemake.threads,
+)

@@ -6,6 +6,7 @@ from trxlib import steps
 steps.start_logging()
 steps.fill_cohort(
     snakemake.input.plan,
+    snakemake.params.archive,
     snakemake.output.receipt,
     shard=int(snakemake.wildcards.shard),
     workers=snakemake.threads,

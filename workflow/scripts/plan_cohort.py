@@ -7,7 +7,6 @@ steps.start_logging()
 steps.plan_cohort(
     snakemake.input.subjects,
     snakemake.params.groups,
-    snakemake.params.archive,
     snakemake.output.plan,
     missing_metadata=snakemake.params.missing_metadata,
     nb_shards=snakemake.params.nb_shards,
