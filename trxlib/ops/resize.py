@@ -1,0 +1,179 @@
+"""Room: arrays larger than what is in them yet, and how full they are.
+
+How full is stated, never guessed from zeros: a vertex at the origin and an empty streamline are ordinary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.arrays import TrxArrays
+from trxlib.dtypes import cast_integers, extension_of_dtype
+from trxlib.errors import CapacityError, DtypeError, MetadataMismatchError
+from trxlib.ops.fill import convert_values
+from trxlib.ops.select import Runs
+from trxlib.ragged import iter_gathered, offsets_dtype
+from trxlib.source import ArraySpec
+from trxlib.storage.scratch import scratch_arrays
+
+__all__ = ["Room", "cast_values"]
+
+Array = npt.NDArray[Any]
+_CHUNK_BYTES = 1 << 18
+
+
+@dataclass
+class Room:
+    """Arrays with a capacity, filled from the front.
+
+    Parameters
+    ----------
+    positions : ndarray (vertices, 3)
+        Zero where nothing is yet.
+    starts, lengths : ndarray (streamlines,)
+        First vertex and number of vertices of each streamline.
+    dps, dpv : dict of str to ndarray
+        Shapes (streamlines, k) and (vertices, k).
+    nb_streamlines, nb_vertices : int
+        How many are filled.
+    """
+
+    positions: Array
+    starts: Array
+    lengths: Array
+    dps: dict[str, Array] = field(default_factory=dict)
+    dpv: dict[str, Array] = field(default_factory=dict)
+    nb_streamlines: int = 0
+    nb_vertices: int = 0
+
+    @classmethod
+    def allocate(
+        cls,
+        nb_streamlines: int,
+        nb_vertices: int,
+        positions_dtype: npt.DTypeLike = "<f4",
+        dps: Mapping[str, ArraySpec] | None = None,
+        dpv: Mapping[str, ArraySpec] | None = None,
+        wide_offsets: bool = False,
+    ) -> Room:
+        """Return an empty room; its arrays lie in a temporary file (see `scratch_arrays`).
+
+        Raises
+        ------
+        CapacityError
+            If the disk has no room, or a count is negative.
+        """
+        if nb_streamlines < 0 or nb_vertices < 0:
+            raise CapacityError(f"cannot hold {nb_streamlines} streamlines and {nb_vertices} vertices; give 0 or more")
+        counts = np.dtype("<u8") if wide_offsets else offsets_dtype(nb_vertices)
+        dps, dpv = dict(dps or {}), dict(dpv or {})
+        arrays = scratch_arrays(
+            [
+                (positions_dtype, (nb_vertices, 3)),
+                (counts, (nb_streamlines,)),
+                (counts, (nb_streamlines,)),
+                *((spec.dtype, (nb_streamlines, spec.ncols)) for spec in dps.values()),
+                *((spec.dtype, (nb_vertices, spec.ncols)) for spec in dpv.values()),
+            ]
+        )
+        positions, starts, lengths, *rest = arrays
+        columns = iter(rest)
+        return cls(positions, starts, lengths, {key: next(columns) for key in dps}, {key: next(columns) for key in dpv})
+
+    def check_fits(self, source: TrxArrays, nb_streamlines: int, nb_vertices: int, at: tuple[int, int]) -> None:
+        """Check that streamlines of `source` can be written from `at` (streamline, vertex) on, before any is.
+
+        Raises
+        ------
+        CapacityError
+            If there is not room for so many.
+        MetadataMismatchError
+            If `source` lacks a key, or has another width there.
+        """
+        needed = (at[0] + nb_streamlines, at[1] + nb_vertices)
+        capacity = (len(self.starts), len(self.positions))
+        if needed[0] > capacity[0] or needed[1] > capacity[1] or min(at) < 0:
+            raise CapacityError(
+                f"{nb_streamlines} streamlines and {nb_vertices} vertices from {at[0]} and {at[1]} on do not fit a "
+                f"capacity of {capacity[0]} and {capacity[1]}; resize it or preallocate more"
+            )
+        for section in ("dps", "dpv"):
+            found = getattr(source, section)
+            for key, array in getattr(self, section).items():
+                if key not in found:
+                    raise MetadataMismatchError(f"the input has no {section}/{key}, which the result has")
+                if found[key].shape[1] != array.shape[1]:
+                    raise MetadataMismatchError(
+                        f"{section}/{key} has {found[key].shape[1]} columns, expected {array.shape[1]}"
+                    )
+
+    def write(
+        self, source: TrxArrays, runs: Runs, at: tuple[int, int], nb_streamlines: int | None = None
+    ) -> tuple[int, int]:
+        """Copy streamlines of `source` from `at` (streamline, vertex) on and return where they end.
+
+        Parameters
+        ----------
+        source : TrxArrays
+            Not modified. May be this room's own front.
+        runs : tuple of two ndarray
+            Where the streamlines of `source` lie.
+        at : tuple of 2 int
+            First streamline and first vertex to write to.
+        nb_streamlines : int, optional
+            How many to copy, from the first; by default all.
+
+        Raises
+        ------
+        CapacityError, MetadataMismatchError
+            As `check_fits`; nothing is written then.
+        DtypeError
+            If a value does not fit the type that it is written as.
+        """
+        starts, lengths = (array[:nb_streamlines] for array in runs)
+        count, total = len(lengths), int(lengths.sum(dtype=np.int64))
+        self.check_fits(source, count, total, at)
+        ends = (at[0] + count, at[1] + total)
+        copied = np.cumsum(lengths, dtype=np.int64) - lengths + at[1]
+        for target, array, what in self._vertex_arrays(source):
+            row = at[1]
+            for part in iter_gathered(array, starts, lengths, chunk_bytes=_CHUNK_BYTES):
+                target[row : row + len(part)] = cast_values(part, target.dtype, what)
+                row += len(part)
+        for key, target in self.dps.items():
+            target[at[0] : ends[0]] = cast_values(source.dps[key][:count], target.dtype, f"dps/{key}")
+        self.starts[at[0] : ends[0]] = copied
+        self.lengths[at[0] : ends[0]] = lengths
+        self.nb_streamlines = max(self.nb_streamlines, ends[0])
+        self.nb_vertices = max(self.nb_vertices, ends[1])
+        return ends
+
+    def _vertex_arrays(self, source: TrxArrays) -> list[tuple[Array, Array, str]]:
+        pairs = [(self.positions, source.positions, "positions")]
+        return pairs + [(target, source.dpv[key], f"dpv/{key}") for key, target in self.dpv.items()]
+
+
+def cast_values(values: Array, dtype: np.dtype[Any], what: str) -> Array:
+    """Convert values to a type that was chosen before they were known.
+
+    Raises
+    ------
+    DtypeError
+        If integers do not fit, floats would become infinite, or the kinds cannot be converted without loss.
+    """
+    if values.dtype == dtype or np.can_cast(values.dtype, dtype, "safe"):
+        return values
+    kinds = values.dtype.kind + dtype.kind
+    if kinds[0] in "iu" and kinds[1] in "iu":
+        return cast_integers(values, dtype, what)
+    if kinds == "ff":
+        return convert_values(values, dtype, what)
+    raise DtypeError(
+        f"{what} holds {extension_of_dtype(values.dtype)}, which {extension_of_dtype(dtype)} cannot hold; convert it "
+        "first"
+    )
