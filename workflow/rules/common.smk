@@ -21,6 +21,14 @@ except InputError as error:
 CONFIG = PROJECT.config
 RESULTS = CONFIG["results"].rstrip("/")
 COHORTS = list(PROJECT.cohorts)
+CONVERT_OPTIONS = {
+    "bundles": CONFIG["groups"]["bundles"],
+    "positions_dtype": CONFIG["positions_dtype"],
+    "missing_metadata": CONFIG["missing_metadata"],
+    "out_of_volume": CONFIG["out_of_volume"],
+    "nonfinite": CONFIG["nonfinite"],
+    "empty_streamlines": CONFIG["empty_streamlines"],
+}
 
 
 wildcard_constraints:

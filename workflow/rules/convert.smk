@@ -1,3 +1,8 @@
+localrules:
+    make_demo_data,
+    watch_subject,
+
+
 rule make_demo_data:
     """Unpack the bundles of five people that come with DIPY, two of them as .tck."""
     output:
@@ -43,10 +48,25 @@ rule preflight:
         "../scripts/preflight.py"
 
 
+rule watch_subject:
+    """Notice that the files or options of a subject changed. Nothing is run: only the file's time counts."""
+
+    # Snakemake (9.27) does not look at the own inputs of jobs behind one that is to be run again, even if the file
+    # between them is ancient. A changed subject would go unnoticed whenever its cohort is due for preflight.
+    input:
+        files=inputs_of_subject,
+    output:
+        stamp=touch(f"{RESULTS}/{{cohort}}/subjects/.{{subject}}.stamp"),
+    params:
+        rows=rows_of_subject,
+        options=CONVERT_OPTIONS,
+
+
 rule convert_subject:
     """Convert all files of a subject (and session) into one .trx, with the bundles as groups."""
     input:
         files=inputs_of_subject,
+        stamp=f"{RESULTS}/{{cohort}}/subjects/.{{subject}}.stamp",
         # ancient: a file of another subject that changed is no reason to convert this one again.
         preflight=ancient(f"{RESULTS}/{{cohort}}/preflight.tsv"),
     output:
@@ -63,11 +83,6 @@ rule convert_subject:
         runtime=convert_minutes,
     params:
         rows=rows_of_subject,
-        positions_dtype=lookup(within=CONFIG, dpath="positions_dtype"),
-        missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
-        out_of_volume=lookup(within=CONFIG, dpath="out_of_volume"),
-        nonfinite=lookup(within=CONFIG, dpath="nonfinite"),
-        empty_streamlines=lookup(within=CONFIG, dpath="empty_streamlines"),
-        bundles=lookup(within=CONFIG, dpath="groups/bundles"),
+        options=CONVERT_OPTIONS,
     script:
         "../scripts/convert_subject.py"
