@@ -16,7 +16,7 @@ from trxlib.errors import GroupNotFoundError
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import plan_merge
 from trxlib.ops.run import write_container
-from trxlib.ops.subset import subset_source
+from trxlib.ops.select import select_runs
 from trxlib.rules import check_members
 
 __all__ = ["ExtractedGroup", "extract_groups"]
@@ -85,12 +85,11 @@ def extract_groups(
 
 
 def _extract(source: BundleSource, name: str, output: Path) -> ExtractedGroup:
-    rows = np.unique(source.arrays.groups[name])
-    part = subset_source(source, rows, drop_empty_groups=True)
-    # A group without members keeps its name, so that its file says what it is.
-    part.arrays.groups.setdefault(name, np.zeros(0, dtype=np.uint32))
-    if name in source.arrays.dpg:
-        part.arrays.dpg[name] = source.arrays.dpg[name]
+    arrays, runs = select_runs(source.arrays, np.unique(source.arrays.groups[name]))
+    # The group itself stays if it has no members, so that its file says what it is.
+    arrays.groups = {group: members for group, members in arrays.groups.items() if len(members) or group == name}
+    arrays.dpg = {group: values for group, values in arrays.dpg.items() if group in arrays.groups}
+    part = BundleSource(arrays, runs=runs, path=source.path)
     write_container(plan_merge([part]), [part], output)
-    logger.debug("%s: %d streamlines", output, len(rows))
-    return ExtractedGroup(name, output, part.info.nb_streamlines, part.info.nb_vertices)
+    logger.debug("%s: %d streamlines", output, arrays.header.nb_streamlines)
+    return ExtractedGroup(name, output, arrays.header.nb_streamlines, arrays.header.nb_vertices)
