@@ -318,7 +318,9 @@ def test_extracted_groups_hold_their_streamlines(three, tmp_path):
         for group, members in part.groups.items():
             assert set(rows[members]) == set(rows) & set(whole.groups[group])
         for group, values in part.dpg.items():
-            assert values == whole.dpg[group]
+            assert {key: value.tolist() for key, value in values.items()} == {
+                key: value.tolist() for key, value in whole.dpg[group].items()
+            }
 
 
 def test_an_unknown_group_is_named_before_anything_is_written(three, tmp_path):
