@@ -8,6 +8,7 @@
     │  ├─ ArrayNameError                  the name of an entry
     │  ├─ ShapeError                      rows or columns disagree with the header
     │  ├─ OffsetsError                    offsets are not a partition of the vertices
+    │  ├─ CountError                      a TRK or TCK header counts other streamlines than its data hold
     │  ├─ DtypeError                      a type the format does not have, or a value that does not fit
     │  └─ ArchiveError                    the zip container itself
     ├─ MismatchError (ValueError)         good inputs that do not fit together
@@ -35,6 +36,7 @@ __all__ = [
     "ArrayNameError",
     "CapacityError",
     "ClosedError",
+    "CountError",
     "DataLossWarning",
     "DtypeError",
     "FormatError",
@@ -79,6 +81,10 @@ class ShapeError(FormatError):
 
 class OffsetsError(FormatError):
     """Offsets do not start at 0, decrease, or pass the last vertex."""
+
+
+class CountError(FormatError):
+    """The header of a TRK or TCK file counts other streamlines than its data hold."""
 
 
 class DtypeError(FormatError):

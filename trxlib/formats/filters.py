@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DataLossWarning, FormatError, InputError
+from trxlib.formats.grid import CheckedChunk, Grid
 from trxlib.formats.positions import all_finite
 from trxlib.source import Chunk, Progress, Source, SourceInfo
-from trxlib.space import Space
 
 __all__ = ["FilteredSource", "filter_source"]
 
@@ -72,7 +72,7 @@ class FilteredSource:
 
     def __init__(self, source: Source, rules: _Rules) -> None:
         self._source, self._rules = source, rules
-        self._outside = _Outside(source.info.space)
+        self._grid = Grid(source.info.space)
         self.info: SourceInfo = source.info
         if rules.drops:
             self._count()
@@ -131,26 +131,32 @@ class FilteredSource:
         dropped = np.zeros(len(chunk.lengths), dtype=np.bool_)
         if self._rules.drop_empty:
             dropped |= chunk.lengths == 0
-        if not all_finite(chunk.positions):
-            bad = _any_vertex(np.asarray(~np.isfinite(chunk.positions).all(axis=1)), chunk.lengths)
-            if self._rules.nonfinite == "fail":
-                raise FormatError(self._first_bad(chunk, bad, first))
+        outside = 0
+        if not (isinstance(chunk, CheckedChunk) and chunk.inside):
+            self._judge_finite(chunk, first, dropped)
+            outside = self._judge_outside(chunk, first, dropped)
+        return (dropped if dropped.any() else None), outside
+
+    def _judge_finite(self, chunk: Chunk, first: int, dropped: Array) -> None:
+        if all_finite(chunk.positions):
+            return
+        bad = _streamlines_of(np.flatnonzero(~np.isfinite(chunk.positions).all(axis=1)), chunk.lengths)
+        if self._rules.nonfinite == "fail":
+            raise FormatError(self._first_bad(chunk, bad, first))
+        dropped |= bad
+
+    def _judge_outside(self, chunk: Chunk, first: int, dropped: Array) -> int:
+        bad = _streamlines_of(self._grid.find_outside(chunk.positions), chunk.lengths) & ~dropped
+        if self._rules.out_of_volume == "fail" and bad.any():
+            raise FormatError(
+                f"{self.info.path}: streamline {first + int(np.argmax(bad))} leaves the grid of "
+                f"{list(self.info.space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or check "
+                "the reference"
+            )
+        if self._rules.out_of_volume == "drop":
             dropped |= bad
-        count = 0
-        outside = self._outside.find(chunk.positions)
-        if outside is not None:
-            bad = _any_vertex(outside, chunk.lengths) & ~dropped
-            if self._rules.out_of_volume == "fail" and bad.any():
-                raise FormatError(
-                    f"{self.info.path}: streamline {first + int(np.argmax(bad))} leaves the grid of "
-                    f"{list(self.info.space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or "
-                    "check the reference"
-                )
-            if self._rules.out_of_volume == "drop":
-                dropped |= bad
-            else:
-                count = int(bad.sum())
-        return (dropped if dropped.any() else None), count
+            return 0
+        return int(bad.sum())
 
     def _first_bad(self, chunk: Chunk, bad: Array, first: int) -> str:
         row = int(np.argmax(bad))
@@ -163,54 +169,12 @@ class FilteredSource:
         )
 
 
-class _Outside:
-    """Finds vertices outside a grid; whole chunks inside are recognised by their bounding box."""
-
-    def __init__(self, space: Space) -> None:
-        self._matrix = space.rasmm_to_voxel
-        self._dimensions = np.array(space.dimensions, dtype=np.float64)
-        self._linear = np.abs(self._matrix[:3, :3])
-
-    def find(self, positions: Array) -> Array | None:
-        """Return a mask of shape (v,), or None if every vertex is inside."""
-        if not len(positions) or not self._dimensions.all():
-            return None  # a grid without voxels says nothing
-        low, high = _bounding_box(positions)
-        centre = self._matrix[:3, :3] @ ((low + high) / 2) + self._matrix[:3, 3]
-        reach = self._linear @ ((high - low) / 2)
-        if (centre - reach >= -0.5).all() and (centre + reach <= self._dimensions - 0.5).all():
-            return None
-        outside = np.zeros(len(positions), dtype=np.bool_)
-        points = positions.astype(np.float32) if positions.dtype.itemsize == 2 else positions
-        with np.errstate(invalid="ignore", over="ignore"):
-            for axis in range(3):
-                voxels = points @ self._matrix[axis, :3].astype(points.dtype)
-                shift = self._matrix[axis, 3]
-                # NaN is inside: it has a rule of its own.
-                outside |= (voxels < -0.5 - shift) | (voxels > self._dimensions[axis] - 0.5 - shift)
-        return outside if outside.any() else None
-
-
-def _bounding_box(positions: Array) -> tuple[Array, Array]:
-    """Return the lowest and highest coordinates; over long rows, since numpy is slow on rows of 3."""
-    width = 512
-    long = len(positions) // width
-    low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    if long:
-        rows = positions[: long * width].reshape(long, 3 * width)
-        low = rows.min(axis=0).reshape(-1, 3).min(axis=0).astype(np.float64)
-        high = rows.max(axis=0).reshape(-1, 3).max(axis=0).astype(np.float64)
-    rest = positions[long * width :]
-    if len(rest):
-        low, high = np.minimum(low, rest.min(axis=0)), np.maximum(high, rest.max(axis=0))
-    return low, high
-
-
-def _any_vertex(mask: Array, lengths: Array) -> Array:
-    """Return which streamlines have a vertex in `mask`."""
-    ends = np.cumsum(lengths, dtype=np.int64)
+def _streamlines_of(vertices: Array, lengths: Array) -> Array:
+    """Return a mask of the streamlines that have one of these vertices."""
     found = np.zeros(len(lengths), dtype=np.bool_)
-    found[np.searchsorted(ends, np.flatnonzero(mask), side="right")] = True
+    if len(vertices):
+        ends = np.cumsum(lengths, dtype=np.int64)
+        found[np.searchsorted(ends, vertices, side="right")] = True
     return found
 
 

@@ -20,7 +20,8 @@ __all__ = ["PositionsMap", "all_finite", "check_positions_dtype"]
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _TILE = 1024  # vertices of a long row
-_BLOCK = 8  # vertices in one product
+_BLOCK = 8  # vertices in one row of a product
+_PRODUCT_ROWS = 448
 _FLOAT16_MAX = 65504.0
 
 
@@ -131,13 +132,15 @@ class PositionsMap:
             return np.asarray(self._by_columns(points), dtype=self._work)
         result = np.empty_like(points)
         whole = len(points) // _BLOCK * _BLOCK
-        np.matmul(points[:whole].reshape(-1, 3 * _BLOCK), self._blocks, out=result[:whole].reshape(-1, 3 * _BLOCK))
-        np.matmul(points[whole:], self._blocks[:3, :3], out=result[whole:])
-        flat = result.reshape(-1)
-        width = len(self._shift_row)
-        long = len(flat) // width * width
-        np.add(flat[:long].reshape(-1, width), self._shift_row, out=flat[:long].reshape(-1, width))
-        np.add(flat[long:], self._shift_row[: len(flat) - long], out=flat[long:])
+        source, target = (array[:whole].reshape(-1, 3 * _BLOCK) for array in (points, result))
+        shift = self._shift_row[: 3 * _BLOCK]
+        # Products as small as these stay in one thread and in the cache; BLAS would wait for its other threads.
+        for start in range(0, len(source), _PRODUCT_ROWS):
+            part = target[start : start + _PRODUCT_ROWS]
+            np.matmul(source[start : start + _PRODUCT_ROWS], self._blocks, out=part)
+            np.add(part, shift, out=part)
+        if whole < len(points):
+            result[whole:] = points[whole:] @ self._blocks[:3, :3] + shift[:3]
         return result
 
     def _by_columns(self, points: Array) -> Array:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,16 @@ from isal import igzip, isal_zlib
 
 from trxlib.errors import FormatError, InputNotFoundError
 
-__all__ = ["SLICE_BYTES", "InputFile", "Slices", "is_gzip"]
+__all__ = ["SLICE_BYTES", "InputFile", "Slices", "in_order", "is_gzip"]
+
+T = TypeVar("T")
 
 Bytes = npt.NDArray[np.uint8]
 #: A slice and what is made of it stay in the cache of one core. A multiple of 4, 12 and 24.
 SLICE_BYTES = 24 * 40_000
 _HEADROOM = 1 << 16
+#: Results of `in_order` that may be under way at once.
+_AHEAD = 2
 _BAD_GZIP: Any = (EOFError, OSError, zlib.error, isal_zlib.error)
 
 
@@ -86,6 +91,11 @@ class InputFile:
         self.content_nbytes: int | None = None if self.is_gzip else self.nbytes
         self._crc: int | None = None
 
+    @property
+    def is_big(self) -> bool:
+        """Whether threads are worth their start, and there is a second core for them."""
+        return self.nbytes > 4 * SLICE_BYTES and len(os.sched_getaffinity(0)) > 1
+
     def head(self, count: int) -> bytes:
         """Return the first `count` bytes of the content, or fewer at its end."""
         with Slices(self, slice_bytes=count, read_ahead=False) as slices:
@@ -110,6 +120,8 @@ class InputFile:
 
 class Slices:
     """The content of an `InputFile` in slices; what a slice leaves over stands before the next one.
+
+    A slice's memory is used again: it holds until two more have been asked for, or for the tasks of `in_order`.
 
     Parameters
     ----------
@@ -142,12 +154,11 @@ class Slices:
             self._stream = igzip.IGzipFile(fileobj=io.BufferedReader(self._raw, 1 << 18), mode="rb")
         self._swap = swap_dtype
         self._slice = slice_bytes
-        # Three in turn: the one whose end is carried over, the present one, and the one read ahead.
-        self._buffers = [np.empty(0, dtype=np.uint8)] * 3
+        # In turn: the one whose end is carried over, the present one, the one read ahead, and those still worked on.
+        self._buffers = [np.empty(0, dtype=np.uint8)] * (3 + _AHEAD)
         self._turn = 0
         self._ahead: Future[int] | None = None
-        # A thread costs more than a small file.
-        self._pool = ThreadPoolExecutor(1) if read_ahead and file.nbytes > 4 * slice_bytes else None
+        self._pool = ThreadPoolExecutor(1) if read_ahead and file.is_big else None
         self._ended = False
         #: Content bytes handed out so far.
         self.position = 0
@@ -190,7 +201,7 @@ class Slices:
         Parameters
         ----------
         carry : ndarray of uint8
-            The unused end of what was returned last. Its memory is reused by the call after the next.
+            The unused end of what was returned last.
         at_least : int
             Read on until the result has this many bytes, or the file ends. The caller has compared it with the
             file's size.
@@ -218,7 +229,7 @@ class Slices:
 
     def _next_buffer(self) -> tuple[Bytes, int]:
         turn = self._turn
-        self._turn = (turn + 1) % 3
+        self._turn = (turn + 1) % len(self._buffers)
         got = self._fill_turn(turn) if self._ahead is None else self._ahead.result()
         self._ahead = None
         self.position += got
@@ -258,3 +269,27 @@ class Slices:
         while self._raw.read(1 << 16):
             pass
         self.file.set_crc(self._raw.crc, self._raw.done)
+
+
+def in_order(tasks: Iterator[Callable[[], T]], *, threads: bool) -> Generator[T, None, None]:
+    """Yield the results of tasks in their order; with `threads`, the next ones are worked on meanwhile.
+
+    numpy lets other threads run during its loops, so that finding records, turning them into positions and
+    writing these overlap.
+    """
+    if not threads:
+        for task in tasks:
+            yield task()
+        return
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        pending: deque[Future[T]] = deque()
+        try:
+            for task in tasks:
+                pending.append(pool.submit(task))
+                if len(pending) > _AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -53,7 +53,7 @@ FORMATS: dict[str, Format] = {
     for row in (
         Format("trx", (b"PK\x03\x04", b"PK\x05\x06"), (".trx",), "trxlib.formats.trx:TrxSource"),
         Format("trk", (b"TRACK",), (".trk",), "trxlib.formats.trk:TrkSource", ("accept_count_mismatch",)),
-        Format("tck", (b"mrtrix tracks",), (".tck",), "trxlib.formats.tck:TckSource"),
+        Format("tck", (b"mrtrix tracks",), (".tck",), "trxlib.formats.tck:TckSource", ("trust_count",)),
         Format(
             "vtk",
             (b"# vtk DataFile", b"<?xml", b"<VTKFile"),
@@ -109,6 +109,7 @@ def open_source(
     transform: Any = None,
     positions_dtype: npt.DTypeLike | None = None,
     accept_count_mismatch: bool = False,
+    trust_count: bool = True,
     nonfinite: str = "fail",
     out_of_volume: str = "keep",
     drop_empty: bool = False,
@@ -130,6 +131,8 @@ def open_source(
         float16, float32 or float64; by default that of the file.
     accept_count_mismatch : bool
         Take the records of a TRK that are there, with a warning, where its header counts others.
+    trust_count : bool
+        Take the count of a TCK header; if `chunks` raises CountError, open the file again with False.
     nonfinite : {"fail", "drop"}
         What becomes of a streamline with a NaN or infinite vertex.
     out_of_volume : {"keep", "drop", "fail"}
@@ -145,7 +148,7 @@ def open_source(
         One of its kinds, naming file and place.
     """
     row = FORMATS[detect_format(path)]
-    options: dict[str, Any] = {"accept_count_mismatch": accept_count_mismatch}
+    options: dict[str, Any] = {"accept_count_mismatch": accept_count_mismatch, "trust_count": trust_count}
     source: Source = _load(row.source)(
         path,
         reference=None if reference is None else space_from(reference),

@@ -1,24 +1,27 @@
 """TCK files of MRtrix as a source. Vertices are RASMM; a NaN triplet ends a streamline, an infinite one the file.
 
-The data are delimited, so the counts of the header are a hint: the delimiters are counted before anything is
-converted, in one pass that costs little more than reading.
+The header's count and the file's size give the number of vertices without reading any. The data are delimited, so
+that a wrong count does no harm: it is found on the way, and the file is then read again with its delimiters counted.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import FormatError, HeaderWarning, InputError
+from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
+from trxlib.formats.grid import CheckedChunk, Grid
 from trxlib.formats.positions import PositionsMap, check_positions_dtype
 from trxlib.formats.reference import place_result
-from trxlib.formats.slices import InputFile, Slices
+from trxlib.formats.slices import InputFile, Slices, in_order
 from trxlib.formats.tck_header import TckHeader, read_tck_header
 from trxlib.source import Chunk, Progress, SourceInfo
 from trxlib.space import Space
@@ -41,6 +44,9 @@ class TckSource:
         RASMM to RASMM, applied in the same pass.
     positions_dtype : dtype, optional
         float16, float32 or float64; by default that of the file.
+    trust_count : bool
+        Take the header's count where the size of the file allows it; `chunks` raises CountError if it is wrong.
+        With False the delimiters are counted first.
 
     Raises
     ------
@@ -57,6 +63,7 @@ class TckSource:
         reference: Space | None = None,
         transform: npt.NDArray[np.float64] | None = None,
         positions_dtype: npt.DTypeLike | None = None,
+        trust_count: bool = True,
     ) -> None:
         self._file = InputFile(path)
         self.header = read_tck_header(self._file)
@@ -66,10 +73,12 @@ class TckSource:
                 "was made from, or a TRK or TRX file in the same space)"
             )
         self._rows = DelimitedRows(self._file, self.header, 3)
-        nb_streamlines, nb_vertices = self._rows.count()
+        counts = self._rows.expected_counts() if trust_count else None
+        nb_streamlines, nb_vertices = counts or self._rows.count()
         space, matrix = place_result(self._file.path, reference, reference, transform)
         default = "float64" if self.header.dtype.itemsize == 8 else "float32"
         self._map = PositionsMap(matrix, check_positions_dtype(positions_dtype, default))
+        self._grid = Grid(space)
         self.info = SourceInfo(
             path=self._file.path,
             format="tck",
@@ -86,25 +95,37 @@ class TckSource:
 
         Raises
         ------
+        CountError
+            If the header's count was trusted and is wrong; open the source again with ``trust_count=False``.
         FormatError
-            If the file has changed since it was opened.
+            If the data are truncated, or something follows their end.
         """
         streamlines = vertices = 0
-        for lengths, rows, done in self._rows.iterate():
-            streamlines += len(lengths)
-            vertices += len(rows)
-            if streamlines > self.info.nb_streamlines or vertices > self.info.nb_vertices:
-                break
-            if len(lengths):
-                yield Chunk(lengths, self._map.apply(rows))
-            if progress is not None:
-                progress(done, self._file.nbytes)
+        with closing(in_order(self._tasks(), threads=self._file.is_big)) as results:
+            for chunk, done in results:
+                streamlines += len(chunk.lengths)
+                vertices += len(chunk.positions)
+                if streamlines > self.info.nb_streamlines or vertices > self.info.nb_vertices:
+                    break
+                if len(chunk.lengths):
+                    yield chunk
+                if progress is not None:
+                    progress(done, self._file.nbytes)
         if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
-            raise FormatError(
-                f"{self._file.path}: {streamlines} streamlines with {vertices} vertices where "
-                f"{self.info.nb_streamlines} with {self.info.nb_vertices} were counted; the file is being written to"
+            raise CountError(
+                f"{self._file.path}: the header counts {self.info.nb_streamlines} streamlines, the data hold others; "
+                "count them first (trust_count=False)"
             )
         self._map.log_error(self._file.path)
+
+    def _tasks(self) -> Iterator[Callable[[], tuple[Chunk, int]]]:
+        for rows, ends, done in self._rows.iterate():
+            yield partial(self._make_chunk, rows, ends, done)
+
+    def _make_chunk(self, rows: Array, ends: Array, done: int) -> tuple[Chunk, int]:
+        lengths, kept = self._rows.split(rows, ends)
+        positions = self._map.apply(kept)
+        return CheckedChunk(lengths, positions, inside=self._grid.contains(positions)), done
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""
@@ -113,12 +134,12 @@ class TckSource:
 
 @dataclass
 class _Scan:
-    """What was met so far."""
+    """What was met so far: `pending` rows since the last delimiter have been yielded already."""
 
+    byte: int
     streamlines: int = 0
-    vertices: int = 0
+    pending: int = 0
     ended: bool = False
-    rows: int = 0
 
 
 class DelimitedRows:
@@ -138,6 +159,22 @@ class DelimitedRows:
         self._file, self._header, self._ncols = file, header, ncols
         self._native = header.dtype.newbyteorder("<")
         self._row_bytes = ncols * header.dtype.itemsize
+        self._warned = False
+
+    def expected_counts(self) -> tuple[int, int] | None:
+        """Return the numbers of streamlines and rows by the header's count and the size, or None without these."""
+        content, count = self._file.content_nbytes, self._header.count
+        if content is None or count is None:
+            return None
+        rows, odd = divmod(content - self._header.data_start, self._row_bytes)
+        if odd or rows < count + 1 or not np.isinf(self._last_row()).all():
+            return None
+        return count, rows - count - 1
+
+    def _last_row(self) -> Array:
+        with Path(self._file.path).open("rb") as stream:
+            stream.seek(self._file.nbytes - self._row_bytes)
+            return np.frombuffer(stream.read(), dtype=self._header.dtype)
 
     def count(self) -> tuple[int, int]:
         """Return the numbers of streamlines and rows, and warn where the header counts others.
@@ -147,79 +184,86 @@ class DelimitedRows:
         FormatError
             If the data are truncated, or something follows their end.
         """
-        scan = _Scan()
-        last = 0
-        for rows, ends, _ in self._slices(scan):
-            scan.streamlines += len(ends)
-            scan.vertices += len(rows) - len(ends)
-            last = len(rows) - 1 - int(ends[-1]) if len(ends) else last + len(rows)
-        self._check_end(scan, last)
+        streamlines = rows_seen = 0
+        for rows, ends, _ in self._slices():
+            streamlines += len(ends)
+            rows_seen += len(rows)
         count = self._header.count
-        if count != scan.streamlines:
+        if count != streamlines:
             said = "has no count" if count is None else f"counts {count} streamlines"
             warnings.warn(
-                f"{self._file.path}: the header {said}, the data hold {scan.streamlines}; the data are followed",
+                f"{self._file.path}: the header {said}, the data hold {streamlines}; the data are followed",
                 HeaderWarning,
                 stacklevel=3,
             )
-        return scan.streamlines, scan.vertices
+        return streamlines, rows_seen - streamlines
 
     def iterate(self) -> Iterator[tuple[Array, Array, int]]:
-        """Yield lengths and rows (without delimiters, in an array of their own) and the bytes of the file read."""
+        """Yield rows that end with a delimiter, which of them are delimiters, and the bytes of the file read."""
         pieces: list[Array] = []
-        item = np.dtype((np.void, self._row_bytes))
-        for rows, ends, done in self._slices(_Scan(), keep_tail=True):
+        for rows, ends, done in self._slices():
             if not len(ends):
                 # A streamline longer than a slice is put together from pieces.
                 pieces.append(rows.copy())
                 continue
-            lengths = np.diff(ends, prepend=-1) - 1
-            mask = np.ones(len(rows), dtype=np.bool_)
-            mask[ends] = False
-            kept = rows.view(item)[:, 0][mask].view(self._native).reshape(-1, self._ncols)
             if pieces:
-                lengths[0] += sum(map(len, pieces))
-                kept = np.concatenate([*pieces, kept])
+                ends = ends + sum(map(len, pieces))
+                rows = np.concatenate([*pieces, rows])
                 pieces = []
-            yield lengths, kept, done
+            yield rows, ends, done
 
-    def _slices(self, scan: _Scan, *, keep_tail: bool = False) -> Iterator[tuple[Array, Array, int]]:
-        """Yield the rows of each slice up to the infinite row, and which of them are delimiters.
+    def split(self, rows: Array, ends: Array) -> tuple[Array, Array]:
+        """Return lengths, and the rows without delimiters in an array of their own."""
+        lengths = np.diff(ends, prepend=-1) - 1
+        mask = np.ones(len(rows), dtype=np.bool_)
+        mask[ends] = False
+        # One element per row: numpy copies these faster than rows.
+        kept = rows.view(np.dtype((np.void, self._row_bytes)))[:, 0][mask]
+        return lengths, kept.view(self._native).reshape(-1, self._ncols)
 
-        With `keep_tail` rows behind the last delimiter come again at the head of the next slice.
+    def _slices(self) -> Iterator[tuple[Array, Array, int]]:
+        """Yield rows, which of them are delimiters, and the bytes of the file read; check how the data end.
+
+        The last row is a delimiter, and what follows it comes again at the head of the next slice; where a slice
+        has no delimiter, all of it is yielded.
         """
         swap = None if self._header.dtype.str[0] == "<" else self._native
-        start = self._header.data_start
+        state = _Scan(self._header.data_start)
         carry = np.empty(0, dtype=np.uint8)
         with Slices(self._file, swap_dtype=swap) as slices:
-            slices.take(start)
+            slices.take(self._header.data_start)
             while not slices.ended:
                 part = slices.next(carry)
-                whole = len(part) // self._row_bytes * self._row_bytes
-                carry = part[whole:]
-                rows = part[:whole].view(self._native).reshape(-1, self._ncols)
-                if scan.ended and len(part):
-                    raise self._after_end(start + scan.rows * self._row_bytes)
-                odd = np.flatnonzero(~np.isfinite(rows[:, 0]))
-                kind = rows[odd]
-                infinite = odd[np.isinf(kind).all(axis=1)]
-                ends = odd[np.isnan(kind).all(axis=1)]
-                if len(infinite):
-                    rows, scan.ended = rows[: infinite[0]], True
-                    ends = ends[ends < infinite[0]]
-                    if start + (scan.rows + len(rows) + 1) * self._row_bytes != slices.position:
-                        raise self._after_end(start + (scan.rows + len(rows) + 1) * self._row_bytes)
-                if keep_tail and len(ends) and not scan.ended:
-                    rows = rows[: ends[-1] + 1]
-                    carry = part[len(rows) * self._row_bytes :]
-                scan.rows += len(rows)
-                yield rows, ends, slices.file_done
-            if len(carry):
-                byte = start + scan.rows * self._row_bytes
-                raise FormatError(
-                    f"{self._file.path}: streamline {scan.streamlines} at byte {byte}: the file ends "
-                    f" after {len(carry)} of the {self._row_bytes} bytes of a vertex; it is truncated"
-                )
+                if state.ended and len(part):
+                    raise self._after_end(state.byte)
+                rows, ends = self._find(part, state)
+                if state.ended and state.byte + (len(rows) + 1) * self._row_bytes != slices.position:
+                    raise self._after_end(state.byte + (len(rows) + 1) * self._row_bytes)
+                whole = len(rows)
+                if len(ends):
+                    whole, state.pending = int(ends[-1]) + 1, 0
+                    if state.ended:
+                        state.pending = len(rows) - whole
+                else:
+                    state.pending += whole
+                carry = part[:0] if state.ended else part[whole * self._row_bytes :]
+                state.byte += whole * self._row_bytes
+                state.streamlines += len(ends)
+                if whole:
+                    yield rows[:whole], ends, slices.file_done
+        self._check_end(state, len(carry))
+
+    def _find(self, part: Array, state: _Scan) -> tuple[Array, Array]:
+        """Return the whole rows of `part` before the infinite one, and which of them are delimiters."""
+        rows = part[: len(part) // self._row_bytes * self._row_bytes].view(self._native).reshape(-1, self._ncols)
+        odd = np.flatnonzero(~np.isfinite(rows[:, 0]))
+        values = rows[odd]
+        ends = odd[np.isnan(values).all(axis=1)]
+        infinite = odd[np.isinf(values).all(axis=1)]
+        if len(infinite):
+            state.ended = True
+            return rows[: infinite[0]], ends[ends < infinite[0]]
+        return rows, ends
 
     def _after_end(self, byte: int) -> FormatError:
         return FormatError(
@@ -227,18 +271,20 @@ class DelimitedRows:
             "off"
         )
 
-    def _check_end(self, scan: _Scan, last: int) -> None:
-        if scan.ended and not last:
-            return
-        byte = self._header.data_start + scan.rows * self._row_bytes
-        if last:
+    def _check_end(self, state: _Scan, left: int) -> None:
+        rows, odd = divmod(left, self._row_bytes)
+        rows += state.pending
+        if rows or odd:
+            found = f"{rows} vertices" + (f" and {odd} of {self._row_bytes} bytes" if odd else "")
             raise FormatError(
-                f"{self._file.path}: streamline {scan.streamlines} has {last} vertices and no end at byte {byte}; the "
+                f"{self._file.path}: streamline {state.streamlines} at byte {state.byte} has {found} and no end; the "
                 "file is truncated"
             )
-        warnings.warn(
-            f"{self._file.path}: the end marker is missing at byte {byte}; the {scan.streamlines} streamlines before "
-            "it are whole and taken",
-            HeaderWarning,
-            stacklevel=4,
-        )
+        if not state.ended and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self._file.path}: the end marker is missing at byte {state.byte}; the {state.streamlines} "
+                "streamlines before it are whole and taken",
+                HeaderWarning,
+                stacklevel=5,
+            )

@@ -1,23 +1,25 @@
 """TRK files as a source: counts from header and size, then streamlines in slices that stay in the cache.
 
-A record is a count word, its vertices with their scalars, its properties. Records are found by looking for words
-that are too small for a coordinate and checking that they form a chain; where they do not, one after the other.
+A record is a count word, its vertices with their scalars, its properties.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import FormatError, HeaderWarning, InputError
+from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
+from trxlib.formats.grid import CheckedChunk, Grid
 from trxlib.formats.positions import PositionsMap, check_positions_dtype
 from trxlib.formats.reference import place_result
-from trxlib.formats.slices import InputFile, Slices
+from trxlib.formats.slices import InputFile, Slices, in_order
 from trxlib.formats.trk_header import HEADER_BYTES, TrkHeader, read_trk_header
 from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
 from trxlib.space import Space
@@ -27,8 +29,6 @@ __all__ = ["TrkSource"]
 Array = npt.NDArray[Any]
 _FLOAT32 = np.dtype("<f4")
 _INT32 = np.dtype("<i4")
-#: Words below this are taken for counts at first: as float32 they are below 1.5e-39, which no coordinate is.
-_COUNT_LIMIT = 1 << 20
 
 
 class TrkSource:
@@ -73,6 +73,7 @@ class TrkSource:
         nb_streamlines, nb_vertices = self._count(accept_count_mismatch)
         space, matrix = place_result(self._file.path, self.header.space, reference, transform)
         self._map = PositionsMap(matrix @ self.header.voxmm_to_rasmm, check_positions_dtype(positions_dtype, "float32"))
+        self._grid = Grid(space)
         self.info = SourceInfo(
             path=self._file.path,
             format="trk",
@@ -96,16 +97,16 @@ class TrkSource:
             record are named.
         """
         streamlines = vertices = 0
-        for words, starts, lengths, done in self._records.iterate():
-            if len(starts):
-                chunk = self._make_chunk(words, starts, lengths)
-                streamlines += len(starts)
+        with closing(in_order(self._tasks(), threads=self._file.is_big)) as results:
+            for chunk, done in results:
+                streamlines += len(chunk.lengths)
                 vertices += len(chunk.positions)
-                if streamlines > self.info.nb_streamlines:
+                if streamlines > self.info.nb_streamlines or vertices > self.info.nb_vertices:
                     break
-                yield chunk
-            if progress is not None:
-                progress(done, self._file.nbytes)
+                if len(chunk.lengths):
+                    yield chunk
+                if progress is not None:
+                    progress(done, self._file.nbytes)
         if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
             raise self._mismatch(streamlines)
         self._map.log_error(self._file.path)
@@ -114,7 +115,11 @@ class TrkSource:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""
         return self._file.fingerprint()
 
-    def _make_chunk(self, words: Array, starts: Array, lengths: Array) -> Chunk:
+    def _tasks(self) -> Iterator[Callable[[], tuple[Chunk, int]]]:
+        for words, starts, lengths, done in self._records.iterate():
+            yield partial(self._make_chunk, words, starts, lengths, done)
+
+    def _make_chunk(self, words: Array, starts: Array, lengths: Array, done: int) -> tuple[Chunk, int]:
         records = self._records
         mask = np.ones(len(words), dtype=np.bool_)
         mask[starts] = False
@@ -126,7 +131,8 @@ class TrkSource:
             dps = _split(values, self.header.properties, 0)
         rows = words[mask].view(_FLOAT32).reshape(-1, records.width)
         dpv = _split(rows, self.header.scalars, 3)
-        return Chunk(lengths, self._map.apply(rows), dps, dpv)
+        positions = self._map.apply(rows)
+        return CheckedChunk(lengths, positions, dps, dpv, self._grid.contains(positions)), done
 
     def _count(self, accept: bool) -> tuple[int, int]:
         """Return the numbers of streamlines and vertices: by arithmetic where header and size allow it."""
@@ -151,10 +157,10 @@ class TrkSource:
             )
         return streamlines, vertices
 
-    def _mismatch(self, found: int) -> FormatError:
+    def _mismatch(self, found: int) -> CountError:
         counted = self.header.nb_streamlines
         compared = "more" if found > counted else "ends after" if found < counted else "other sizes than"
-        return FormatError(
+        return CountError(
             f"{self._file.path}: the header counts {counted} streamlines, the file holds {compared} "
             f"{min(found, counted)} (record {min(found, counted)}, byte {self._records.offset}); it may have been cut "
             "or not closed: write it again, or accept the records that are there (accept_count_mismatch)"
@@ -225,30 +231,18 @@ class _Records:
 
     def _find(self, words: Array) -> tuple[Array, Array, int]:
         """Return starts and lengths of the whole records in `words`, and where they end."""
-        starts = np.flatnonzero(words.view(np.uint32) < _COUNT_LIMIT)
-        lengths = words[starts]
-        if len(lengths) and not lengths.min():
-            # Mostly scalars or coordinates that are 0; an empty streamline breaks the chain and is found below.
-            starts, lengths = starts[lengths > 0], lengths[lengths > 0]
-        if len(starts) and starts[0] == 0:
-            ends = starts + (1 + self.nb_properties) + lengths * self.width
-            if ends[-1] >= len(words) and np.array_equal(ends[:-1], starts[1:]):
-                if ends[-1] == len(words):
-                    return starts, lengths, len(words)
-                return starts[:-1], lengths[:-1], int(starts[-1])
-        return self._find_one_by_one(words)
-
-    def _find_one_by_one(self, words: Array) -> tuple[Array, Array, int]:
-        view = words.data
+        # Unsigned, a negative count is beyond any end. A plain loop that touches one word per record is faster
+        # here than any search over all words.
+        view = words.view(np.uint32).data
         width, extra, total = self.width, 1 + self.nb_properties, len(view)
         found: list[int] = []
+        append = found.append
         position = 0
         while position < total:
-            length = view[position]
-            end = position + extra + length * width
-            if length < 0 or end > total:
+            end = position + extra + view[position] * width
+            if end > total:
                 break
-            found.append(position)
+            append(position)
             position = end
         starts = np.array(found, dtype=np.int64)
         return starts, words[starts], position

@@ -1,0 +1,106 @@
+"""Whether vertices lie inside the grid of a reference image, decided for a whole chunk at once where possible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.formats.positions import PositionsMap
+from trxlib.source import Chunk
+from trxlib.space import Space
+
+__all__ = ["CheckedChunk", "Grid"]
+
+Array = npt.NDArray[Any]
+_ROW = 1024  # vertices of a long row: numpy is slow on rows of 3
+
+
+@dataclass
+class CheckedChunk(Chunk):
+    """A chunk whose source has looked at its vertices already.
+
+    Parameters
+    ----------
+    inside : bool
+        All vertices are finite and inside the grid; False says nothing.
+    """
+
+    inside: bool = False
+
+
+class Grid:
+    """The box of a reference image's voxels, edges included.
+
+    Parameters
+    ----------
+    space : Space
+        Affine and dimensions; a grid without voxels contains everything.
+    """
+
+    def __init__(self, space: Space) -> None:
+        inverse = space.rasmm_to_voxel
+        self._is_aligned = not np.any(inverse[:3, :3] - np.diag(np.diag(inverse[:3, :3])))
+        self._has_voxels = bool(min(space.dimensions))
+        self._high = np.array(space.dimensions, dtype=np.float64) - 0.5
+        self._low = np.full(3, -0.5)
+        self._to_voxel = PositionsMap(inverse, np.dtype("<f4"))
+        self._matrix, self._reach = inverse, np.abs(inverse[:3, :3])
+        if self._is_aligned:
+            # The box in RASMM: no vertex need be moved to compare it.
+            corners = [np.array(edge) @ space.voxel_to_rasmm[:3, :3].T for edge in (self._low, self._high)]
+            corners = [corner + space.voxel_to_rasmm[:3, 3] for corner in corners]
+            self._low, self._high = np.minimum(*corners), np.maximum(*corners)
+
+    def contains(self, positions: Array) -> bool:
+        """Tell from the bounding box whether all vertices are finite and inside; False may still mean so."""
+        if not len(positions):
+            return True
+        low, high = _bounding_box(positions)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            return False
+        if not self._has_voxels:
+            return True
+        if not self._is_aligned:
+            centre = self._matrix[:3, :3] @ ((low + high) / 2) + self._matrix[:3, 3]
+            reach = self._reach @ ((high - low) / 2)
+            low, high = centre - reach, centre + reach
+        return bool((low >= self._low).all() and (high <= self._high).all())
+
+    def find_outside(self, positions: Array) -> Array:
+        """Return the rows of the vertices outside, increasing; NaN counts as inside."""
+        if not self._has_voxels or not len(positions):
+            return np.zeros(0, dtype=np.int64)
+        points = positions if positions.dtype.itemsize > 2 else positions.astype(np.float32)
+        if not self._is_aligned:
+            points = self._to_voxel.apply(points.astype(np.float32))
+        flat = points.reshape(-1)
+        whole = len(points) // _ROW * _ROW * 3
+        found = [
+            start + np.flatnonzero(self._outside(part))
+            for start, part in ((0, flat[:whole].reshape(-1, 3 * _ROW)), (whole, flat[whole:].reshape(-1, 3)))
+        ]
+        return np.unique(np.concatenate(found) // 3)
+
+    def _outside(self, rows: Array) -> Array:
+        repeat = rows.shape[1] // 3
+        low, high = (np.tile(edge, repeat).astype(rows.dtype) for edge in (self._low, self._high))
+        outside: Array = np.less(rows, low)
+        outside |= rows > high
+        return outside
+
+
+def _bounding_box(positions: Array) -> tuple[Array, Array]:
+    """Return the lowest and the highest coordinates, NaN where one is NaN."""
+    whole = len(positions) // _ROW * _ROW
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    if whole:
+        rows = positions[:whole].reshape(-1, 3 * _ROW)
+        low = rows.min(axis=0).reshape(-1, 3).min(axis=0).astype(np.float64)
+        high = rows.max(axis=0).reshape(-1, 3).max(axis=0).astype(np.float64)
+    rest = positions[whole:]
+    if len(rest):
+        low, high = np.minimum(low, rest.min(axis=0)), np.maximum(high, rest.max(axis=0))
+    return low, high
