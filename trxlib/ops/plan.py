@@ -15,23 +15,22 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from trxlib.dtypes import DTYPES, dtype_of_extension, extension_of_dtype, widest_dtype
+from trxlib.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
 from trxlib.errors import (
     CapacityError,
     DataLossWarning,
-    DtypeError,
     FormatError,
     InputError,
-    MetadataMismatchError,
     StaleError,
 )
 from trxlib.header import Header
 from trxlib.names import HEADER_NAME, ArrayName
 from trxlib.ops.bundle import BundleSource
+from trxlib.ops.columns import MissingPolicy, unite_columns, united_positions_dtype
 from trxlib.ops.unite import unite_small
 from trxlib.ragged import UINT32_MAX, offsets_dtype
 from trxlib.rules import check_writable
@@ -42,8 +41,6 @@ from trxlib.storage.workspace import writing
 
 __all__ = ["InputPlan", "MissingPolicy", "Plan", "plan_merge", "stamp_of"]
 
-#: What to do with a dps or dpv key that some inputs lack.
-MissingPolicy = Literal["error", "drop", "fill"]
 _VERSION = 1
 
 
@@ -280,10 +277,12 @@ def plan_merge(
         )
     plan = Plan(
         header=header,
-        positions_dtype=np.dtype(positions_dtype).newbyteorder("<") if positions_dtype else _positions_dtype(sources),
+        positions_dtype=np.dtype(positions_dtype).newbyteorder("<")
+        if positions_dtype
+        else united_positions_dtype(sources),
         offsets_dtype=offsets_dtype(nb_vertices),
-        dps=_unite_columns(sources, names, "dps", missing),
-        dpv=_unite_columns(sources, names, "dpv", missing),
+        dps=unite_columns(sources, names, "dps", missing),
+        dpv=unite_columns(sources, names, "dpv", missing),
         groups=group_sizes,
         small={HEADER_NAME: header.to_json(), **small.entries},
         inputs=tuple(inputs),
@@ -360,57 +359,6 @@ def _place(
     return inputs, sizes
 
 
-def _positions_dtype(sources: Sequence[Source]) -> np.dtype[Any]:
-    dtypes = [source.info.positions_dtype for source in sources if source.info.nb_vertices]
-    return widest_dtype(dtypes or [sources[0].info.positions_dtype], "positions")
-
-
-def _unite_columns(
-    sources: Sequence[Source], names: Sequence[str], section: str, missing: MissingPolicy
-) -> dict[str, ArraySpec]:
-    """Return the keys of the result with their widths and types; list all misfits at once."""
-    tables: list[Mapping[str, ArraySpec]] = [getattr(source.info, section) for source in sources]
-    filled = [number for number, source in enumerate(sources) if source.info.nb_streamlines] or [*range(len(sources))]
-    columns: dict[str, ArraySpec] = {}
-    problems: list[str] = []
-    dropped: list[str] = []
-    for key in sorted({key for table in tables for key in table}):
-        holders = [number for number in filled if key in tables[number]] or [
-            number for number, table in enumerate(tables) if key in table
-        ]
-        lacking = [names[number] for number in filled if key not in tables[number]]
-        specs = [tables[number][key] for number in holders]
-        widths = {spec.ncols for spec in specs}
-        if lacking and missing == "drop":
-            dropped.append(f"{section}/{key} (lacking in {_few(lacking)})")
-        elif lacking and missing == "error":
-            problems.append(f"{section}/{key} is lacking in {_few(lacking)}")
-        elif len(widths) > 1:
-            found = ", ".join(f"{names[number]}: {tables[number][key].ncols}" for number in holders[:8])
-            problems.append(f"{section}/{key} has different numbers of columns ({found})")
-        else:
-            try:
-                dtype = widest_dtype([spec.dtype for spec in specs], f"{section}/{key}")
-            except DtypeError as error:
-                problems.append(str(error))
-                continue
-            if lacking and dtype.kind != "f":
-                problems.append(
-                    f"{section}/{key} is lacking in {_few(lacking)}, and {dtype} has no NaN to fill it with"
-                )
-            columns[key] = ArraySpec(specs[0].ncols, dtype)
-    if dropped:
-        warnings.warn(f"left out, since not all inputs have them: {', '.join(dropped)}", DataLossWarning, stacklevel=4)
-    if problems:
-        raise MetadataMismatchError(
-            "the inputs have different data:\n  "
-            + "\n  ".join(problems)
-            + f"\n  add what is missing, or leave out (drop) or fill with NaN (fill) what not all have; {section} of "
-            "unlike widths must be renamed"
-        )
-    return columns
-
-
 def _shards(inputs: Sequence[InputPlan], nb_shards: int) -> tuple[tuple[int, int], ...]:
     """Divide the inputs into ranges of about equal weight; none is empty unless there are too few inputs."""
     weights = np.array([12 * item.nb_vertices + 4 * item.nb_streamlines + 1 for item in inputs], dtype=np.float64)
@@ -418,11 +366,6 @@ def _shards(inputs: Sequence[InputPlan], nb_shards: int) -> tuple[tuple[int, int
     targets = ends[-1] * np.arange(1, nb_shards) / nb_shards
     cuts = [0, *(int(cut) for cut in np.searchsorted(ends, targets)), len(inputs)]
     return tuple((low, max(low, high)) for low, high in pairwise(cuts))
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return ", ".join(names[:8]) + more
 
 
 def _specs_to_json(columns: Mapping[str, ArraySpec]) -> dict[str, list[Any]]:
