@@ -7,13 +7,13 @@ import os
 import time
 import zipfile
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import InputError
-from trxlib.ops.bundle import BundleSource
+from trxlib.ops.bundle import BundleSource, headers_of
 from trxlib.ops.plan import MissingPolicy, Plan, plan_merge
 from trxlib.ops.run import write_container
 from trxlib.source import Progress
@@ -90,20 +90,30 @@ def merge(
         raise InputError("two inputs have the same name; give each its own")
     begin = time.perf_counter()
     grouped = name_groups if name_groups is not None else names is not None
-    with ExitStack() as stack:
-        sources = [stack.enter_context(closing(BundleSource.open(path))) for path in paths]
-        plan = plan_merge(
-            sources,
-            names=names,
-            whole_groups=[[name] for name in names or map(str, range(1, len(paths) + 1))] if grouped else None,
-            missing=missing,
-            keep_groups=keep_groups,
-            positions_dtype=np.dtype(positions_dtype) if positions_dtype is not None else None,
-            check_space=check_space,
-        )
-        write_container(plan, sources, output, compression=compression, workers=workers, progress=progress)
+    headers = []
+    for path in paths:  # one open file at a time, however many there are
+        with closing(BundleSource.open(path)) as source:
+            headers.append(headers_of(source))
+    plan = plan_merge(
+        headers,
+        names=names,
+        whole_groups=[[name] for name in names or map(str, range(1, len(paths) + 1))] if grouped else None,
+        options=[{}] * len(paths),
+        missing=missing,
+        keep_groups=keep_groups,
+        positions_dtype=np.dtype(positions_dtype) if positions_dtype is not None else None,
+        check_space=check_space,
+    )
+    write_container(
+        plan,
+        lambda _, item: BundleSource.open(item.path),
+        output,
+        compression=compression,
+        workers=workers,
+        progress=progress,
+    )
     logger.info(
         "%s: %d inputs, %d streamlines, %.1f MB in %.2f s",
-        output, len(sources), plan.header.nb_streamlines, plan.nbytes / 1e6, time.perf_counter() - begin,
+        output, len(paths), plan.header.nb_streamlines, plan.nbytes / 1e6, time.perf_counter() - begin,
     )  # fmt: skip
     return plan

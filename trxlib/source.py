@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from trxlib.space import Space
 
-__all__ = ["ArraySpec", "Chunk", "Progress", "Source", "SourceInfo"]
+__all__ = ["ArraySpec", "Chunk", "Headers", "Progress", "Source", "SourceInfo"]
 
 Array = npt.NDArray[Any]
 #: Called as ``progress(done, total)`` with bytes.
@@ -64,6 +64,31 @@ class SourceInfo:
     dpv: Mapping[str, ArraySpec] = field(default_factory=dict)
     nbytes: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Headers:
+    """All that a plan needs to know of an input. Holds no file open and no large array.
+
+    Parameters
+    ----------
+    info : SourceInfo
+        Counts, keys, types.
+    groups : mapping of str to int
+        Members of each group inside the input.
+    dpg : mapping of str to mapping of str to ndarray
+        Group, key, array of shape (1, k); copies.
+    extra : mapping
+        Header keys outside of the format.
+    sidecars : mapping of str to bytes
+        JSON files beside the header.
+    """
+
+    info: SourceInfo
+    groups: Mapping[str, int] = field(default_factory=dict)
+    dpg: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    sidecars: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass

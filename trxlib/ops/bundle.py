@@ -18,14 +18,15 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from trxlib.arrays import TrxArrays
+from trxlib.dtypes import little_endian
 from trxlib.errors import HeaderWarning
 from trxlib.names import ArrayName, make_key
 from trxlib.ragged import iter_gathered
-from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
+from trxlib.source import ArraySpec, Chunk, Headers, Progress, Source, SourceInfo
 from trxlib.storage.container import Container, open_container
 from trxlib.storage.members import Member
 
-__all__ = ["BundleSource"]
+__all__ = ["BundleSource", "headers_of"]
 
 Array = npt.NDArray[Any]
 _CHUNK_BYTES = 1 << 20
@@ -191,6 +192,27 @@ class BundleSource:
             while block := file.read(_CHUNK_BYTES):
                 crc = isal_zlib.crc32(block, crc)
         return crc
+
+
+def headers_of(source: Source) -> Headers:
+    """Return what a plan needs to know of a source, which may be closed afterwards.
+
+    Header facts of inputs that are no TRX files become a header key of the format's name (``TRK``).
+    """
+    if not isinstance(source, BundleSource):
+        facts = dict(source.info.facts)
+        return Headers(source.info, extra={source.info.format.upper(): facts} if facts else {})
+    arrays = source.arrays
+    return Headers(
+        info=source.info,
+        groups={group: len(members) for group, members in arrays.groups.items()},
+        dpg={
+            group: {key: little_endian(array).reshape(1, -1).copy() for key, array in values.items()}
+            for group, values in arrays.dpg.items()
+        },
+        extra=dict(arrays.header.extra),
+        sidecars=dict(arrays.sidecars),
+    )
 
 
 def _fit_names(arrays: TrxArrays, members: Mapping[ArrayName, Member], path: str) -> dict[ArrayName, Member]:

@@ -29,9 +29,10 @@ from trxlib.source import Chunk, Progress, Source
 from trxlib.storage.partial import Target
 from trxlib.storage.workspace import writing
 
-__all__ = ["Range", "Receipt", "fill_inputs", "merge_ranges"]
+__all__ = ["Opener", "Range", "Receipt", "fill_inputs", "merge_ranges"]
 
 Array = npt.NDArray[Any]
+#: Opens an input when its turn comes; called with its number and plan, in the worker's thread.
 Opener = Callable[[int, InputPlan], Source]
 _STEP = 1 << 17  # rows of offsets, members or NaN written at a time
 

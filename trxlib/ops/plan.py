@@ -11,7 +11,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -29,12 +29,12 @@ from trxlib.errors import (
 )
 from trxlib.header import Header
 from trxlib.names import HEADER_NAME, ArrayName
-from trxlib.ops.bundle import BundleSource
+from trxlib.ops.bundle import headers_of
 from trxlib.ops.columns import MissingPolicy, unite_columns, united_positions_dtype
 from trxlib.ops.unite import unite_small
 from trxlib.ragged import UINT32_MAX, offsets_dtype
 from trxlib.rules import check_writable
-from trxlib.source import ArraySpec, Source
+from trxlib.source import ArraySpec, Headers, Source
 from trxlib.space import check_same_space
 from trxlib.storage.layout import Layout, plan_layout
 from trxlib.storage.workspace import writing
@@ -208,7 +208,7 @@ class Plan:
 
 
 def plan_merge(
-    sources: Sequence[Source],
+    sources: Sequence[Source | Headers],
     *,
     names: Sequence[str] | None = None,
     whole_groups: Sequence[Sequence[str]] | None = None,
@@ -223,8 +223,8 @@ def plan_merge(
 
     Parameters
     ----------
-    sources : sequence of Source
-        At least one. Only their `info` and, of TRX inputs, entry lists are looked at.
+    sources : sequence of Source or Headers
+        At least one. `Headers` of sources that are closed again spare open files where there are thousands.
     names : sequence of str, optional
         Name of each source; by default "1", "2", ...
     whole_groups : sequence of sequence of str, optional
@@ -256,7 +256,10 @@ def plan_merge(
     """
     if not sources:
         raise InputError("nothing to merge: give at least one input")
-    infos = [source.info for source in sources]
+    inputs = [source if isinstance(source, Headers) else headers_of(source) for source in sources]
+    if not keep_groups:
+        inputs = [replace(item, groups={}, dpg={}) for item in inputs]
+    infos = [item.info for item in inputs]
     names = list(names) if names is not None else [str(number + 1) for number in range(len(infos))]
     whole = [tuple(groups) for groups in whole_groups] if whole_groups is not None else [()] * len(infos)
     if check_space:
@@ -267,9 +270,9 @@ def plan_merge(
         check_same_space({label: info.space for label, info in zip(labels, infos, strict=True)})
     nb_streamlines = sum(info.nb_streamlines for info in infos)
     nb_vertices = sum(info.nb_vertices for info in infos)
-    small = unite_small(sources, names, keep_groups=keep_groups)
+    small = unite_small(inputs, names)
     header = Header(infos[0].space.voxel_to_rasmm, infos[0].space.dimensions, nb_streamlines, nb_vertices, small.extra)
-    inputs, group_sizes = _place(sources, names, whole, options, keep_groups)
+    places, group_sizes = _place(inputs, names, whole, options)
     if group_sizes and nb_streamlines > UINT32_MAX:
         raise CapacityError(
             f"{nb_streamlines} streamlines cannot be members of groups, whose type is uint32; merge fewer inputs or "
@@ -279,14 +282,14 @@ def plan_merge(
         header=header,
         positions_dtype=np.dtype(positions_dtype).newbyteorder("<")
         if positions_dtype
-        else united_positions_dtype(sources),
+        else united_positions_dtype(inputs),
         offsets_dtype=offsets_dtype(nb_vertices),
-        dps=unite_columns(sources, names, "dps", missing),
-        dpv=unite_columns(sources, names, "dpv", missing),
+        dps=unite_columns(inputs, names, "dps", missing),
+        dpv=unite_columns(inputs, names, "dpv", missing),
         groups=group_sizes,
         small={HEADER_NAME: header.to_json(), **small.entries},
-        inputs=tuple(inputs),
-        shards=_shards(inputs, nb_shards),
+        inputs=tuple(places),
+        shards=_shards(places, nb_shards),
     )
     for name in plan.names.values():
         check_writable(name)
@@ -312,11 +315,10 @@ def stamp_of(path: str) -> tuple[int, int]:
 
 
 def _place(
-    sources: Sequence[Source],
+    sources: Sequence[Headers],
     names: Sequence[str],
     whole: Sequence[tuple[str, ...]],
     options: Sequence[Mapping[str, Any]] | None,
-    keep_groups: bool,
 ) -> tuple[list[InputPlan], dict[str, int]]:
     """Give each input its rows; return the inputs and the size of each group."""
     inputs = []
@@ -324,9 +326,7 @@ def _place(
     streamline = vertex = 0
     for number, source in enumerate(sources):
         info = source.info
-        counts = {}
-        if keep_groups and isinstance(source, BundleSource):
-            counts = {group: len(members) for group, members in source.arrays.groups.items()}
+        counts = dict(source.groups)
         for group in whole[number]:
             if counts.get(group, info.nb_streamlines) != info.nb_streamlines:
                 warnings.warn(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trxlib.errors import InputError
-from trxlib.ops.fill import fill_inputs
+from trxlib.ops.fill import Opener, fill_inputs
 from trxlib.ops.plan import Plan
 from trxlib.ops.seal import seal_container
 from trxlib.source import Progress, Source
@@ -28,7 +28,7 @@ def is_archive_name(path: str | os.PathLike[str]) -> bool:
 
 def write_container(
     plan: Plan,
-    sources: Sequence[Source],
+    sources: Sequence[Source] | Opener,
     output: str | os.PathLike[str],
     *,
     compression: int = zipfile.ZIP_STORED,
@@ -37,14 +37,14 @@ def write_container(
     verify: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Write the container of a plan from opened sources.
+    """Write the container of a plan.
 
     Parameters
     ----------
     plan : Plan
         Made from `sources`.
-    sources : sequence of Source
-        As planned with.
+    sources : sequence of Source, or callable
+        As planned with; or called with an input's number and plan, to open it when its turn comes.
     output : path
         ``.trx`` or ``.zip`` gives an archive, any other name a folder. It appears when it is complete; after an
         error what stood there before is still there.
@@ -90,10 +90,16 @@ def compress_archive(
 
 
 def _run(
-    plan: Plan, sources: Sequence[Source], target: Target, workers: int, verify: bool, progress: Progress | None
+    plan: Plan,
+    sources: Sequence[Source] | Opener,
+    target: Target,
+    workers: int,
+    verify: bool,
+    progress: Progress | None,
 ) -> None:
+    opener = sources if callable(sources) else lambda number, _: sources[number]
     try:
-        ranges = fill_inputs(plan, target, lambda number, _: sources[number], workers=workers, progress=progress)
+        ranges = fill_inputs(plan, target, opener, workers=workers, progress=progress)
         seal_container(plan, target, ranges, verify=verify)
     except BaseException:
         target.discard()

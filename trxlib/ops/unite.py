@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trxlib.dtypes import little_endian
 from trxlib.names import ArrayName, make_key
-from trxlib.ops.bundle import BundleSource
 from trxlib.rules import check_writable
-from trxlib.source import Source
+from trxlib.source import Headers
 
 __all__ = ["SmallEntries", "unite_small"]
 
@@ -35,30 +33,27 @@ class SmallEntries:
     entries: dict[str, bytes]
 
 
-def unite_small(sources: Sequence[Source], names: Sequence[str], *, keep_groups: bool) -> SmallEntries:
-    """Unite header keys, dpg and sidecars of `sources`.
+def unite_small(inputs: Sequence[Headers], names: Sequence[str]) -> SmallEntries:
+    """Unite header keys, dpg and sidecars of all inputs.
 
     Parameters
     ----------
-    sources : sequence of Source
-        Of inputs that are no TRX files only the header facts are taken, under the name of the format (``TRK``).
+    inputs : sequence of Headers
+        In the order of the result.
     names : sequence of str
         What each is called in new names.
-    keep_groups : bool
-        Whether dpg are kept.
     """
-    bundles = [
-        (make_key(name), source)
-        for name, source in zip(names, sources, strict=True)
-        if isinstance(source, BundleSource)
-    ]
-    extra = _unite(_extra_items(sources, names), lambda key, name: f"{key}_{name}")
+    named = [(make_key(name), item) for name, item in zip(names, inputs, strict=True)]
+    extra = _unite(
+        ((name, key, value) for name, item in named for key, value in item.extra.items()),
+        lambda key, name: f"{key}_{name}",
+    )
     sidecars = _unite(
-        ((name, path, data) for name, source in bundles for path, data in source.arrays.sidecars.items()),
+        ((name, path, data) for name, item in named for path, data in item.sidecars.items()),
         lambda path, name: f"{path.removesuffix('.json')}_{name}.json",
     )
-    dpg = _unite(_dpg_items(bundles), lambda key, name: (key[0], f"{key[1]}_{name}")) if keep_groups else {}
     entries = {}
+    dpg = _unite(_dpg_items(named), lambda key, name: (key[0], f"{key[1]}_{name}"))
     for (group, key), (ncols, dtype, data) in sorted(dpg.items()):
         array_name = ArrayName("dpg", key, ncols, dtype, group)
         check_writable(array_name)
@@ -66,19 +61,10 @@ def unite_small(sources: Sequence[Source], names: Sequence[str], *, keep_groups:
     return SmallEntries(extra, {**entries, **dict(sorted(sidecars.items()))})
 
 
-def _extra_items(sources: Sequence[Source], names: Sequence[str]) -> Iterable[tuple[str, Any, Any]]:
-    for name, source in zip(map(make_key, names), sources, strict=True):
-        if isinstance(source, BundleSource):
-            yield from ((name, key, value) for key, value in source.arrays.header.extra.items())
-        elif source.info.facts:
-            yield name, source.info.format.upper(), dict(source.info.facts)
-
-
-def _dpg_items(bundles: Sequence[tuple[str, BundleSource]]) -> Iterable[tuple[str, Any, Any]]:
-    for name, source in bundles:
-        for group, arrays in source.arrays.dpg.items():
-            for key, array in arrays.items():
-                row = little_endian(array).reshape(1, -1)
+def _dpg_items(named: Iterable[tuple[str, Headers]]) -> Iterable[tuple[str, Any, Any]]:
+    for name, item in named:
+        for group, arrays in item.dpg.items():
+            for key, row in arrays.items():
                 yield name, (group, key), (row.shape[1], row.dtype, row.tobytes())
 
 
