@@ -13,10 +13,10 @@ import numpy.typing as npt
 from trxlib.formats.positions import PositionsMap
 from trxlib.formats.reference import place_result, space_from, transform_from
 from trxlib.formats.table import detect_format, open_source
-from trxlib.ops.bundle import BundleSource
-from trxlib.source import Source
+from trxlib.ops.bundle import BundleSource, headers_of
+from trxlib.source import Headers, Source
 
-__all__ = ["NonFinite", "OutOfVolume", "open_input"]
+__all__ = ["NonFinite", "OutOfVolume", "open_input", "read_headers"]
 
 StrPath = str | os.PathLike[str]
 OutOfVolume = Literal["keep", "drop", "fail"]
@@ -79,6 +79,24 @@ def open_input(
         dps={key: os.fspath(file) for key, file in (dps or {}).items()},
         dpv={key: os.fspath(file) for key, file in (dpv or {}).items()},
     )
+
+
+def read_headers(path: StrPath, **options: Any) -> Headers:
+    """Return what a plan needs to know of a tractogram, and close it again.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a TRX folder.
+    **options
+        See `open_input`.
+    """
+    source = open_input(path, **options)
+    try:
+        return headers_of(source)
+    finally:
+        if isinstance(source, BundleSource):
+            source.close()
 
 
 def _place(source: BundleSource, reference: Any, transform: Any) -> None:

@@ -9,9 +9,8 @@ import sys
 import time
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,12 +18,12 @@ from typing import Any
 import trxlib.extraction
 from trxlib.conversion import ConvertedInput, ConvertInput, convert
 from trxlib.errors import InputError, MismatchError, StaleError, TrxError
-from trxlib.inputs import NonFinite, OutOfVolume, open_input
+from trxlib.inputs import NonFinite, OutOfVolume, read_headers
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.fill import Receipt, fill_inputs
 from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.seal import check_receipts, seal_container
-from trxlib.source import Chunk, Progress, SourceInfo
+from trxlib.source import Headers, Progress, SourceInfo
 from trxlib.space import check_same_space
 from trxlib.storage.partial import PartialArchive
 from trxlib.storage.workspace import private_name, writing
@@ -150,19 +149,6 @@ def make_demo_data(trk: Paths, tck: Paths, reference: str | Path) -> None:
                     nib.streamlines.TckFile(tractogram).save(partial)
 
 
-@dataclass(frozen=True)
-class _Headers:
-    """An input whose headers were read, and which is closed again."""
-
-    info: SourceInfo
-
-    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
-        raise NotImplementedError
-
-    def fingerprint(self) -> str:
-        raise NotImplementedError
-
-
 def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: MissingPolicy) -> None:
     """Read the headers of a cohort's inputs and check that they fit together.
 
@@ -181,7 +167,7 @@ def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: Missi
         Lists every input that cannot be read or does not fit.
     """
     problems: list[str] = []
-    found: dict[str, SourceInfo] = {}
+    found: dict[str, Headers] = {}
     for row in rows:
         name = _name_of(row)
         try:
@@ -192,8 +178,12 @@ def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: Missi
         problems = _misfits(found, missing_metadata)
     if problems:
         raise InputError("\n".join([f"{len(problems)} of the cohort's inputs cannot be used:", *problems]))
-    _write_table(table, _PREFLIGHT_COLUMNS, (_preflight_row(*pair) for pair in zip(rows, found.values(), strict=True)))
-    total = sum(info.nb_streamlines for info in found.values())
+    _write_table(
+        table,
+        _PREFLIGHT_COLUMNS,
+        (_preflight_row(row, item.info) for row, item in zip(rows, found.values(), strict=True)),
+    )
+    total = sum(item.info.nb_streamlines for item in found.values())
     logger.info("%d inputs, %d streamlines: all headers fit together", len(rows), total)
 
 
@@ -202,30 +192,25 @@ def _name_of(row: Row) -> str:
     return " ".join(row[key] for key in ("subject", "session", "bundle") if row[key])
 
 
-def _read_headers(row: Row) -> SourceInfo:
-    source = open_input(
+def _read_headers(row: Row) -> Headers:
+    return read_headers(
         row["tractogram"],
         reference=row["reference"] or None,
         transform=row["transform"] or None,
         dps=row["dps"],
         dpv=row["dpv"],
     )
-    info = source.info
-    if isinstance(source, BundleSource):
-        source.close()
-    return info
 
 
-def _misfits(found: Mapping[str, SourceInfo], missing_metadata: MissingPolicy) -> list[str]:
+def _misfits(found: Mapping[str, Headers], missing_metadata: MissingPolicy) -> list[str]:
     """Return what keeps inputs from one archive: other spaces, and dps and dpv that differ."""
     problems = []
     try:
-        check_same_space({f"{name} ({info.path})": info.space for name, info in found.items()})
+        check_same_space({f"{name} ({item.info.path})": item.info.space for name, item in found.items()})
     except MismatchError as error:
         problems.append(str(error))
     try:
-        headers = [_Headers(info) for info in found.values()]
-        plan_merge(headers, names=list(found), missing=missing_metadata, check_space=False)
+        plan_merge(list(found.values()), names=list(found), missing=missing_metadata, check_space=False)
     except TrxError as error:
         problems.append(str(error))
     return problems
@@ -332,16 +317,14 @@ def plan_cohort(
     nb_shards : int
         Jobs to divide the filling between.
     """
-    with ExitStack() as stack:
-        sources = [stack.enter_context(closing(BundleSource.open(path))) for path in subjects]
-        plan = plan_merge(
-            sources,
-            names=list(groups),
-            whole_groups=list(groups.values()),
-            options=[{}] * len(sources),
-            missing=missing_metadata,
-            nb_shards=nb_shards,
-        )
+    plan = plan_merge(
+        [read_headers(path) for path in subjects],
+        names=list(groups),
+        whole_groups=list(groups.values()),
+        options=[{}] * len(subjects),
+        missing=missing_metadata,
+        nb_shards=nb_shards,
+    )
     plan.save(output)
     logger.info(
         "%d subjects, %d streamlines, %d vertices, %.1f MB in %d shards",
