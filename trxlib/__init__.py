@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from trxlib.header import Header as Header
     from trxlib.merging import merge as merge
     from trxlib.space import Space as Space
+    from trxlib.trx_file_memmap import TrxFile as TrxFile
+    from trxlib.trx_file_memmap import concatenate as concatenate
+    from trxlib.trx_file_memmap import dipy_available as dipy_available
+    from trxlib.trx_file_memmap import load as load
+    from trxlib.trx_file_memmap import load_from_directory as load_from_directory
+    from trxlib.trx_file_memmap import load_from_zip as load_from_zip
+    from trxlib.trx_file_memmap import save as save
+    from trxlib.trx_file_memmap import zip_from_folder as zip_from_folder
 
 __version__ = "0.1.0"
 
@@ -28,14 +36,33 @@ _HOMES = {
     "Header": "header",
     "Space": "space",
     "TrxArrays": "arrays",
+    "TrxFile": "trx_file_memmap",
+    "concatenate": "trx_file_memmap",
     "convert": "conversion",
+    "dipy_available": "trx_file_memmap",
     "extract_groups": "extraction",
     "find_problems": "checking",
+    "load": "trx_file_memmap",
+    "load_from_directory": "trx_file_memmap",
+    "load_from_zip": "trx_file_memmap",
     "merge": "merging",
+    "save": "trx_file_memmap",
     "validate": "checking",
+    "zip_from_folder": "trx_file_memmap",
 }
+#: Helpers of the TRX reference module, for scripts that use them.
+_HELPERS = (
+    "_append_last_offsets",
+    "_compute_lengths",
+    "_create_memmap",
+    "_dichotomic_search",
+    "_generate_filename_from_data",
+    "_is_dtype_valid",
+    "_split_ext_with_dimensionality",
+)
 
 __all__ = sorted(["__version__", *_HOMES])
+_HOMES |= dict.fromkeys(_HELPERS, "trx_file_memmap")
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 

@@ -5,7 +5,7 @@ How full is stated, never guessed from zeros: a vertex at the origin and an empt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,8 +60,9 @@ class Room:
         dps: Mapping[str, ArraySpec] | None = None,
         dpv: Mapping[str, ArraySpec] | None = None,
         wide_offsets: bool = False,
+        in_memory: bool = False,
     ) -> Room:
-        """Return an empty room; its arrays lie in a temporary file (see `scratch_arrays`).
+        """Return an empty room; its arrays lie in a temporary file (see `scratch_arrays`) or in memory.
 
         Raises
         ------
@@ -72,15 +73,14 @@ class Room:
             raise CapacityError(f"cannot hold {nb_streamlines} streamlines and {nb_vertices} vertices; give 0 or more")
         counts = np.dtype("<u8") if wide_offsets else offsets_dtype(nb_vertices)
         dps, dpv = dict(dps or {}), dict(dpv or {})
-        arrays = scratch_arrays(
-            [
-                (positions_dtype, (nb_vertices, 3)),
-                (counts, (nb_streamlines,)),
-                (counts, (nb_streamlines,)),
-                *((spec.dtype, (nb_streamlines, spec.ncols)) for spec in dps.values()),
-                *((spec.dtype, (nb_vertices, spec.ncols)) for spec in dpv.values()),
-            ]
-        )
+        wanted: list[tuple[Any, tuple[int, ...]]] = [
+            (positions_dtype, (nb_vertices, 3)),
+            (counts, (nb_streamlines,)),
+            (counts, (nb_streamlines,)),
+            *((spec.dtype, (nb_streamlines, spec.ncols)) for spec in dps.values()),
+            *((spec.dtype, (nb_vertices, spec.ncols)) for spec in dpv.values()),
+        ]
+        arrays = [np.zeros(shape, dtype) for dtype, shape in wanted] if in_memory else scratch_arrays(wanted)
         positions, starts, lengths, *rest = arrays
         columns = iter(rest)
         return cls(positions, starts, lengths, {key: next(columns) for key in dps}, {key: next(columns) for key in dpv})
@@ -113,7 +113,12 @@ class Room:
                     )
 
     def write(
-        self, source: TrxArrays, runs: Runs, at: tuple[int, int], nb_streamlines: int | None = None
+        self,
+        source: TrxArrays,
+        runs: Runs,
+        at: tuple[int, int],
+        nb_streamlines: int | None = None,
+        positions_map: Callable[[Array], Array] | None = None,
     ) -> tuple[int, int]:
         """Copy streamlines of `source` from `at` (streamline, vertex) on and return where they end.
 
@@ -127,6 +132,8 @@ class Room:
             First streamline and first vertex to write to.
         nb_streamlines : int, optional
             How many to copy, from the first; by default all.
+        positions_map : callable, optional
+            Applied to positions on their way, chunk by chunk, before they get their type.
 
         Raises
         ------
@@ -143,7 +150,8 @@ class Room:
         for target, array, what in self._vertex_arrays(source):
             row = at[1]
             for part in iter_gathered(array, starts, lengths, chunk_bytes=_CHUNK_BYTES):
-                target[row : row + len(part)] = cast_values(part, target.dtype, what)
+                values = part if positions_map is None or target is not self.positions else positions_map(part)
+                target[row : row + len(part)] = cast_values(values, target.dtype, what)
                 row += len(part)
         for key, target in self.dps.items():
             target[at[0] : ends[0]] = cast_values(source.dps[key][:count], target.dtype, f"dps/{key}")

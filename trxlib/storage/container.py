@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from trxlib.arrays import TrxArrays
 from trxlib.dtypes import cast_integers
 from trxlib.errors import (
     ArchiveError,
-    DataLossWarning,
     HeaderError,
     InputNotFoundError,
     ReadOnlyError,
@@ -219,13 +217,6 @@ class _Opener:
                     bundle.dpg.setdefault(name.group, {})[name.name] = array
                 case section:
                     getattr(bundle, section)[name.name] = array
-        orphans = sorted(set(bundle.dpg) - set(bundle.groups))
-        if orphans:
-            warnings.warn(
-                f"{self.path}: dpg describes groups that are not there: {', '.join(orphans)}",
-                DataLossWarning,
-                stacklevel=4,
-            )
         return bundle
 
     def _checked_offsets(self, offsets: npt.NDArray[Any], header: Header) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,34 @@ import numpy.typing as npt
 
 from trxlib.errors import InputNotFoundError, ReadOnlyError, ShapeError
 
-__all__ = ["MappedFile", "Mode"]
+__all__ = ["FileStamp", "MappedFile", "Mode"]
 
 Mode = Literal["r", "c", "r+"]
 # Without it Linux refuses a copy-on-write mapping larger than memory, although nothing is ever written to it.
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if hasattr(os, "sched_getaffinity") else 0)
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What tells a file from another that took its name, and from itself before it was changed."""
+
+    device: int
+    inode: int
+    nbytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, file: str | os.PathLike[str]) -> FileStamp | None:
+        """Return the stamp of a path; None if there is no such file."""
+        try:
+            return cls.of_status(os.stat(file))  # noqa: PTH116 (a str)
+        except OSError:
+            return None
+
+    @classmethod
+    def of_status(cls, status: os.stat_result) -> FileStamp:
+        """Return the stamp of a file by its status."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class MappedFile:
@@ -54,7 +78,8 @@ class MappedFile:
         except OSError as error:
             raise InputNotFoundError(f"{path}: cannot be read ({error.strerror})") from None
         try:
-            self.nbytes = os.fstat(fd).st_size
+            self.stamp = FileStamp.of_status(os.fstat(fd))
+            self.nbytes = self.stamp.nbytes
             self._map = _map(fd, self.nbytes, mode) if self.nbytes else None
         finally:
             os.close(fd)

@@ -1,0 +1,145 @@
+"""Drop-in for the module of the same name in the TRX reference package: ``import trxlib.trx_file_memmap as tmm``.
+
+Where the two differ, and why: ``docs/differences.md``.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib import tractograms
+from trxlib.api_files import concatenate, load, load_from_directory, load_from_zip, save, zip_from_folder
+from trxlib.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
+from trxlib.errors import ArrayNameError, DtypeError, ShapeError
+from trxlib.names import ArrayName, parse_name
+from trxlib.ragged import check_offsets, complete_offsets
+from trxlib.trxfile import TrxFile
+
+__all__ = [
+    "TrxFile",
+    "concatenate",
+    "dipy_available",
+    "load",
+    "load_from_directory",
+    "load_from_zip",
+    "save",
+    "zip_from_folder",
+]
+
+Array = npt.NDArray[Any]
+dipy_available = tractograms.dipy_available()
+
+
+def _append_last_offsets(nib_offsets: Array, nb_vertices: int) -> Array:
+    """Return n + 1 offsets from the n of nibabel; in a wider type where the last one needs it.
+
+    Raises
+    ------
+    OffsetsError
+        If they decrease, or pass `nb_vertices`.
+    """
+    offsets = np.asarray(nib_offsets)
+    check_offsets(offsets, nb_vertices)
+    return complete_offsets(offsets, len(offsets), nb_vertices)
+
+
+def _generate_filename_from_data(arr: Array, filename: str) -> str:
+    """Return `filename` with the columns and type of an array in place of its suffix.
+
+    Raises
+    ------
+    ShapeError
+        If the array has not 1 or 2 dimensions.
+    """
+    if arr.ndim not in (1, 2):
+        raise ShapeError(f"{filename}: the array has {arr.ndim} dimensions, expected 1 or 2")
+    suffix = PurePath(filename).suffix
+    base = filename.removesuffix(suffix) if suffix else filename
+    columns = f".{arr.shape[1]}" if arr.ndim == 2 and arr.shape[1] != 1 else ""
+    return f"{base}{columns}.{extension_of_dtype(arr.dtype)}"
+
+
+def _split_ext_with_dimensionality(filename: str) -> tuple[str, int, str]:
+    """Return name, columns and suffix of an array's file name.
+
+    Raises
+    ------
+    ArrayNameError
+        If it has no suffix, or more parts than those three.
+    DtypeError
+        If the suffix is no type of the format.
+    """
+    file_name = PurePath(filename).name
+    if not 2 <= len(file_name.split(".")) <= 3:
+        raise ArrayNameError(f"{filename!r} is no array's file name; expected <name>[.<columns>].<type>")
+    name: ArrayName = parse_name(f"dps/{file_name}")
+    return name.name, name.ncols, f".{file_name.rpartition('.')[2]}"
+
+
+def _compute_lengths(offsets: Array) -> Array:
+    """Return the lengths of streamlines from n + 1 offsets, as uint32 (uint64 if one is longer)."""
+    if not len(offsets):
+        return np.zeros(1, dtype=np.uint32)
+    lengths = np.diff(offsets)
+    wide = bool(len(lengths)) and int(lengths.max()) > np.iinfo(np.uint32).max
+    return lengths.astype(np.uint64 if wide else np.uint32)
+
+
+def _is_dtype_valid(ext: str) -> bool:
+    """Tell whether a suffix is a type of the format."""
+    try:
+        dtype_of_extension(ext)
+    except DtypeError:
+        return False
+    return True
+
+
+def _dichotomic_search(x: Array, l_bound: int | None = None, r_bound: int | None = None) -> int:
+    """Return the index of the last value that is not zero, by bisection; -1 if the search ends at a zero.
+
+    Parameters
+    ----------
+    x : ndarray
+        Zeros only at its end, else the answer is one of several. trxlib itself never asks: see `Room`.
+    l_bound, r_bound : int, optional
+        Where to search, both included.
+    """
+    low = 0 if l_bound is None else l_bound
+    high = len(x) - 1 if r_bound is None else r_bound
+    while low < high:
+        middle = (low + high + 1) // 2
+        if x[middle] == 0:
+            high = middle - 1
+        else:
+            low = middle
+    return low if 0 <= low < len(x) and x[low] != 0 else -1
+
+
+def _create_memmap(
+    filename: str,
+    mode: str = "r",
+    shape: tuple[int, ...] = (1,),
+    dtype: npt.DTypeLike = np.float32,
+    offset: int = 0,
+    order: str = "C",
+) -> Array:
+    """Map an array of a file; one without rows is an ordinary array of zeros.
+
+    Parameters
+    ----------
+    filename : str
+        Made, empty, if it is not there and the array has no rows.
+    mode, shape, dtype, offset, order
+        As for `numpy.memmap`; the dtype is taken as little-endian.
+    """
+    wanted = DTYPES[extension_of_dtype(dtype)]
+    if wanted == np.bool_:
+        filename = filename.replace(".bool", ".bit")
+    if shape[0]:
+        return np.memmap(filename, wanted, mode, offset, shape, order)  # type: ignore[call-overload,no-any-return]
+    with open(filename, "ab"):  # noqa: PTH123 (a str)
+        return np.zeros(shape, dtype=wanted)

@@ -1,0 +1,514 @@
+"""TrxFile: a tractogram in memory or mapped from disk, with the names of the TRX reference API."""
+
+from __future__ import annotations
+
+import copy
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib import api_edit, tractograms
+from trxlib.api_join import Joined
+from trxlib.api_views import Views
+from trxlib.arrays import TrxArrays
+from trxlib.errors import GroupNotFoundError, InputError
+from trxlib.formats.reference import space_from
+from trxlib.header import Header
+from trxlib.ops.bundle import BundleSource
+from trxlib.ops.resize import Room
+from trxlib.ops.select import Runs, runs_of, select_runs
+from trxlib.space import Space
+from trxlib.storage.container import Container
+
+__all__ = ["TrxFile"]
+
+_DTYPES: dict[str, Any] = {"positions": np.float32, "offsets": np.uint32, "dpv": {}, "dps": {}}
+
+
+class TrxFile:
+    """Streamlines with their data, groups and header.
+
+    The attributes are ordinary: assign to them, or write into the arrays. Nothing reaches a file on disk before
+    `save`, unless it was loaded with ``mode="r+"``.
+
+    Parameters
+    ----------
+    nb_vertices, nb_streamlines : int, optional
+        Preallocate for so many (in a temporary file); both or none.
+    init_as : TrxFile, optional
+        Whose space, dtypes, dps and dpv keys the preallocated file gets.
+    reference : str, dict, nibabel image, header or TrkFile, optional
+        Whose space it gets; by default one voxel of 1 mm, to be replaced later.
+
+    Attributes
+    ----------
+    header : dict
+        ``VOXEL_TO_RASMM`` (4 x 4), ``DIMENSIONS`` (3 uint16), ``NB_STREAMLINES``, ``NB_VERTICES``, and any keys
+        that the file had besides.
+    """
+
+    def __init__(
+        self,
+        nb_vertices: int | None = None,
+        nb_streamlines: int | None = None,
+        init_as: TrxFile | None = None,
+        reference: Any = None,
+    ) -> None:
+        if (nb_vertices is None) != (nb_streamlines is None):
+            raise InputError("give both nb_vertices and nb_streamlines to preallocate, or none of them")
+        if init_as is not None and nb_vertices is None:
+            raise InputError("init_as needs nb_vertices and nb_streamlines; use deepcopy() for a full copy")
+        space = Space(np.eye(4), (1, 1, 1))
+        if init_as is not None:
+            space = space_from(init_as.header)
+        elif reference is not None:
+            space = space_from(reference)
+        nb_vertices, nb_streamlines = int(nb_vertices or 0), int(nb_streamlines or 0)
+        self.header: dict[str, Any] = Header(
+            space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices
+        ).to_dict()
+        self._joined: Joined | None = None
+        self._container: Container | None = None
+        self._copy_safe = True
+        self._views = Views.empty()
+        if nb_vertices or nb_streamlines or init_as is not None:
+            self._views = Views.of_room(api_edit.allocate_as(nb_streamlines, nb_vertices, init_as))
+
+    # ---- what it shows
+
+    @property
+    def streamlines(self) -> Any:
+        """Streamlines in RASMM, mm: a nibabel ArraySequence over the mapped vertices."""
+        return self._shown().streamlines
+
+    @streamlines.setter
+    def streamlines(self, value: Any) -> None:
+        self._shown().streamlines = value
+
+    @property
+    def groups(self) -> dict[str, Any]:
+        """Name -> streamline indices."""
+        return self._shown().groups
+
+    @groups.setter
+    def groups(self, value: dict[str, Any]) -> None:
+        self._shown().groups = value
+
+    @property
+    def data_per_streamline(self) -> dict[str, Any]:
+        """Key -> array of shape (nb_streamlines, k)."""
+        return self._shown().data_per_streamline
+
+    @data_per_streamline.setter
+    def data_per_streamline(self, value: dict[str, Any]) -> None:
+        self._shown().data_per_streamline = value
+
+    @property
+    def data_per_vertex(self) -> dict[str, Any]:
+        """Key -> ArraySequence that shares the offsets of `streamlines`."""
+        return self._shown().data_per_vertex
+
+    @data_per_vertex.setter
+    def data_per_vertex(self, value: dict[str, Any]) -> None:
+        self._shown().data_per_vertex = value
+
+    @property
+    def data_per_group(self) -> dict[str, dict[str, Any]]:
+        """Group -> key -> array of shape (1, k)."""
+        return self._shown().data_per_group
+
+    @data_per_group.setter
+    def data_per_group(self, value: dict[str, dict[str, Any]]) -> None:
+        self._shown().data_per_group = value
+
+    def _shown(self) -> Views:
+        """Return the views; a concatenation that nobody has looked at yet is carried out now."""
+        if self._joined is not None:
+            container = self._joined.materialise()
+            self._joined = None
+            self._container = container
+            self._views = Views.of_arrays(container.arrays)
+        return self._views
+
+    def _bundle(self) -> tuple[TrxArrays, Runs | None]:
+        return self._shown().bundle(self.header)
+
+    def _source(self) -> BundleSource:
+        arrays, runs = self._bundle()
+        return BundleSource(arrays, runs=runs, path=self._container.path if self._container is not None else "")
+
+    @classmethod
+    def _of_views(cls, header: Header | dict[str, Any], views: Views, container: Container | None = None) -> TrxFile:
+        trx = cls()
+        trx.header = header.to_dict() if isinstance(header, Header) else header
+        trx._views = views
+        trx._container = container
+        return trx
+
+    @classmethod
+    def _of_room(cls, header: Header, room: Room) -> TrxFile:
+        trx = cls._of_views(header, Views.of_room(room))
+        trx.resize()
+        return trx
+
+    @classmethod
+    def _of_joined(cls, joined: Joined) -> TrxFile:
+        trx = cls()
+        trx.header = joined.plan.header.to_dict()
+        trx._joined = joined
+        return trx
+
+    def __str__(self) -> str:
+        """Describe space, counts and keys."""
+        return api_edit.describe(self)
+
+    def __len__(self) -> int:
+        """Return the number of streamlines, with those preallocated."""
+        if self._joined is not None:
+            return self._joined.plan.header.nb_streamlines
+        return len(self._views.streamlines)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Select streamlines, with their groups; an int gives a TrxFile of one streamline."""
+        return self.select(key)
+
+    def __enter__(self) -> TrxFile:
+        """Return the file itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def __copy__(self) -> TrxFile:
+        """Return another TrxFile over the same arrays, with dicts of its own."""
+        trx = TrxFile()
+        trx.header = dict(self.header)
+        trx._joined, trx._container, trx._copy_safe = self._joined, self._container, self._copy_safe
+        trx._views = api_edit.copy_views(self._views)
+        return trx
+
+    def __deepcopy__(self, memo: Any = None) -> TrxFile:
+        """Return a copy that shares nothing; `memo` is what `copy.deepcopy` passes."""
+        return self.deepcopy()
+
+    def deepcopy(self) -> TrxFile:
+        """Return a copy that shares nothing: its arrays lie in a temporary file."""
+        if self._joined is not None:
+            trx = TrxFile._of_joined(self._joined)
+            trx.header = copy.deepcopy(self.header)
+            return trx
+        return self._copy(in_memory=False)
+
+    def to_memory(self, resize: bool = False) -> TrxFile:
+        """Return a copy whose arrays lie in memory.
+
+        Parameters
+        ----------
+        resize : bool
+            Remove what is preallocated and not filled first, here too.
+        """
+        if resize:
+            self.resize()
+        return self._copy(in_memory=True)
+
+    def _copy(self, *, in_memory: bool) -> TrxFile:
+        views = self._shown()
+        arrays, runs = self._bundle()
+        capacity = (len(self), len(views.streamlines._data)) if views.is_room() else None
+        copied = api_edit.copy_bundle(arrays, runs, capacity=capacity, in_memory=in_memory)
+        return TrxFile._of_views(copy.deepcopy(self._counted_header(arrays, capacity)), copied)
+
+    def _counted_header(self, arrays: TrxArrays, capacity: tuple[int, int] | None = None) -> dict[str, Any]:
+        counts = capacity or (arrays.header.nb_streamlines, arrays.header.nb_vertices)
+        return {**self.header, "NB_STREAMLINES": counts[0], "NB_VERTICES": counts[1]}
+
+    # ---- preallocation
+
+    def _get_real_len(self) -> tuple[int, int]:
+        """Return how many streamlines and vertices are filled."""
+        if self._joined is not None:
+            header = self._joined.plan.header
+            return header.nb_streamlines, header.nb_vertices
+        return self._views.filled()
+
+    def _copy_fixed_arrays_from(
+        self, trx: TrxFile, strs_start: int = 0, pts_start: int = 0, nb_strs_to_copy: int | None = None
+    ) -> tuple[int, int]:
+        """Write streamlines of another file into this one's arrays.
+
+        Parameters
+        ----------
+        trx : TrxFile
+            Not modified. Has all dps and dpv keys of this file.
+        strs_start, pts_start : int
+            First streamline and first vertex to write to.
+        nb_strs_to_copy : int, optional
+            By default all that are filled.
+
+        Returns
+        -------
+        tuple of 2 int
+            Streamline and vertex where they end.
+
+        Raises
+        ------
+        CapacityError
+            If they do not fit; nothing is written then.
+        """
+        arrays, runs = trx._bundle()
+        return api_edit.as_room(self).write(
+            arrays, runs_of(arrays) if runs is None else runs, (strs_start, pts_start), nb_strs_to_copy
+        )
+
+    @staticmethod
+    def _initialize_empty_trx(nb_streamlines: int, nb_vertices: int, init_as: TrxFile | None = None) -> TrxFile:
+        """Return a preallocated file."""
+        return TrxFile(nb_vertices=nb_vertices, nb_streamlines=nb_streamlines, init_as=init_as)
+
+    def _create_trx_from_pointer(  # type: ignore[misc]
+        header: dict[str, Any],  # noqa: N805 (the reference has no self here)
+        dict_pointer_size: dict[str, tuple[int, int]],
+        root_zip: str | None = None,
+        root: str | None = None,
+    ) -> TrxFile:
+        """Return a TrxFile over arrays whose places are known.
+
+        Parameters
+        ----------
+        header : dict
+            As `TrxFile.header`.
+        dict_pointer_size : dict of str to (int, int)
+            Entry or file -> first byte, and number of elements.
+        root_zip : str, optional
+            The archive in which the entries lie.
+        root : str, optional
+            The folder in which the files lie.
+        """
+        arrays = api_edit.map_pointers(Header.from_dict(header), dict_pointer_size, root_zip, root)
+        return TrxFile._of_views(dict(header), Views.of_arrays(arrays))
+
+    def resize(
+        self, nb_streamlines: int | None = None, nb_vertices: int | None = None, delete_dpg: bool = False
+    ) -> None:
+        """Remove what is preallocated and not filled, cut the file, or make room.
+
+        Parameters
+        ----------
+        nb_streamlines : int, optional
+            Fewer than there are: the first so many are kept, and groups lose the others. More: room for so many.
+            By default as many as are filled.
+        nb_vertices : int, optional
+            Room for so many vertices; by default as many as the streamlines kept have.
+        delete_dpg : bool
+            Remove `data_per_group`.
+
+        Raises
+        ------
+        CapacityError
+            If the streamlines kept have more vertices than `nb_vertices`.
+        """
+        api_edit.resize(self, nb_streamlines, nb_vertices)
+        if delete_dpg:
+            self.data_per_group = {}
+
+    # ---- operations
+
+    def get_dtype_dict(self) -> dict[str, Any]:
+        """Return the dtype of every array: positions, offsets, dpv, dps, groups, dpg."""
+        views = self._shown()
+        return {
+            "positions": views.streamlines._data.dtype,
+            "offsets": views.streamlines._offsets.dtype,
+            "dpv": {key: values._data.dtype for key, values in views.data_per_vertex.items()},
+            "dps": {key: values.dtype for key, values in views.data_per_streamline.items()},
+            "dpg": {
+                group: {key: value.dtype for key, value in values.items()}
+                for group, values in views.data_per_group.items()
+            },
+            "groups": {group: np.asarray(members).dtype for group, members in views.groups.items()},
+        }
+
+    def append(self, obj: Any, extra_buffer: int = 0) -> None:
+        """Add all streamlines of another tractogram behind those of this one.
+
+        Parameters
+        ----------
+        obj : TrxFile, nibabel Tractogram or dipy StatefulTractogram
+            In the same space, with the same dps and dpv keys; not modified.
+        extra_buffer : int
+            When room must be made, make it for so many streamlines more.
+
+        Raises
+        ------
+        SpaceMismatchError, MetadataMismatchError
+            If it does not fit; this file is unchanged then.
+        """
+        if tractograms.is_sft(obj):
+            obj = TrxFile.from_sft(obj, dtype_dict=self.get_dtype_dict())
+        elif tractograms.is_tractogram(obj):
+            obj = TrxFile.from_tractogram(obj, self.header, dtype_dict=self.get_dtype_dict())
+        elif not isinstance(obj, TrxFile):
+            raise TypeError(
+                f"cannot append a {type(obj).__name__}; expected a TrxFile, nibabel Tractogram or StatefulTractogram"
+            )
+        self._append_trx(obj, extra_buffer)
+
+    def _append_trx(self, trx: TrxFile, extra_buffer: int = 0) -> None:
+        """Add all streamlines of another TrxFile behind those of this one, see `append`."""
+        api_edit.append(self, trx, extra_buffer)
+
+    def get_group(self, key: str, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
+        """Select the streamlines of a group, in its order.
+
+        Parameters
+        ----------
+        key : str
+            Name of the group.
+        keep_group, copy_safe : bool
+            As for `select`.
+
+        Raises
+        ------
+        GroupNotFoundError
+            If there is no such group.
+        """
+        groups = self._shown().groups
+        if key not in groups:
+            raise GroupNotFoundError(f"no group {key!r}; there are {', '.join(map(repr, sorted(groups))) or 'none'}")
+        part = self.select(np.asarray(groups[key]), keep_group, copy_safe)
+        if keep_group and key not in part.groups:
+            part.groups[key] = np.zeros(0, dtype="<u4")
+        return part
+
+    def select(self, indices: npt.ArrayLike | slice, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
+        """Select streamlines; vertices stay where they are.
+
+        Parameters
+        ----------
+        indices : int, slice, list, integer or bool ndarray
+            As for numpy: negative values count from the end, repeats are kept.
+        keep_group : bool
+            Keep groups, renumbered, and their dpg; those that lose all members go.
+        copy_safe : bool
+            Return a copy that shares nothing.
+
+        Returns
+        -------
+        TrxFile
+            Shares positions and dpv with this file; dps and groups are copies.
+
+        Raises
+        ------
+        IndexError
+            If an index lies outside the file.
+        """
+        views = self._shown()
+        arrays, runs = views.bundle(self.header)
+        selection, kept = select_runs(arrays, indices, runs=runs, keep_groups=keep_group)
+        part = TrxFile._of_views({**self.header}, Views.of_arrays(selection, kept), self._container)
+        part.header.update(NB_STREAMLINES=selection.header.nb_streamlines, NB_VERTICES=selection.header.nb_vertices)
+        part._copy_safe = copy_safe
+        return part.deepcopy() if copy_safe else part
+
+    # ---- other libraries
+
+    @staticmethod
+    def from_lazy_tractogram(
+        obj: Any,
+        reference: Any,
+        extra_buffer: int = 0,
+        chunk_size: int = 10000,
+        dtype_dict: dict[str, Any] = _DTYPES,
+    ) -> TrxFile:
+        """Convert a nibabel LazyTractogram, chunk by chunk, in bounded memory.
+
+        Parameters
+        ----------
+        obj : LazyTractogram
+            Its `affine_to_rasmm` is applied.
+        reference : str, dict, nibabel image, header or TrkFile
+            Gives the space of the result.
+        extra_buffer : int
+            Room for at least so many streamlines is made at a time.
+        chunk_size : int
+            Streamlines held in memory at a time.
+        dtype_dict : dict
+            dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys keep theirs.
+        """
+        header, room = tractograms.room_of_lazy(obj, space_from(reference), extra_buffer, chunk_size, dtype_dict)
+        return TrxFile._of_room(header, room)
+
+    @staticmethod
+    def from_sft(sft: Any, dtype_dict: dict[str, Any] = {}) -> TrxFile:  # noqa: B006 (never modified)
+        """Convert a dipy StatefulTractogram, in any space and origin, which is not modified.
+
+        Parameters
+        ----------
+        sft : StatefulTractogram
+            Positions in RASMM with the origin at the voxel's centre are copied bit for bit.
+        dtype_dict : dict
+            dtypes wanted; what it does not name keeps its own.
+        """
+        return TrxFile._of_room(*tractograms.room_of_sft(sft, dtype_dict))
+
+    @staticmethod
+    def from_tractogram(
+        tractogram: Any,
+        reference: Any,
+        dtype_dict: dict[str, Any] = _DTYPES,
+    ) -> TrxFile:
+        """Convert a nibabel Tractogram, which is not modified.
+
+        Parameters
+        ----------
+        tractogram : Tractogram
+            Its `affine_to_rasmm` is applied; without one it is taken to be in RASMM.
+        reference : str, dict, nibabel image, header or TrkFile
+            Gives the space of the result.
+        dtype_dict : dict
+            dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys keep theirs.
+        """
+        if not hasattr(tractogram.streamlines, "_data"):  # a LazyTractogram
+            return TrxFile.from_lazy_tractogram(tractogram, reference, dtype_dict=dtype_dict)
+        return TrxFile._of_room(*tractograms.room_of_tractogram(tractogram, space_from(reference), dtype_dict))
+
+    def to_tractogram(self, resize: bool = False) -> Any:
+        """Return a nibabel Tractogram in memory, in RASMM, of all streamlines that are filled.
+
+        Parameters
+        ----------
+        resize : bool
+            Also remove here what is preallocated and not filled.
+        """
+        if resize:
+            self.resize()
+        return tractograms.to_tractogram(self._source())
+
+    def to_sft(self, resize: bool = False) -> Any:
+        """Return a dipy StatefulTractogram in memory, in RASMM with the origin at the voxel's centre.
+
+        Parameters
+        ----------
+        resize : bool
+            Also remove here what is preallocated and not filled.
+
+        Raises
+        ------
+        ImportError
+            If dipy is not installed.
+        """
+        if resize:
+            self.resize()
+        return tractograms.to_sft(self._source())
+
+    def close(self) -> None:
+        """Remove temporary data and become an empty TrxFile; arrays handed out before stay readable."""
+        container = self._container
+        self.__init__()  # type: ignore[misc]
+        if container is not None:
+            container.close()
