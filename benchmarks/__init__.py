@@ -1,0 +1,1 @@
+"""Benchmarks of trxlib: ``python -m benchmarks --help``."""

@@ -1,0 +1,310 @@
+"""Tractograms to measure with: seeded, written by numpy alone, the same streamlines in every format.
+
+Nothing of trxlib is used, so that a mistake of a writer cannot hide one of a reader. Streamlines are smooth random
+walks of about 80 vertices, 0.75 mm apart, generated and written a chunk at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SIZES = {"XS": 1_000, "S": 100_000, "M": 1_000_000, "L": 10_000_000}
+#: Streamlines in each file of a set, as parts of the size: 10 files of 128 MB and 100 of 13 MB for size M.
+SETS = {"merge10": (10, 0.133), "merge100": (100, 0.0133)}
+SCALE_PARTS = (0.01, 0.03, 0.1, 0.3)
+TINY_FILES, TINY_STREAMLINES = 200, 14  # 13 kB each
+BUNDLES = ("AF_L", "CC", "CST_R")
+GROUPS = {"part01": 0.01, "part10": 0.10, "part50": 0.50}
+STEP = 0.75  # mm between vertices
+DIMENSIONS = (160, 160, 160)
+_CHUNK = 20_000
+_AXIS_ALIGNED = np.array([[2, 0, 0, -160], [0, 2, 0, -160], [0, 0, 2, -160], [0, 0, 0, 1]], dtype=np.float64)
+
+
+def _rotated() -> np.ndarray:
+    """The same grid turned by 11 degrees about two axes, as that of an oblique scan."""
+    cos, sin = np.cos(0.2), np.sin(0.2)
+    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    affine = np.eye(4)
+    affine[:3, :3] = 2 * turn
+    affine[:3, 3] = -2 * turn @ [80, 80, 80]
+    return affine
+
+
+AFFINES = {"axis-aligned": _AXIS_ALIGNED, "rotated": _rotated()}
+
+
+@dataclass
+class Block:
+    """Some streamlines: lengths (n,), positions (v, 3) float32 RASMM, fa (v,), weight (n,), draw (n,) in 0..1."""
+
+    lengths: np.ndarray
+    positions: np.ndarray
+    fa: np.ndarray
+    weight: np.ndarray
+    draw: np.ndarray
+
+
+def walk(nb_streamlines: int, seed: int) -> Iterator[Block]:
+    """Yield random streamlines a chunk at a time; they stay within the grid."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, nb_streamlines, _CHUNK):
+        yield _block(rng, min(_CHUNK, nb_streamlines - start))
+
+
+def _block(rng: np.random.Generator, n: int) -> Block:
+    lengths = np.clip(rng.normal(80, 20, n), 10, 160).astype(np.int64)
+    ends = np.cumsum(lengths)
+    total = int(ends[-1])
+    where = np.repeat(np.arange(n), lengths)
+    step = (np.arange(total) - np.repeat(ends - lengths, lengths)).astype(np.float32)[:, None] * np.float32(STEP)
+    direction = rng.standard_normal((n, 3), dtype=np.float32)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    bend = rng.standard_normal((n, 3), dtype=np.float32) * np.float32(0.004)
+    seed = rng.random((n, 3), dtype=np.float32) * np.float32(60) - np.float32(30)
+    positions = seed[where] + step * (direction[where] + step * bend[where] / 2)
+    positions += rng.standard_normal((total, 3), dtype=np.float32) * np.float32(0.05)
+    np.clip(positions, -100, 100, out=positions)
+    return Block(
+        lengths,
+        positions,
+        rng.random(total, dtype=np.float32),
+        rng.random(n, dtype=np.float32),
+        rng.random(n, dtype=np.float32),
+    )
+
+
+# Writers: add(block) as often as needed, then close()
+
+
+class TrkWriter:
+    """TRK version 2, voxel order RAS, with or without the scalar ``fa`` and the property ``weight``."""
+
+    def __init__(self, path: Path, affine: np.ndarray, *, with_data: bool = False) -> None:
+        self.path, self.affine, self.with_data = path, affine, with_data
+        self.count = 0
+        self.file = path.open("wb")
+        self.file.write(bytes(1000))
+        # TRK counts from the corner of the first voxel, in mm along the voxel's axes.
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+        self.to_voxmm = np.diag([*sizes, 1]) @ (np.linalg.inv(affine) + np.array([[0, 0, 0, 0.5]] * 3 + [[0] * 4]))
+        self.sizes = sizes
+
+    def add(self, block: Block) -> None:
+        rows = block.positions @ self.to_voxmm[:3, :3].T.astype("f4") + self.to_voxmm[:3, 3].astype("f4")
+        if self.with_data:
+            rows = np.column_stack([rows, block.fa])
+        n, width, extra = len(block.lengths), rows.shape[1], int(self.with_data)
+        sizes = 1 + block.lengths * width + extra
+        starts = np.cumsum(sizes) - sizes
+        words = np.empty(int(sizes.sum()), dtype="<f4")
+        is_row = np.ones(len(words), dtype=bool)
+        is_row[starts] = False
+        words.view("<i4")[starts] = block.lengths
+        if extra:
+            last = starts + sizes - 1
+            is_row[last] = False
+            words[last] = block.weight
+        words[is_row] = rows.reshape(-1)
+        self.file.write(words.data)
+        self.count += n
+
+    def close(self) -> None:
+        header = np.zeros((), dtype=[("b", "V1000")])
+        data = bytearray(header.tobytes())
+
+        def put(at: int, values: object, dtype: str) -> None:
+            raw = np.asarray(values).astype(dtype).tobytes()
+            data[at : at + len(raw)] = raw
+
+        data[0:5] = b"TRACK"
+        put(6, DIMENSIONS, "<i2")
+        put(12, self.sizes, "<f4")
+        put(36, self.with_data, "<i2")
+        put(238, self.with_data, "<i2")
+        if self.with_data:
+            data[38:40], data[240:246] = b"fa", b"weight"
+        put(440, self.affine, "<f4")
+        data[948:951] = b"RAS"
+        put(988, [self.count, 2, 1000], "<i4")
+        self.file.seek(0)
+        self.file.write(data)
+        self.file.close()
+
+
+class TckWriter:
+    """TCK, Float32LE."""
+
+    def __init__(self, path: Path) -> None:
+        self.count = 0
+        self.file = path.open("wb")
+        self.file.write(bytes(128))
+
+    def add(self, block: Block) -> None:
+        ends = np.cumsum(block.lengths + 1) - 1
+        rows = np.empty((len(block.positions) + len(ends), 3), dtype="<f4")
+        is_row = np.ones(len(rows), dtype=bool)
+        is_row[ends] = False
+        rows[is_row] = block.positions
+        rows[ends] = np.nan
+        self.file.write(rows.data)
+        self.count += len(ends)
+
+    def close(self) -> None:
+        self.file.write(np.full(3, np.inf, dtype="<f4").data)
+        self.file.seek(0)
+        head = f"mrtrix tracks\ndatatype: Float32LE\ncount: {self.count}\nfile: . 128\nEND\n"
+        self.file.write(head.encode())
+        self.file.close()
+
+
+class TrxWriter:
+    """TRX as today's programs write it: arrays in a folder, then a stored zip by Python's zipfile."""
+
+    def __init__(self, path: Path, affine: np.ndarray, groups: dict[str, float] | None = None) -> None:
+        self.path, self.affine, self.groups = path, affine, groups or {}
+        self.folder = path.with_suffix(".parts")
+        (self.folder / "dps").mkdir(parents=True)
+        self.positions = (self.folder / "positions.3.float32").open("wb")
+        self.lengths: list[np.ndarray] = []
+        self.weights: list[np.ndarray] = []
+        self.draws: list[np.ndarray] = []
+
+    def add(self, block: Block) -> None:
+        self.positions.write(block.positions.data)
+        self.lengths.append(block.lengths)
+        self.weights.append(block.weight)
+        self.draws.append(block.draw)
+
+    def close(self) -> None:
+        self.positions.close()
+        ends = np.cumsum(np.concatenate(self.lengths))
+        kind = "uint32" if ends[-1] < 1 << 32 else "uint64"
+        np.concatenate([[0], ends]).astype(kind).tofile(self.folder / f"offsets.{kind}")
+        np.concatenate(self.weights).tofile(self.folder / "dps" / "weight.float32")
+        draw = np.concatenate(self.draws)
+        for name, share in self.groups.items():
+            (self.folder / "groups").mkdir(exist_ok=True)
+            np.flatnonzero(draw < share).astype("<u4").tofile(self.folder / "groups" / f"{name}.uint32")
+        content = {
+            "DIMENSIONS": DIMENSIONS,
+            "VOXEL_TO_RASMM": self.affine.tolist(),
+            "NB_VERTICES": int(ends[-1]),
+            "NB_STREAMLINES": len(ends),
+        }
+        (self.folder / "header.json").write_text(json.dumps(content))
+        with zipfile.ZipFile(self.path, "w", zipfile.ZIP_STORED) as archive:
+            for file in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+                archive.write(file, file.relative_to(self.folder))
+        shutil.rmtree(self.folder)
+
+
+def write_reference(path: Path) -> None:
+    """Write a NIfTI image of the grid; the voxels are a hole in the file."""
+    header = np.zeros(352, dtype=np.uint8)
+
+    def put(at: int, values: object, dtype: str) -> None:
+        raw = np.frombuffer(np.asarray(values).astype(dtype).tobytes(), dtype=np.uint8)
+        header[at : at + len(raw)] = raw
+
+    put(0, 348, "<i4")
+    put(40, [3, *DIMENSIONS, 1, 1, 1, 1], "<i2")
+    put(70, [2, 8], "<i2")  # uint8
+    put(76, [1, 2, 2, 2, 0, 0, 0, 0], "<f4")
+    put(108, 352, "<f4")
+    put(254, 1, "<i2")  # sform: scanner
+    put(280, _AXIS_ALIGNED[:3], "<f4")
+    put(344, [ord(char) for char in "n+1\0"], "u1")
+    with path.open("wb") as file:
+        file.write(header.tobytes())
+        file.truncate(352 + int(np.prod(DIMENSIONS)))
+
+
+# Whole sets
+
+
+def make_data(folder: Path, size: str, needs: set[str]) -> dict[str, dict[str, int]]:
+    """Write what is needed and not there yet; return path -> counts of every file.
+
+    `needs` are of: whole, merge10, merge100, tiny, scale.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    catalogue_path = folder / "catalogue.json"
+    catalogue = json.loads(catalogue_path.read_text()) if catalogue_path.is_file() else {}
+    makers = {"whole": _make_whole, "tiny": _make_tiny, "scale": _make_scale}
+    for need in sorted(needs):
+        if not any(entry["set"] == need for entry in catalogue.values()):
+            new = makers[need](folder, SIZES[size]) if need in makers else _make_set(folder, SIZES[size], need)
+            catalogue |= {path: {"set": need, **counts} for path, counts in new.items()}
+            catalogue_path.write_text(json.dumps(catalogue, indent=1))
+    write_reference(folder / "reference.nii")
+    return catalogue
+
+
+def _write(writers: dict[str, object], nb_streamlines: int, seed: int) -> dict[str, dict[str, int]]:
+    vertices = 0
+    members = dict.fromkeys(GROUPS, 0)
+    inside = dict.fromkeys(GROUPS, 0)
+    for block in walk(nb_streamlines, seed):
+        vertices += len(block.positions)
+        for name, share in GROUPS.items():
+            chosen = block.draw < share
+            members[name] += int(chosen.sum())
+            inside[name] += int(block.lengths[chosen].sum())
+        for writer in writers.values():
+            writer.add(block)
+    for writer in writers.values():
+        writer.close()
+    counts = {"nb_streamlines": nb_streamlines, "nb_vertices": vertices, "members": members, "inside": inside}
+    return dict.fromkeys(writers, counts)
+
+
+def _make_whole(folder: Path, size: int) -> dict[str, dict[str, int]]:
+    writers = {
+        "whole.trk": TrkWriter(folder / "whole.trk", AFFINES["axis-aligned"]),
+        "rotated.trk": TrkWriter(folder / "rotated.trk", AFFINES["rotated"]),
+        "data.trk": TrkWriter(folder / "data.trk", AFFINES["axis-aligned"], with_data=True),
+        "whole.tck": TckWriter(folder / "whole.tck"),
+        "whole.trx": TrxWriter(folder / "whole.trx", AFFINES["axis-aligned"], GROUPS),
+    }
+    return _write(writers, size, seed=1)
+
+
+def _make_set(folder: Path, size: int, need: str) -> dict[str, dict[str, int]]:
+    number, part = SETS[need]
+    (folder / need).mkdir(exist_ok=True)
+    catalogue = {}
+    for index in range(number):
+        stem = f"{need}/sub-{index + 1:03d}"
+        writers = {f"{stem}.trx": TrxWriter(folder / f"{stem}.trx", AFFINES["axis-aligned"], GROUPS)}
+        if need == "merge10":
+            writers[f"{stem}.tck"] = TckWriter(folder / f"{stem}.tck")
+        catalogue |= _write(writers, max(10, int(size * part)), seed=100 + index)
+    return catalogue
+
+
+def _make_tiny(folder: Path, size: int) -> dict[str, dict[str, int]]:
+    (folder / "tiny").mkdir(exist_ok=True)
+    catalogue = {}
+    for index in range(TINY_FILES):
+        path = f"tiny/sub-{index + 1:03d}.trk"
+        writers = {path: TrkWriter(folder / path, AFFINES["axis-aligned"])}
+        catalogue |= _write(writers, TINY_STREAMLINES, seed=1000 + index)
+    return catalogue
+
+
+def _make_scale(folder: Path, size: int) -> dict[str, dict[str, int]]:
+    (folder / "scale").mkdir(exist_ok=True)
+    catalogue = {}
+    for part in SCALE_PARTS:
+        path = f"scale/{part:g}.trk"
+        writers = {path: TrkWriter(folder / path, AFFINES["axis-aligned"])}
+        catalogue |= _write(writers, max(10, int(size * part)), seed=int(part * 1e6))
+    return catalogue

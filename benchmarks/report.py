@@ -1,0 +1,265 @@
+"""From samples to a table (TSV and Markdown) and plots, with the machine they were made on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.cases import SCALE_FILES, SCALE_SUBJECTS, Case
+from benchmarks.data import SCALE_PARTS
+from benchmarks.measure import Entry
+
+PACKAGES = ("numpy", "nibabel", "dipy", "trx-python", "scilpy", "isal", "snakemake")
+PROGRAMS = {"MRtrix3": ["tckconvert", "-version"], "trxrs": ["trxrs", "--version"], "cp": ["cp", "--version"]}
+
+
+@dataclass
+class Row:
+    """A line of the table; times in seconds, memory in MB (10^6 bytes)."""
+
+    case: str
+    title: str
+    program: str
+    runs: int
+    median: float | None
+    minimum: float | None
+    maximum: float | None
+    ratio: float | None
+    resident: float | None
+    anonymous: float | None
+    target: float | None
+    verdict: str
+    error: str
+
+
+def rows_of(case: Case, entries: Sequence[Entry], nb_streamlines: int, base_anon: int) -> list[Row]:
+    """Return the rows of a case; `base_anon` is the anonymous memory of the interpreter with numpy."""
+    limit = next((entry for entry in entries if entry.limit and entry.samples), None)
+    reference = median(sample.seconds for sample in limit.samples) if limit else None
+    rows = []
+    for entry in entries:
+        if not entry.samples:
+            blank = (None,) * 6
+            verdict = "" if entry.peer else "failed"
+            rows.append(Row(case.key, case.title, entry.name, 0, *blank, None, verdict, entry.error or "not run"))
+            continue
+        seconds = [sample.seconds for sample in entry.samples]
+        middle = median(seconds)
+        ratio = middle / reference if reference else None
+        resident, anonymous = (max(getattr(sample, name) for sample in entry.samples) for name in ("rss", "anon"))
+        ours = entry.name.startswith("trxlib") and not entry.limit
+        target = case.target if ours else None
+        verdict = _verdict(case, ratio, anonymous - base_anon - 24 * nb_streamlines) if ours else ""
+        rows.append(
+            Row(
+                case.key, case.title, entry.name, len(seconds), middle, min(seconds), max(seconds), ratio,
+                resident / 1e6, anonymous / 1e6, target, verdict, "",
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _verdict(case: Case, ratio: float | None, anonymous: float) -> str:
+    misses = []
+    if case.target is not None and ratio is not None and ratio > case.target:
+        misses.append("time")
+    if case.mib and anonymous > case.mib * 1e6:
+        misses.append("memory")
+    if case.target is None and not case.mib:
+        return ""
+    return "missed: " + " and ".join(misses) if misses else "reached"
+
+
+# The machine
+
+
+def machine_facts(folder: Path) -> dict[str, str]:
+    """Return what a reader needs to compare with another machine."""
+    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    facts = {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "processor": f"{cpu or platform.machine()}, {os.cpu_count()} cores",
+        "memory": f"{memory / 1e6:.0f} GB",
+        "system": f"{platform.system()} {platform.release()}",
+        "file system": _filesystem(folder),
+        "python": platform.python_version(),
+        "load at the start": f"{os.getloadavg()[0]:.2f}",
+    }
+    for name in PACKAGES:
+        try:
+            facts[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    for name, command in PROGRAMS.items():
+        if shutil.which(command[0]):
+            text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            facts[name] = text.splitlines()[0].strip("= ") if text else "?"
+    return facts
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+def _filesystem(folder: Path) -> str:
+    best = ("", "?")
+    for line in _lines("/proc/mounts"):
+        _, place, kind, *_ = line.split()
+        if str(folder.resolve()).startswith(place) and len(place) >= len(best[0]):
+            best = (place, kind)
+    return best[1]
+
+
+# Files
+
+
+def write_report(folder: Path, size: str, facts: dict[str, str], rows: Sequence[Row], command: str) -> None:
+    """Write ``table.tsv``, ``table.md``, ``machine.json`` and the plots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(Row.__dataclass_fields__)
+    lines = ["\t".join(names)]
+    lines += ["\t".join("" if value is None else str(value) for value in asdict(row).values()) for row in rows]
+    (folder / "table.tsv").write_text("\n".join(lines) + "\n")
+    (folder / "machine.json").write_text(json.dumps({"size": size, "command": command, **facts}, indent=1) + "\n")
+    (folder / "table.md").write_text(markdown(size, facts, rows, command))
+    draw_bars(folder / "cases.png", rows)
+    draw_scaling(folder / "scaling.png", rows)
+
+
+def markdown(size: str, facts: dict[str, str], rows: Sequence[Row], command: str) -> str:
+    """Return the table for people."""
+    text = [f"`{command}`, size {size}, {facts['date']}", ""]
+    text += [", ".join(f"{key} {value}" for key, value in facts.items() if key != "date"), ""]
+    text += ["| case | program | median s | min – max | runs | × limit | to reach | resident MB | anonymous MB | |"]
+    text += ["|---|---|---:|---:|---:|---:|---:|---:|---:|---|"]
+    last = ""
+    for row in rows:
+        if row.case.startswith("scale-"):
+            continue
+        title, last = (row.title if row.title != last else ""), row.title
+        if row.error:
+            text.append(f"| {title} | {row.program} | – | | 0 | | | | | {row.verdict} {row.error} |")
+            continue
+        name = f"**{row.program}**" if row.program.startswith("trxlib") else row.program
+        target = f"{row.target:g}" if row.target else ""
+        text.append(
+            f"| {title} | {name} | {row.median:.3f} | {row.minimum:.3f} – {row.maximum:.3f} | {row.runs} | "
+            f"{row.ratio:.2f} | {target} | {row.resident:.0f} | {row.anonymous:.0f} | {row.verdict} |"
+        )
+    return "\n".join([*text, "", *scaling_lines(rows)]) + "\n"
+
+
+def draw_bars(path: Path, rows: Sequence[Row]) -> None:
+    """Draw the ratio to the limit of every program, a panel for all cases."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [row for row in rows if row.ratio is not None and not row.case.startswith(("scale-", "workflow"))]
+    titles = list(dict.fromkeys(row.title for row in shown))
+    if not titles:
+        return
+    figure, axes = plt.subplots(figsize=(9, 0.42 * len(titles) + 1.2))
+    styles = {"limit": ("#888888", "|"), "trxlib": ("#c03020", "o"), "peer": ("#3060a0", "s")}
+    for row in shown:
+        kind = "limit" if row.ratio == 1 else "trxlib" if row.program.startswith("trxlib") else "peer"
+        color, marker = styles[kind]
+        axes.plot(row.ratio, titles.index(row.title), marker, color=color)
+        if kind == "peer":
+            axes.annotate(
+                row.program, (row.ratio, titles.index(row.title)), (5, 3), fontsize=6, textcoords="offset points"
+            )
+        if row.target and row.program == "trxlib":
+            axes.plot(row.target, titles.index(row.title), "<", color="#208020", markerfacecolor="none")
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(titles)), titles)
+    axes.invert_yaxis()
+    axes.set_xlabel("time / time of the limit (grey line); red: trxlib, blue: others, green: to reach")
+    axes.grid(axis="x", alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def scaling_series(rows: Sequence[Row]) -> dict[str, dict[str, list[tuple[float, Row]]]]:
+    """Return panel -> program -> (x, row), x ascending."""
+    panels: dict[str, dict[str, list[tuple[float, Row]]]] = {}
+    axes = {
+        "TRK → TRX over the file's size (part of the size)": ("scale-file-", [*SCALE_PARTS], "trk"),
+        "merge over the number of files": ("scale-merge-", [*SCALE_FILES], ""),
+        "workflow over the number of subjects": ("scale-workflow-", [*SCALE_SUBJECTS], "workflow200"),
+    }
+    for title, (prefix, values, whole) in axes.items():
+        points = {f"{prefix}{value:g}": float(value) for value in values}
+        if whole:
+            points[whole] = 200.0 if whole == "workflow200" else 1.0
+        for row in rows:
+            if row.case in points and row.median is not None:
+                panels.setdefault(title, {}).setdefault(row.program, []).append((points[row.case], row))
+    for programs in panels.values():
+        for name in list(programs):
+            programs[name].sort(key=lambda pair: pair[0])
+            if len(programs[name]) < 2:
+                del programs[name]
+    return panels
+
+
+def slope_of(pairs: Sequence[tuple[float, Row]]) -> float:
+    """Return the slope of log time over log x, of the upper half of the points, where the start matters least."""
+    upper = pairs[-max(2, (len(pairs) + 1) // 2) :]
+    x, y = np.log([pair[0] for pair in upper]), np.log([pair[1].median for pair in upper])
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def scaling_lines(rows: Sequence[Row]) -> list[str]:
+    """Return the scaling table as Markdown."""
+    text = []
+    for title, programs in scaling_series(rows).items():
+        values = sorted({x for pairs in programs.values() for x, _ in pairs})
+        text += [f"{title}: seconds (anonymous MB), and the slope of the log-log line", ""]
+        text += ["| program | " + " | ".join(f"{value:g}" for value in values) + " | slope |"]
+        text += ["|---|" + "---:|" * (len(values) + 1)]
+        for name, pairs in programs.items():
+            cells = {x: f"{row.median:.3f} ({row.anonymous:.0f})" for x, row in pairs}
+            text.append(f"| {name} | " + " | ".join(cells.get(x, "") for x in values) + f" | {slope_of(pairs):.2f} |")
+        text.append("")
+    return text
+
+
+def draw_scaling(path: Path, rows: Sequence[Row]) -> None:
+    """Draw time over size on two logarithmic axes, with the slope."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = scaling_series(rows)
+    if not panels:
+        return
+    figure, all_axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.8), squeeze=False)
+    for axes, (title, programs) in zip(all_axes[0], panels.items(), strict=True):
+        for name, pairs in programs.items():
+            label = f"{name}, slope {slope_of(pairs):.2f}"
+            axes.plot([x for x, _ in pairs], [row.median for _, row in pairs], "o-", markersize=3, label=label)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(title, fontsize=9)
+        axes.set_ylabel("s")
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
