@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.bundle_rules import apply_rules
 from trxlib.formats.positions import PositionsMap
 from trxlib.formats.reference import place_result, space_from, transform_from
 from trxlib.formats.table import detect_format, open_source
@@ -63,10 +65,10 @@ def open_input(
         source = BundleSource.open(path)
         try:
             _place(source, reference, transform)
+            return apply_rules(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
         except BaseException:
             source.close()
             raise
-        return source
     return open_source(
         os.fspath(path),
         reference=reference,
@@ -109,6 +111,9 @@ def _place(source: BundleSource, reference: Any, transform: Any) -> None:
     space, _ = place_result(source.path, arrays.space, target, matrix)
     arrays.header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
     if matrix is not None and not np.array_equal(matrix, np.eye(4)):
-        mapping = PositionsMap(matrix, arrays.positions.dtype)
-        # A copy, since the map works in place and the rows are those of the file.
-        source.positions_map = lambda rows: mapping.apply(np.array(rows))
+        source.positions_pass = partial(_transformed, PositionsMap(matrix, arrays.positions.dtype))
+
+
+def _transformed(mapping: PositionsMap, blocks: Iterator[npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:
+    for block in blocks:
+        yield mapping.apply(np.array(block))  # a copy: the map works in place, and these are the file's rows

@@ -39,7 +39,7 @@ class _Rules:
 
 def filter_source(
     source: Source, *, nonfinite: str = "fail", out_of_volume: str = "keep", drop_empty: bool = False
-) -> Source:
+) -> FilteredSource:
     """Wrap a source so that these rules hold for every streamline it yields.
 
     Parameters
@@ -106,6 +106,16 @@ class FilteredSource:
     def fingerprint(self) -> str:
         """Return that of the file."""
         return self._source.fingerprint()
+
+    def kept_rows(self) -> Array:
+        """Read the source once and return the numbers of the streamlines that stay: int64, ascending."""
+        kept, first = [np.zeros(0, dtype=np.int64)], 0
+        for chunk in self._source.chunks():
+            dropped, _ = self._judge(chunk, first)
+            stays = np.ones(len(chunk.lengths), dtype=np.bool_) if dropped is None else ~dropped
+            kept.append(np.flatnonzero(stays) + first)
+            first += len(chunk.lengths)
+        return np.concatenate(kept)
 
     def _count(self) -> None:
         info = self._source.info

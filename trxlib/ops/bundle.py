@@ -60,8 +60,8 @@ class BundleSource:
         self.members = dict(members or {})
         self.runs = runs
         self.path = path
-        #: Applied to positions on their way, chunk by chunk; shape and type stay.
-        self.positions_map: Callable[[Array], Array] | None = None
+        #: Positions pass through this on their way, block by block in order; shapes and type stay.
+        self.positions_pass: Callable[[Iterator[Array]], Iterator[Array]] = iter
         self._container: Container | None = None
 
     @classmethod
@@ -75,6 +75,13 @@ class BundleSource:
         source = cls(container.arrays, members=members, path=str(path))
         source._container = container
         return source
+
+    def with_selection(self, arrays: TrxArrays, runs: tuple[Array, Array]) -> BundleSource:
+        """Return a source of a selection of this one, as made by `trxlib.ops.select.select_runs`."""
+        selected = BundleSource(arrays, runs=runs, path=self.path)
+        selected.positions_pass = self.positions_pass
+        selected._container = self._container
+        return selected
 
     def close(self) -> None:
         """Release what `open` opened."""
@@ -107,7 +114,7 @@ class BundleSource:
         """Return the place on disk that holds exactly the bytes the engine needs, or None."""
         if self.runs is not None and section in ("positions", "dpv"):
             return None
-        if self.positions_map is not None and section == "positions":
+        if section == "positions" and self.positions_pass is not iter:
             return None
         return self._member_by_key.get((section, key))
 
@@ -117,10 +124,8 @@ class BundleSource:
 
     def iter_rows(self, section: str, key: str) -> Iterator[Array]:
         """Yield the rows of an array in order, about a megabyte at a time."""
-        if section == "positions" and self.positions_map is not None:
-            yield from map(self.positions_map, self._iter_rows(section, key))
-        else:
-            yield from self._iter_rows(section, key)
+        rows = self._iter_rows(section, key)
+        yield from self.positions_pass(rows) if section == "positions" else rows
 
     def _iter_rows(self, section: str, key: str) -> Iterator[Array]:
         array = self.rows(section, key)
@@ -159,12 +164,15 @@ class BundleSource:
         starts, lengths = self._runs()
         arrays = self.arrays
         step = max(1, int(_CHUNK_BYTES * max(1, len(lengths)) // max(1, 12 * arrays.header.nb_vertices)))
-        for low in range(0, len(lengths), step):
+        blocks = range(0, len(lengths), step)
+        positions = self.positions_pass(
+            _rows_of(arrays.positions, starts[low : low + step], lengths[low : low + step]) for low in blocks
+        )
+        for low, block in zip(blocks, positions, strict=True):
             at, n = starts[low : low + step], lengths[low : low + step]
-            positions = _rows_of(arrays.positions, at, n)
             yield Chunk(
                 lengths=n,
-                positions=positions if self.positions_map is None else self.positions_map(positions),
+                positions=block,
                 dps={key: array[low : low + step] for key, array in arrays.dps.items()},
                 dpv={key: _rows_of(array, at, n) for key, array in arrays.dpv.items()},
             )

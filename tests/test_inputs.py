@@ -1,0 +1,109 @@
+"""TRX as an input of conversion: groups stay, rules and transforms hold as they do for streams."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from tests.helpers import make_trx_arrays, read_entries, read_plain, write_plain_zip
+from trxlib import convert
+from trxlib.errors import DataLossWarning, FormatError, InputError
+from trxlib.inputs import open_input, read_headers
+
+INSIDE = np.diag([2.0, 2.0, 2.0, 1.0])
+LARGE = (100, 100, 100)
+
+
+@pytest.fixture
+def bundle():
+    arrays = make_trx_arrays(8, lengths=[0, 3, 2, 4, 0, 1, 5, 2], affine=INSIDE, dimensions=LARGE)
+    arrays.positions[:] = np.abs(arrays.positions) + 1
+    return arrays
+
+
+def test_trx_to_trx_keeps_everything(bundle, tmp_path):
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    [converted] = convert(path, tmp_path / "out.trx")
+    assert read_entries(tmp_path / "out.trx").keys() == read_entries(path).keys()
+    result = read_plain(tmp_path / "out.trx")
+    np.testing.assert_array_equal(result.positions, bundle.positions)
+    assert {group: array.tolist() for group, array in result.groups.items()} == {
+        group: array.tolist() for group, array in bundle.groups.items()
+    }
+    assert converted.info.format == "trx"
+    assert (converted.place.nb_streamlines, converted.place.nb_vertices) == (8, 17)
+
+
+def test_a_transform_moves_positions_and_affine(bundle, tmp_path):
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    turn = np.array([[0, -1, 0, 5], [1, 0, 0, -2], [0, 0, 1, 7.5], [0, 0, 0, 1]], dtype=float)
+    convert(path, tmp_path / "out.trx", transform=turn)
+    result = read_plain(tmp_path / "out.trx")
+    expected = bundle.positions.astype(float) @ turn[:3, :3].T + turn[:3, 3]
+    np.testing.assert_allclose(result.positions, expected, atol=1e-5)
+    np.testing.assert_allclose(result.header.voxel_to_rasmm, turn @ INSIDE)
+    assert "groups/CC.uint32" in read_entries(tmp_path / "out.trx")
+    np.testing.assert_array_equal(read_plain(path).positions, bundle.positions)
+
+
+def test_positions_dtype_is_changed_and_refused_where_it_overflows(bundle, tmp_path):
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    convert(path, tmp_path / "out.trx", positions_dtype="float16")
+    assert read_plain(tmp_path / "out.trx").positions.dtype == np.float16
+    bundle.positions[3] = 1e6
+    path = write_plain_zip(bundle, tmp_path / "far.trx")
+    with pytest.raises(FormatError, match=r"far.trx: positions: 1e\+06 does not fit float16"):
+        convert(path, tmp_path / "out2.trx", positions_dtype="float16")
+    assert not (tmp_path / "out2.trx").exists()
+
+
+def test_a_vertex_that_is_not_finite_is_named_or_dropped(bundle, tmp_path):
+    bundle.positions[6, 1] = np.nan  # streamline 3
+    path = write_plain_zip(bundle, tmp_path / "nan.trx")
+    with pytest.raises(FormatError, match="nan.trx: streamline 3 has the vertex"):
+        convert(path, tmp_path / "out.trx")
+    with pytest.warns(DataLossWarning, match="1 of 8 streamlines are left out"):
+        convert(path, tmp_path / "out.trx", nonfinite="drop")
+    result = read_plain(tmp_path / "out.trx")
+    assert np.diff(result.offsets).tolist() == [0, 3, 2, 0, 1, 5, 2]
+    assert result.groups["CST_L"].tolist() == [0, 2, 3, 5]  # of 0, 2, 4, 6
+    np.testing.assert_array_equal(result.dps["weight"], np.delete(bundle.dps["weight"], 3, axis=0))
+
+
+def test_streamlines_outside_the_grid_are_counted_refused_or_dropped(bundle, tmp_path, caplog):
+    bundle.positions[[0, 1, 15]] = -50  # streamlines 1 and 7
+    path = write_plain_zip(bundle, tmp_path / "out_of.trx")
+    with caplog.at_level(logging.WARNING):
+        convert(path, tmp_path / "out.trx")
+    assert "2 of 8 streamlines have vertices outside the grid of 100x100x100" in caplog.text
+    with pytest.raises(FormatError, match="streamline 1 leaves the grid"):
+        convert(path, tmp_path / "out.trx", out_of_volume="fail")
+    with pytest.warns(DataLossWarning, match="2 of 8"):
+        convert(path, tmp_path / "out.trx", out_of_volume="drop")
+    assert np.diff(read_plain(tmp_path / "out.trx").offsets).tolist() == [0, 2, 4, 0, 1, 5]
+
+
+def test_empty_streamlines_are_kept_or_dropped_with_their_rows(bundle, tmp_path):
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    with pytest.warns(DataLossWarning, match="2 of 8"):
+        convert(path, tmp_path / "out.trx", drop_empty=True)
+    result = read_plain(tmp_path / "out.trx")
+    assert np.diff(result.offsets).tolist() == [3, 2, 4, 1, 5, 2]
+    np.testing.assert_array_equal(result.dps["weight"], np.delete(bundle.dps["weight"], [0, 4], axis=0))
+    np.testing.assert_array_equal(result.positions, bundle.positions)
+
+
+def test_reading_headers_reads_no_positions(bundle, tmp_path):
+    bundle.positions[:] = np.nan
+    path = write_plain_zip(bundle, tmp_path / "nan.trx")
+    headers = read_headers(path)
+    assert headers.groups == {"CST_L": 4, "CC": 8, "none": 0}
+    assert headers.info.nb_vertices == 17
+
+
+def test_a_rule_of_another_value_is_refused(bundle, tmp_path):
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    with pytest.raises(InputError, match="nonfinite is 'keep'"):
+        open_input(path, nonfinite="keep")
