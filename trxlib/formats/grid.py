@@ -12,10 +12,10 @@ from trxlib.formats.positions import PositionsMap
 from trxlib.source import Chunk
 from trxlib.space import Space
 
-__all__ = ["CheckedChunk", "Grid"]
+__all__ = ["CheckedChunk", "Grid", "VoxmmBox"]
 
 Array = npt.NDArray[Any]
-_ROW = 1024  # vertices of a long row: numpy is slow on rows of 3
+_ROW = 128  # vertices of a long row: numpy is slow on rows of 3
 
 
 @dataclass
@@ -90,6 +90,37 @@ class Grid:
         outside: Array = np.less(rows, low)
         outside |= rows > high
         return outside
+
+
+class VoxmmBox:
+    """The same box in the coordinates of a TRK file, which start at 0: one pass over the file's own numbers.
+
+    Parameters
+    ----------
+    edges : sequence of 3 float
+        Lengths of the box in mm.
+    """
+
+    def __init__(self, edges: npt.ArrayLike) -> None:
+        self._limits = np.asarray(edges, dtype=np.float32).view(np.uint32)
+
+    def contains(self, rows: Array) -> bool:
+        """Tell whether all vertices are finite and inside; False may still mean so.
+
+        Parameters
+        ----------
+        rows : ndarray, float32 of shape (v, 3 + k), C order
+            Coordinates in the first three columns.
+        """
+        # As unsigned integers, floats from 0 up have the same order, and all others are larger.
+        bits = rows.view(np.uint32)
+        columns = bits.shape[1]
+        whole = len(bits) // _ROW * _ROW
+        high = bits[whole:].max(axis=0, initial=0)
+        if whole:
+            long = bits[:whole].reshape(-1, columns * _ROW).max(axis=0)
+            high = np.maximum(high, long.reshape(_ROW, columns).max(axis=0))
+        return bool((high[:3] <= self._limits).all())
 
 
 def _bounding_box(positions: Array) -> tuple[Array, Array]:

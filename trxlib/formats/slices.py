@@ -28,6 +28,7 @@ Bytes = npt.NDArray[np.uint8]
 #: A slice and what is made of it stay in the cache of one core. A multiple of 4, 12 and 24.
 SLICE_BYTES = 24 * 40_000
 _HEADROOM = 1 << 16
+_KEPT_BYTES = 24 << 20
 #: Results of `in_order` that may be under way at once.
 _AHEAD = 2
 _BAD_GZIP: Any = (EOFError, OSError, zlib.error, isal_zlib.error)
@@ -158,6 +159,10 @@ class Slices:
         self._buffers = [np.empty(0, dtype=np.uint8)] * (3 + _AHEAD)
         self._turn = 0
         self._ahead: Future[int] | None = None
+        if file.is_big:
+            # Never touched, so free of cost: the C library then keeps freed arrays of up to this size for the next
+            # slice, and does not give them back to the system each time.
+            np.empty(_KEPT_BYTES, dtype=np.uint8)
         self._pool = ThreadPoolExecutor(1) if read_ahead and file.is_big else None
         self._ended = False
         #: Content bytes handed out so far.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
-from trxlib.formats.grid import CheckedChunk, Grid
+from trxlib.formats.grid import CheckedChunk, Grid, VoxmmBox
 from trxlib.formats.positions import PositionsMap, check_positions_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import InputFile, Slices, in_order
@@ -74,6 +74,8 @@ class TrkSource:
         space, matrix = place_result(self._file.path, self.header.space, reference, transform)
         self._map = PositionsMap(matrix @ self.header.voxmm_to_rasmm, check_positions_dtype(positions_dtype, "float32"))
         self._grid = Grid(space)
+        # The grid of the result is that of the file, unless a reference says otherwise.
+        self._box = VoxmmBox(self.header.edges) if reference is None and all(self.header.edges) else None
         self.info = SourceInfo(
             path=self._file.path,
             format="trk",
@@ -131,8 +133,11 @@ class TrkSource:
             dps = _split(values, self.header.properties, 0)
         rows = words[mask].view(_FLOAT32).reshape(-1, records.width)
         dpv = _split(rows, self.header.scalars, 3)
+        inside = self._box is not None and self._box.contains(rows)
         positions = self._map.apply(rows)
-        return CheckedChunk(lengths, positions, dps, dpv, self._grid.contains(positions)), done
+        if self._box is None:
+            inside = self._grid.contains(positions)
+        return CheckedChunk(lengths, positions, dps, dpv, inside), done
 
     def _count(self, accept: bool) -> tuple[int, int]:
         """Return the numbers of streamlines and vertices: by arithmetic where header and size allow it."""
@@ -239,13 +244,15 @@ class _Records:
         append = found.append
         position = 0
         while position < total:
-            end = position + extra + view[position] * width
-            if end > total:
-                break
-            append(position)
-            position = end
-        starts = np.array(found, dtype=np.int64)
-        return starts, words[starts], position
+            length = view[position]
+            append(length)
+            position += extra + length * width
+        if position > total:
+            position -= extra + found.pop() * width
+        lengths = np.array(found, dtype=np.int32)
+        starts = np.cumsum(lengths * np.int64(width) + extra)
+        starts -= lengths * np.int64(width) + extra
+        return starts, lengths, position
 
     def _check_next(self, words: Array, record: int, content: int | None) -> int:
         """Return the bytes of the record that begins at `words`, 0 if its count is not there yet."""

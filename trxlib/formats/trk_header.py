@@ -117,6 +117,11 @@ class TrkHeader:
         """Whether ``vox_to_ras`` is recorded."""
         return _has_affine(self.record)
 
+    @property
+    def edges(self) -> list[float]:
+        """Lengths of the grid along the file's own axes, in mm."""
+        return [float(edge) for edge in self.record["dim"] * self.record["voxel_size"].astype(np.float64)]
+
     def facts(self) -> dict[str, Any]:
         """Return what a TRX header has no field for, as JSON values; `trxlib.formats.trk_writer` reads it."""
         record = self.record
