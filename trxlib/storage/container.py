@@ -6,11 +6,12 @@ Deflated entries are unpacked to a temporary folder first (small ones to memory)
 from __future__ import annotations
 
 import logging
+import lzma
 import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,8 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
                 if found != member.crc:
                     raise _crc_error(path, member, found)
             else:
-                with archive.open(member.path) as stream:
-                    _drain(stream, path, member)
+                for _ in _iter_unpacked(archive, path, member):
+                    pass
 
 
 def _list(path: str | os.PathLike[str]) -> list[Member]:
@@ -159,11 +160,15 @@ def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
         raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
     if member.crc is None:
         return Path(member.file).read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        try:
-            return archive.read(member.path)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise ArchiveError(f"{path}: entry {member.path!r} cannot be unpacked ({error})") from None
+    if not member.is_stored:
+        with zipfile.ZipFile(path) as archive:
+            return b"".join(_iter_unpacked(archive, path, member))
+    with Path(member.file).open("rb") as file:
+        file.seek(member.start)
+        data = file.read(member.nbytes)
+    if isal_zlib.crc32(data) != member.crc:
+        raise _crc_error(path, member, isal_zlib.crc32(data))
+    return data
 
 
 class _Opener:
@@ -261,21 +266,21 @@ class _Opener:
                 places[name] = member
                 if not member.is_stored:
                     target = self.folder.path / str(number)
-                    with target.open("wb") as out, archive.open(member.path) as stream:
-                        _drain(stream, self.path, member, out)
+                    with target.open("wb") as out:
+                        out.writelines(_iter_unpacked(archive, self.path, member))
                     places[name] = replace(member, file=str(target), start=0, method=zipfile.ZIP_STORED)
         return places
 
 
-def _drain(stream: Any, path: str | os.PathLike[str], member: Member, out: Any = None) -> None:
-    """Read a compressed entry to its end; zipfile checks the CRC there."""
+def _iter_unpacked(archive: zipfile.ZipFile, path: str | os.PathLike[str], member: Member) -> Iterator[bytes]:
+    """Yield the data of a compressed entry in blocks; zipfile checks the CRC at the end."""
     done = 0
     try:
-        while block := stream.read(_BLOCK):
-            done += len(block)
-            if out is not None:
-                out.write(block)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        with archive.open(member.path) as stream:
+            while block := stream.read(_BLOCK):
+                done += len(block)
+                yield block
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, lzma.LZMAError) as error:
         raise ArchiveError(f"{path}: entry {member.path!r} cannot be unpacked ({error})") from None
     if done != member.nbytes:
         raise ArchiveError(f"{path}: entry {member.path!r} unpacks to {done} bytes, {member.nbytes} are stated")

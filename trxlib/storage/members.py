@@ -126,6 +126,8 @@ def _open(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
 
 
 def _data_start(fd: int, info: zipfile.ZipInfo, path: str | os.PathLike[str]) -> int:
+    if info.header_offset < 0:
+        raise ArchiveError(f"{path}: the local record of {info.filename!r} would lie before the file's start")
     record = os.pread(fd, _LOCAL_SIZE + _READ_WHOLE, info.header_offset)
     if len(record) < _LOCAL_SIZE or record[:4] != b"PK\3\4":
         raise ArchiveError(f"{path}: no local record of {info.filename!r} at byte {info.header_offset}")
