@@ -7,6 +7,7 @@
 # results/<cohort>/provenance.tsv             where every streamline came from
 # results/<cohort>/groups/<group>.trx         each group of the archive; groups.tsv lists them
 # results/<cohort>/summary.tsv                counts, lengths and volumes per subject and group
+# results/<cohort>/index.html, mosaic.png      the cohort to look at
 # logs/<cohort>/<rule>...log                  what each job said
 
 from snakemake.utils import min_version
@@ -15,6 +16,9 @@ min_version("9.9")
 
 
 configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"

@@ -21,3 +21,28 @@ rule summarise_cohort:
         runtime=cohort_minutes,
     script:
         "../scripts/summarise_cohort.py"
+
+
+rule draw_cohort:
+    """Draw the archive in three views, by direction and by group, and write a page about the cohort."""
+    input:
+        archive=f"{RESULTS}/{{cohort}}/{{cohort}}.trx",
+        provenance=f"{RESULTS}/{{cohort}}/provenance.tsv",
+        summary=f"{RESULTS}/{{cohort}}/summary.tsv",
+    output:
+        picture=report(
+            f"{RESULTS}/{{cohort}}/mosaic.png",
+            caption="../report/mosaic.rst",
+            category="Pictures",
+            labels={"cohort": "{cohort}"},
+        ),
+        page=f"{RESULTS}/{{cohort}}/index.html",
+    log:
+        "logs/{cohort}/draw_cohort.log",
+    conda:
+        "../envs/trxlib.yaml"
+    resources:
+        mem_mb=flat_memory,
+        runtime=30,
+    script:
+        "../scripts/draw_cohort.py"
