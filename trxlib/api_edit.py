@@ -72,8 +72,8 @@ def copy_views(views: Views) -> Views:
 
 
 def copy_bundle(
-    arrays: TrxArrays, runs: Runs | None, *, capacity: tuple[int, int] | None = None, in_memory: bool = False
-) -> Views:
+    arrays: TrxArrays, runs: Runs | None, capacity: tuple[int, int], *, in_memory: bool = False
+) -> tuple[Room, TrxArrays]:
     """Copy a bundle into arrays of its own.
 
     Parameters
@@ -82,35 +82,36 @@ def copy_bundle(
         Not modified.
     runs : tuple of two ndarray, optional
         Where its streamlines lie, if not as its offsets say.
-    capacity : tuple of 2 int, optional
-        Streamlines and vertices to make room for; by default as many as there are.
+    capacity : tuple of 2 int
+        Streamlines and vertices to make room for.
     in_memory : bool
         Whether the copy lies in memory, else in a temporary file.
+
+    Returns
+    -------
+    Room
+        The large arrays.
+    TrxArrays
+        With copies of groups, dpg and sidecars.
     """
-    header = arrays.header
-    size = capacity or (header.nb_streamlines, header.nb_vertices)
-    room = _room_like(arrays, *size, in_memory=in_memory)
+    room = _room_like(arrays, *capacity, in_memory=in_memory)
     room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))
-    views = Views.of_room(room, arrays)
-    views.groups = {name: np.array(members) for name, members in views.groups.items()}
-    views.data_per_group = {
-        group: {key: np.array(value) for key, value in values.items()} for group, values in views.data_per_group.items()
-    }
-    return views
+    small = replace(
+        arrays,
+        groups={name: np.array(members) for name, members in arrays.groups.items()},
+        dpg={group: {key: np.array(value) for key, value in values.items()} for group, values in arrays.dpg.items()},
+    )
+    return room, small
 
 
 def as_room(trx: TrxFile) -> Room:
-    """Return the arrays of a file as room to write into, full if they were not preallocated.
-
-    A selection, which shares its vertices with another file, gets arrays of its own first.
-    """
-    views = trx._shown()
-    if not views.is_room():
+    """Return the arrays of a file as room to write into; a file that was not preallocated gets arrays of its own."""
+    room = trx._room()
+    if room is None:
         arrays, runs = trx._bundle()
-        trx._views = copy_bundle(arrays, runs)
-        views = trx._views
-    assert views.room is not None
-    return views.room
+        room, small = copy_bundle(arrays, runs, (arrays.header.nb_streamlines, arrays.header.nb_vertices))
+        trx._hold(room, small)
+    return room
 
 
 def resize(trx: TrxFile, nb_streamlines: int | None, nb_vertices: int | None) -> None:
@@ -131,11 +132,11 @@ def resize(trx: TrxFile, nb_streamlines: int | None, nb_vertices: int | None) ->
         raise CapacityError(f"{kept} streamlines have {vertices} vertices, which do not fit {size[1]}")
     if size == (kept, vertices):
         # Nothing to make room for: the front of the arrays, as it lies.
-        trx._views = Views.of_arrays(arrays, runs)
+        trx._hold((arrays, runs))
     else:
         room = _room_like(arrays, *size)
         room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))
-        trx._views = Views.of_room(room, arrays)
+        trx._hold(room, arrays)
         trx._copy_safe = True
     trx.header.update(NB_STREAMLINES=size[0], NB_VERTICES=size[1])
 
@@ -164,17 +165,14 @@ def append(trx: TrxFile, other: TrxFile, extra_buffer: int) -> None:
         plan = replace(plan, header=replace(plan.header, voxel_to_rasmm=added.header.voxel_to_rasmm,
                                             dimensions=added.header.dimensions))  # fmt: skip
     groups = _joined_groups(arrays, added)
-    views = trx._views
     count, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
-    if views.is_room() and _takes(views.room, plan):
-        room = views.room
-        assert room is not None
-    else:
-        room = _grown(views, arrays, added, plan, extra_buffer)
+    room = trx._room()
+    if room is None or not _takes(room, plan):
+        room = _grown(room, arrays, added, plan, extra_buffer)
         room.write(_with_keys(arrays, plan), runs_of(arrays) if runs is None else runs, (0, 0))
     room.write(_with_keys(added, plan), runs_of(added) if added_runs is None else added_runs, (count, vertices))
-    trx._views = Views.of_room(room, replace(arrays, groups=groups, **_small_of(plan)))
-    trx.header = plan.header.with_counts(len(room.starts), len(room.positions)).to_dict()
+    trx._hold(room, replace(arrays, groups=groups, **_small_of(plan)))
+    trx.header = plan.header.with_counts(*room.capacity).to_dict()
     trx._copy_safe = True
 
 
@@ -224,14 +222,13 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[tuple[TrxArrays, Runs |
     for arrays, runs in bundles[1:]:
         if arrays.header.nb_streamlines:
             at = kept.write(arrays, runs_of(arrays) if runs is None else runs, at)
-    counts = (len(kept.starts), len(kept.positions))
-    target._views = Views.of_room(kept, replace(first, groups={}, **{**_small_of(plan), "dpg": {}}))
-    target.header = plan.header.with_counts(*counts).to_dict()
+    target._hold(kept, replace(first, groups={}, **_small_of(plan)))
+    target.header = plan.header.with_counts(*kept.capacity).to_dict()
 
 
-def _takes(room: Room | None, plan: Plan) -> bool:
+def _takes(room: Room, plan: Plan) -> bool:
     """Tell whether the result of a plan can be written behind what is in a room, without loss."""
-    if room is None or plan.header.nb_streamlines > len(room.starts) or plan.header.nb_vertices > len(room.positions):
+    if plan.header.nb_streamlines > room.capacity[0] or plan.header.nb_vertices > room.capacity[1]:
         return False
     for section in ("dps", "dpv"):
         arrays, specs = getattr(room, section), getattr(plan, section)
@@ -243,10 +240,10 @@ def _takes(room: Room | None, plan: Plan) -> bool:
     return np.can_cast(plan.positions_dtype, room.positions.dtype, "safe")
 
 
-def _grown(views: Views, arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Room:
+def _grown(room: Room | None, arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Room:
     """Return empty room for the result of a plan, and a buffer if more is needed than there was."""
     n, v = plan.header.nb_streamlines, plan.header.nb_vertices
-    before = (len(views.streamlines._lengths), len(views.streamlines._data)) if views.is_room() else (0, 0)
+    before = (0, 0) if room is None else room.capacity
     if n > before[0] or v > before[1]:
         mean = -(-v // n) if n else 0
         n, v = n + extra_buffer, v + extra_buffer * max(_BUFFER_VERTICES, mean)
@@ -333,10 +330,11 @@ def describe(trx: TrxFile) -> str:
         lines.append(f"room for: {header.nb_streamlines} streamlines, {header.nb_vertices} vertices")
     lines += [f"streamlines: {count}", f"vertices: {vertices}"]
     if trx._joined is not None:
-        keys = trx._joined.keys()
+        plan = trx._joined.plan
+        keys: dict[str, Any] = {"dpv": plan.dpv, "dps": plan.dps, "groups": plan.groups}
     else:
-        views = trx._views
-        keys = {"dpv": views.data_per_vertex, "dps": views.data_per_streamline, "groups": views.groups}
-        keys |= {f"dpg of {group}": values for group, values in views.data_per_group.items()}
+        arrays, _ = trx._bundle()
+        keys = {"dpv": arrays.dpv, "dps": arrays.dps, "groups": arrays.groups}
+        keys |= {f"dpg of {group}": values for group, values in arrays.dpg.items()}
     lines += [f"{what}: {', '.join(sorted(names)) or 'none'}" for what, names in keys.items()]
     return "\n".join(lines)

@@ -12,7 +12,6 @@ from typing import Any
 
 from trxlib import api_edit
 from trxlib.api_join import Joined, pin_source
-from trxlib.api_views import Views
 from trxlib.arrays import TrxArrays
 from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError
 from trxlib.ops.plan import plan_merge
@@ -59,7 +58,7 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
             f"{input_obj}: dpg describes groups that are not there: {', '.join(orphans)}; add groups/{orphans[0]}, or "
             "load with check_dpg=False"
         )
-    return TrxFile._of_views(container.arrays.header, Views.of_arrays(container.arrays), container)
+    return TrxFile._of_container(container)
 
 
 def load_from_zip(filename: str | os.PathLike[str]) -> TrxFile:

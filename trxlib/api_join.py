@@ -81,10 +81,6 @@ class Joined:
     plan: Plan
     sources: Sequence[PinnedSource]
 
-    def keys(self) -> dict[str, Any]:
-        """Return the names of the result's arrays, by section."""
-        return {"dpv": self.plan.dpv, "dps": self.plan.dps, "groups": self.plan.groups}
-
     def write(
         self,
         output: str | os.PathLike[str],

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from nibabel.streamlines.array_sequence import ArraySequence
 
 from trxlib.arrays import TrxArrays
 from trxlib.dtypes import cast_integers, little_endian
@@ -29,6 +28,9 @@ _EMPTY_OFFSETS = np.dtype("<u4")
 
 def make_sequence(data: Array, starts: Array, lengths: Array) -> Any:
     """Return an ArraySequence over arrays as they are; nothing is copied."""
+    # Here, since nibabel takes longer to import than a file of 100 MB to load and save.
+    from nibabel.streamlines.array_sequence import ArraySequence
+
     sequence = ArraySequence()
     sequence._data, sequence._offsets, sequence._lengths = data, starts, lengths
     return sequence
@@ -63,11 +65,6 @@ class Views:
     data_per_group: dict[str, dict[str, Any]] = field(default_factory=dict)
     sidecars: dict[str, bytes] = field(default_factory=dict)
     room: Room | None = None
-
-    @classmethod
-    def empty(cls) -> Views:
-        """Return views of a file without streamlines."""
-        return cls(make_sequence(np.zeros((0, 3), "<f4"), np.zeros(0, _EMPTY_OFFSETS), np.zeros(0, _EMPTY_OFFSETS)))
 
     @classmethod
     def of_arrays(cls, arrays: TrxArrays, runs: Runs | None = None) -> Views:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +26,7 @@ from trxlib.storage.container import Container
 
 __all__ = ["TrxFile"]
 
+Bundle = tuple[TrxArrays, Runs | None]
 _DTYPES: dict[str, Any] = {"positions": np.float32, "offsets": np.uint32, "dpv": {}, "dps": {}}
 
 
@@ -72,7 +75,9 @@ class TrxFile:
         self._joined: Joined | None = None
         self._container: Container | None = None
         self._copy_safe = True
-        self._views = Views.empty()
+        # Either plain arrays, as they were loaded or selected, or views of them, once somebody has looked.
+        self._plain: Bundle = (TrxArrays.empty(Header.from_dict(self.header)), None)
+        self._views: Views | None = None
         if nb_vertices or nb_streamlines or init_as is not None:
             self._views = Views.of_room(api_edit.allocate_as(nb_streamlines, nb_vertices, init_as))
 
@@ -124,32 +129,60 @@ class TrxFile:
         self._shown().data_per_group = value
 
     def _shown(self) -> Views:
-        """Return the views; a concatenation that nobody has looked at yet is carried out now."""
-        if self._joined is not None:
-            container = self._joined.materialise()
-            self._joined = None
-            self._container = container
-            self._views = Views.of_arrays(container.arrays)
+        """Return the views, made when they are first asked for."""
+        self._materialise()
+        if self._views is None:
+            self._views = Views.of_arrays(*self._plain)
         return self._views
 
-    def _bundle(self) -> tuple[TrxArrays, Runs | None]:
-        return self._shown().bundle(self.header)
+    def _materialise(self) -> None:
+        """Carry out a concatenation that nobody has looked at yet."""
+        if self._joined is not None:
+            self._container = self._joined.materialise()
+            self._plain = (self._container.arrays, None)
+            self._joined = None
+
+    def _bundle(self) -> Bundle:
+        """Return what the file holds as plain arrays, without what is preallocated and not filled."""
+        self._materialise()
+        if self._views is not None:
+            return self._views.bundle(self.header)
+        arrays, runs = self._plain
+        counts = {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices}
+        return replace(arrays, header=Header.from_dict({**self.header, **counts})), runs
 
     def _source(self) -> BundleSource:
         arrays, runs = self._bundle()
         return BundleSource(arrays, runs=runs, path=self._container.path if self._container is not None else "")
 
+    def _room(self) -> Room | None:
+        """Return the preallocated arrays, if there are."""
+        return self._views.room if self._views is not None and self._views.is_room() else None
+
+    def _hold(self, content: Bundle | Room, other: TrxArrays | None = None) -> TrxFile:
+        """Hold other arrays from now on: a bundle, or room with the groups, dpg and sidecars of `other`."""
+        self._joined = None
+        if isinstance(content, Room):
+            self._views = Views.of_room(content, other)
+        else:
+            self._plain, self._views = content, None
+        return self
+
     @classmethod
-    def _of_views(cls, header: Header | dict[str, Any], views: Views, container: Container | None = None) -> TrxFile:
+    def _of(cls, header: Mapping[str, Any], content: Bundle | Room, other: TrxArrays | None = None) -> TrxFile:
         trx = cls()
-        trx.header = header.to_dict() if isinstance(header, Header) else header
-        trx._views = views
+        trx.header = dict(header)
+        return trx._hold(content, other)
+
+    @classmethod
+    def _of_container(cls, container: Container) -> TrxFile:
+        trx = cls._of(container.arrays.header.to_dict(), (container.arrays, None))
         trx._container = container
         return trx
 
     @classmethod
     def _of_room(cls, header: Header, room: Room) -> TrxFile:
-        trx = cls._of_views(header, Views.of_room(room))
+        trx = cls._of(header.to_dict(), room)
         trx.resize()
         return trx
 
@@ -168,7 +201,7 @@ class TrxFile:
         """Return the number of streamlines, with those preallocated."""
         if self._joined is not None:
             return self._joined.plan.header.nb_streamlines
-        return len(self._views.streamlines)
+        return len(self._views.streamlines) if self._views is not None else self._plain[0].header.nb_streamlines
 
     def __getitem__(self, key: Any) -> Any:
         """Select streamlines, with their groups; an int gives a TrxFile of one streamline."""
@@ -189,7 +222,7 @@ class TrxFile:
         trx = TrxFile()
         trx.header = dict(self.header)
         trx._joined, trx._container, trx._copy_safe = self._joined, self._container, self._copy_safe
-        trx._views = api_edit.copy_views(self._views)
+        trx._plain, trx._views = self._plain, api_edit.copy_views(self._views) if self._views is not None else None
         return trx
 
     def __deepcopy__(self, memo: Any = None) -> TrxFile:
@@ -217,15 +250,12 @@ class TrxFile:
         return self._copy(in_memory=True)
 
     def _copy(self, *, in_memory: bool) -> TrxFile:
-        views = self._shown()
         arrays, runs = self._bundle()
-        capacity = (len(self), len(views.streamlines._data)) if views.is_room() else None
-        copied = api_edit.copy_bundle(arrays, runs, capacity=capacity, in_memory=in_memory)
-        return TrxFile._of_views(copy.deepcopy(self._counted_header(arrays, capacity)), copied)
-
-    def _counted_header(self, arrays: TrxArrays, capacity: tuple[int, int] | None = None) -> dict[str, Any]:
-        counts = capacity or (arrays.header.nb_streamlines, arrays.header.nb_vertices)
-        return {**self.header, "NB_STREAMLINES": counts[0], "NB_VERTICES": counts[1]}
+        room = self._room()
+        header = arrays.header
+        size = (header.nb_streamlines, header.nb_vertices) if room is None else room.capacity
+        copied = api_edit.copy_bundle(arrays, runs, size, in_memory=in_memory)
+        return TrxFile._of(copy.deepcopy(header.with_counts(*size).to_dict()), *copied)
 
     # ---- preallocation
 
@@ -234,7 +264,10 @@ class TrxFile:
         if self._joined is not None:
             header = self._joined.plan.header
             return header.nb_streamlines, header.nb_vertices
-        return self._views.filled()
+        if self._views is not None:
+            return self._views.filled()
+        header = self._plain[0].header
+        return header.nb_streamlines, header.nb_vertices
 
     def _copy_fixed_arrays_from(
         self, trx: TrxFile, strs_start: int = 0, pts_start: int = 0, nb_strs_to_copy: int | None = None
@@ -290,7 +323,7 @@ class TrxFile:
             The folder in which the files lie.
         """
         arrays = api_edit.map_pointers(Header.from_dict(header), dict_pointer_size, root_zip, root)
-        return TrxFile._of_views(dict(header), Views.of_arrays(arrays))
+        return TrxFile._of(header, (arrays, None))
 
     def resize(
         self, nb_streamlines: int | None = None, nb_vertices: int | None = None, delete_dpg: bool = False
@@ -320,17 +353,14 @@ class TrxFile:
 
     def get_dtype_dict(self) -> dict[str, Any]:
         """Return the dtype of every array: positions, offsets, dpv, dps, groups, dpg."""
-        views = self._shown()
+        arrays, _ = self._bundle()
         return {
-            "positions": views.streamlines._data.dtype,
-            "offsets": views.streamlines._offsets.dtype,
-            "dpv": {key: values._data.dtype for key, values in views.data_per_vertex.items()},
-            "dps": {key: values.dtype for key, values in views.data_per_streamline.items()},
-            "dpg": {
-                group: {key: value.dtype for key, value in values.items()}
-                for group, values in views.data_per_group.items()
-            },
-            "groups": {group: np.asarray(members).dtype for group, members in views.groups.items()},
+            "positions": arrays.positions.dtype,
+            "offsets": arrays.offsets.dtype,
+            "dpv": {key: array.dtype for key, array in arrays.dpv.items()},
+            "dps": {key: array.dtype for key, array in arrays.dps.items()},
+            "dpg": {group: {key: value.dtype for key, value in values.items()} for group, values in arrays.dpg.items()},
+            "groups": {group: members.dtype for group, members in arrays.groups.items()},
         }
 
     def append(self, obj: Any, extra_buffer: int = 0) -> None:
@@ -377,13 +407,10 @@ class TrxFile:
         GroupNotFoundError
             If there is no such group.
         """
-        groups = self._shown().groups
+        groups = self._bundle()[0].groups
         if key not in groups:
             raise GroupNotFoundError(f"no group {key!r}; there are {', '.join(map(repr, sorted(groups))) or 'none'}")
-        part = self.select(np.asarray(groups[key]), keep_group, copy_safe)
-        if keep_group and key not in part.groups:
-            part.groups[key] = np.zeros(0, dtype="<u4")
-        return part
+        return self._select(groups[key], keep_group, copy_safe, ensure=key)
 
     def select(self, indices: npt.ArrayLike | slice, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
         """Select streamlines; vertices stay where they are.
@@ -407,11 +434,16 @@ class TrxFile:
         IndexError
             If an index lies outside the file.
         """
-        views = self._shown()
-        arrays, runs = views.bundle(self.header)
+        return self._select(indices, keep_group, copy_safe)
+
+    def _select(self, indices: Any, keep_group: bool, copy_safe: bool, ensure: str = "") -> TrxFile:
+        arrays, runs = self._bundle()
         selection, kept = select_runs(arrays, indices, runs=runs, keep_groups=keep_group)
-        part = TrxFile._of_views({**self.header}, Views.of_arrays(selection, kept), self._container)
-        part.header.update(NB_STREAMLINES=selection.header.nb_streamlines, NB_VERTICES=selection.header.nb_vertices)
+        if ensure and keep_group and ensure not in selection.groups:
+            selection.groups[ensure] = arrays.groups[ensure][:0]
+            selection.dpg[ensure] = arrays.dpg.get(ensure, {})
+        part = TrxFile._of(selection.header.to_dict(), (selection, kept))
+        part._container = self._container
         part._copy_safe = copy_safe
         return part.deepcopy() if copy_safe else part
 

@@ -85,6 +85,11 @@ class Room:
         columns = iter(rest)
         return cls(positions, starts, lengths, {key: next(columns) for key in dps}, {key: next(columns) for key in dpv})
 
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """Streamlines and vertices that there is room for."""
+        return len(self.starts), len(self.positions)
+
     def check_fits(self, source: TrxArrays, nb_streamlines: int, nb_vertices: int, at: tuple[int, int]) -> None:
         """Check that streamlines of `source` can be written from `at` (streamline, vertex) on, before any is.
 
@@ -96,11 +101,10 @@ class Room:
             If `source` lacks a key, or has another width there.
         """
         needed = (at[0] + nb_streamlines, at[1] + nb_vertices)
-        capacity = (len(self.starts), len(self.positions))
-        if needed[0] > capacity[0] or needed[1] > capacity[1] or min(at) < 0:
+        if needed[0] > self.capacity[0] or needed[1] > self.capacity[1] or min(at) < 0:
             raise CapacityError(
                 f"{nb_streamlines} streamlines and {nb_vertices} vertices from {at[0]} and {at[1]} on do not fit a "
-                f"capacity of {capacity[0]} and {capacity[1]}; resize it or preallocate more"
+                f"capacity of {self.capacity[0]} and {self.capacity[1]}; resize it or preallocate more"
             )
         for section in ("dps", "dpv"):
             found = getattr(source, section)
