@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import InputError
-from trxlib.inputs import NonFinite, OutOfVolume, open_input
+from trxlib.inputs import NonFinite, OutOfVolume, open_input, read_headers
 from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.run import write_container
 from trxlib.source import Progress, Source, SourceInfo
 
-__all__ = ["ConvertInput", "ConvertedInput", "convert"]
+__all__ = ["ConvertInput", "ConvertedInput", "convert", "plan_conversion"]
 
 logger = logging.getLogger(__name__)
 StrPath = str | os.PathLike[str]
@@ -169,6 +169,50 @@ def convert(
             ConvertedInput(opened.info, item.group or "", place, opened.fingerprint())
             for item, opened, place in zip(items, sources, plan.inputs, strict=True)
         ]
+
+
+def plan_conversion(
+    items: Sequence[ConvertInput],
+    *,
+    positions_dtype: npt.DTypeLike | None = None,
+    missing: MissingPolicy = "error",
+    **opening: Any,
+) -> Plan:
+    """Plan what `convert` would write, without writing it; whoever has the plan can open the inputs again.
+
+    Parameters
+    ----------
+    items : sequence of ConvertInput
+        At least one; reference and transform must be paths.
+    positions_dtype, missing
+        See `convert`.
+    **opening
+        The other options of `convert`, JSON values.
+
+    Returns
+    -------
+    Plan
+        `trxlib.inputs.open_input` opens an input by its ``path`` and ``options``.
+    """
+    options = [
+        {
+            **opening,
+            "positions_dtype": np.dtype(positions_dtype).name if positions_dtype is not None else None,
+            "reference": item.reference,
+            "transform": item.transform,
+            "dps": dict(item.dps),
+            "dpv": dict(item.dpv),
+        }
+        for item in items
+    ]
+    return plan_merge(
+        [read_headers(item.path, **how) for item, how in zip(items, options, strict=True)],
+        names=_names(items),
+        whole_groups=[[item.group] if item.group else [] for item in items],
+        options=options,
+        positions_dtype=np.dtype(positions_dtype) if positions_dtype is not None else None,
+        missing=missing,
+    )
 
 
 def _normalise(source: Any) -> list[ConvertInput]:

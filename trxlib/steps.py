@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 import sys
-import time
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,24 +15,25 @@ from types import TracebackType
 from typing import Any
 
 import trxlib.extraction
-from trxlib.conversion import ConvertedInput, ConvertInput, convert
-from trxlib.errors import InputError, MismatchError, StaleError, TrxError
+from trxlib.cohort import convert_inputs, fill_cohort, plan_cohort, plan_cohort_directly, seal_cohort
+from trxlib.conversion import ConvertedInput, convert
+from trxlib.errors import InputError, MismatchError, TrxError
 from trxlib.inputs import NonFinite, OutOfVolume, read_headers
 from trxlib.ops.bundle import BundleSource
-from trxlib.ops.fill import Receipt, fill_inputs
-from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
-from trxlib.ops.seal import check_receipts, seal_container
-from trxlib.source import Headers, Progress, SourceInfo
+from trxlib.ops.plan import MissingPolicy, plan_merge
+from trxlib.reporting import log_progress, read_table, write_table
+from trxlib.source import Headers, SourceInfo
 from trxlib.space import check_same_space
-from trxlib.storage.partial import PartialArchive
 from trxlib.storage.workspace import private_name, writing
 
 __all__ = [
     "convert_subject",
+    "draw_cohort",
     "extract_groups",
     "fill_cohort",
     "make_demo_data",
     "plan_cohort",
+    "plan_cohort_directly",
     "preflight",
     "seal_cohort",
     "start_logging",
@@ -43,7 +43,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 Paths = Iterable[str | Path]
 Row = Mapping[str, Any]
-_TICK = 5.0  # seconds between two lines of progress
 _PREFLIGHT_COLUMNS = (
     "subject",
     "session",
@@ -57,18 +56,6 @@ _PREFLIGHT_COLUMNS = (
     "voxel_sizes",
     "dps",
     "dpv",
-)
-_PROVENANCE_COLUMNS = (
-    "subject",
-    "session",
-    "bundle",
-    "source",
-    "format",
-    "first_streamline",
-    "last_streamline",
-    "first_vertex",
-    "last_vertex",
-    "fingerprint",
 )
 
 
@@ -91,31 +78,6 @@ def _log_error(kind: type[BaseException], error: BaseException, trace: Traceback
         logger.error("%s", "\n".join([str(error), *getattr(error, "__notes__", [])]))
     else:
         sys.__excepthook__(kind, error, trace)
-
-
-def _log_progress(what: str) -> Progress:
-    """Return a progress callback that writes a line every few seconds."""
-    last = time.monotonic()
-
-    def tick(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > _TICK:
-            last = time.monotonic()
-            logger.info("%s: %.0f of %.0f MB (%.0f %%)", what, done / 1e6, total / 1e6, 100 * done / max(total, 1))
-
-    return tick
-
-
-def _write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table with tabs; the name appears when it is complete."""
-    with writing(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
-        for row in (columns, *rows):
-            stream.write("\t".join("n/a" if cell in ("", None) else str(cell) for cell in row) + "\n")
-
-
-def _read_table(path: str | Path) -> list[dict[str, str]]:
-    columns, *rows = (line.split("\t") for line in Path(path).read_text(encoding="utf-8").splitlines())
-    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 # Stages
@@ -178,7 +140,7 @@ def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: Missi
         problems = _misfits(found, missing_metadata)
     if problems:
         raise InputError("\n".join([f"{len(problems)} of the cohort's inputs cannot be used:", *problems]))
-    _write_table(
+    write_table(
         table,
         _PREFLIGHT_COLUMNS,
         (_preflight_row(row, item.info) for row, item in zip(rows, found.values(), strict=True)),
@@ -251,26 +213,15 @@ def convert_subject(
     positions_dtype, missing_metadata, out_of_volume, nonfinite, empty_streamlines : str
         See ``workflow/schemas/config.schema.yaml``.
     """
-    inputs = [
-        ConvertInput(
-            row["tractogram"],
-            group=row["bundle"] if bundles and row["bundle"] else None,
-            reference=row["reference"] or None,
-            transform=row["transform"] or None,
-            dps=row["dps"],
-            dpv=row["dpv"],
-        )
-        for row in rows
-    ]
     converted = convert(
-        inputs,
+        convert_inputs(rows, bundles=bundles),
         output,
         positions_dtype=None if positions_dtype == "keep" else positions_dtype,
         missing=missing_metadata,
         out_of_volume=out_of_volume,
         nonfinite=nonfinite,
         drop_empty=empty_streamlines == "drop",
-        progress=_log_progress(str(output)),
+        progress=log_progress(str(output)),
     )
     content = {
         "subject": rows[0]["subject"],
@@ -294,124 +245,6 @@ def _describe(row: Row, item: ConvertedInput) -> dict[str, Any]:
     }
 
 
-def plan_cohort(
-    subjects: Sequence[str],
-    groups: Mapping[str, Sequence[str]],
-    output: str | Path,
-    *,
-    missing_metadata: MissingPolicy,
-    nb_shards: int,
-) -> None:
-    """Give each subject its byte ranges in the cohort's archive; only headers are read.
-
-    Parameters
-    ----------
-    subjects : sequence of path
-        The ``.trx`` of each subject, in the order of the archive.
-    groups : mapping of str to sequence of str
-        For each subject (and session), in the same order, the groups of all its streamlines.
-    output : path
-        The plan, JSON.
-    missing_metadata : {"error", "drop", "fill"}
-        What to do with dps and dpv keys that some subjects lack.
-    nb_shards : int
-        Jobs to divide the filling between.
-    """
-    plan = plan_merge(
-        [read_headers(path) for path in subjects],
-        names=list(groups),
-        whole_groups=list(groups.values()),
-        options=[{}] * len(subjects),
-        missing=missing_metadata,
-        nb_shards=nb_shards,
-    )
-    plan.save(output)
-    logger.info(
-        "%d subjects, %d streamlines, %d vertices, %.1f MB in %d shards",
-        len(subjects),
-        plan.header.nb_streamlines,
-        plan.header.nb_vertices,
-        plan.nbytes / 1e6,
-        len(plan.shards),
-    )
-
-
-def fill_cohort(plan: str | Path, archive: str | Path, receipt: str | Path, *, shard: int, workers: int) -> None:
-    """Copy one shard's subjects into the archive under construction.
-
-    Parameters
-    ----------
-    plan : path
-        From `plan_cohort`.
-    archive : path
-        The name that the archive will have; it is filled beside it, under a name that holds the plan's id.
-    receipt : path
-        What was written, for `seal_cohort`.
-    shard : int
-        Which part of the plan.
-    workers : int
-        Threads.
-    """
-    loaded = Plan.load(plan)
-    target = PartialArchive(archive, loaded.layout, _partial_path(loaded, archive))
-    ranges = fill_inputs(
-        loaded, target, _open_subject, shard=shard, workers=workers, progress=_log_progress(f"shard {shard}")
-    )
-    Receipt(loaded.id, shard, tuple(ranges)).save(receipt)
-    logger.info("shard %d of %s: %.1f MB", shard, archive, sum(piece.nbytes for piece in ranges) / 1e6)
-
-
-def seal_cohort(plan: str | Path, receipts: Paths, records: Paths, archive: str | Path, provenance: str | Path) -> None:
-    """Check that every byte was filled, close the archive, name it, and say where its streamlines are from.
-
-    Parameters
-    ----------
-    plan : path
-        From `plan_cohort`.
-    receipts : iterable of path
-        From `fill_cohort`, one per shard.
-    records : iterable of path
-        From `convert_subject`, in the order of the archive.
-    archive, provenance : path
-        Outputs.
-    """
-    loaded = Plan.load(plan)
-    ranges = check_receipts(loaded, [Receipt.load(path) for path in receipts])
-    partial = _partial_path(loaded, archive)
-    if not partial.exists():
-        raise StaleError(f"{partial}: the archive under construction is gone; fill it again")
-    seal_container(loaded, PartialArchive(archive, loaded.layout, partial), ranges)
-    for older in partial.parent.glob(f".{Path(archive).name}.*.partial"):
-        older.unlink(missing_ok=True)  # of plans that were never sealed
-    rows = (row for item, path in zip(loaded.inputs, records, strict=True) for row in _provenance_rows(item, path))
-    _write_table(provenance, _PROVENANCE_COLUMNS, rows)
-    logger.info("%s: %d streamlines of %d subjects", archive, loaded.header.nb_streamlines, len(loaded.inputs))
-
-
-def _partial_path(plan: Plan, archive: str | Path) -> Path:
-    return Path(archive).with_name(f".{Path(archive).name}.{plan.id}.partial")
-
-
-def _open_subject(_: int, item: InputPlan) -> BundleSource:
-    return BundleSource.open(item.path)
-
-
-def _provenance_rows(item: InputPlan, record: str | Path) -> list[list[Any]]:
-    content = json.loads(Path(record).read_text(encoding="utf-8"))
-    rows = []
-    for source in content["inputs"]:
-        streamlines = _span(item.first_streamline + source["first_streamline"], source["nb_streamlines"])
-        vertices = _span(item.first_vertex + source["first_vertex"], source["nb_vertices"])
-        names = [content["subject"], content["session"], source["bundle"], source["tractogram"], source["format"]]
-        rows.append([*names, *streamlines, *vertices, source["fingerprint"]])
-    return rows
-
-
-def _span(first: int, count: int) -> tuple[int | str, int | str]:
-    """Return first and last; an input without streamlines has neither."""
-    return (first, first + count - 1) if count else ("", "")
-
-
 def extract_groups(archive: str | Path, folder: str | Path, table: str | Path, *, workers: int) -> None:
     """Copy each group of an archive into a ``.trx`` of its own.
 
@@ -433,7 +266,7 @@ def extract_groups(archive: str | Path, folder: str | Path, table: str | Path, *
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     rows = [[group.name, f"{group.name}.trx", group.nb_streamlines, group.nb_vertices] for group in groups]
-    _write_table(table, ("group", "file", "streamlines", "vertices"), rows)
+    write_table(table, ("group", "file", "streamlines", "vertices"), rows)
     logger.info("%s: %d groups", archive, len(groups))
 
 
@@ -451,7 +284,7 @@ def summarise_cohort(archive: str | Path, provenance: str | Path, table: str | P
 
     parts: dict[str, tuple[int, int]] = {}
     subjects = set()
-    for row in _read_table(provenance):
+    for row in read_table(provenance):
         session = row["session"]
         entity = row["subject"] + (f"_{session}" if session != "n/a" else "")
         subjects |= {row["subject"], entity}
@@ -465,5 +298,44 @@ def summarise_cohort(archive: str | Path, provenance: str | Path, table: str | P
         # A subject's own group says nothing that its row of all streamlines does not.
         groups = sorted(set(source.arrays.groups) - subjects)
         rows = summarise(source.arrays, parts, groups)
-    _write_table(table, SUMMARY_COLUMNS, (row.to_cells() for row in rows))
+    write_table(table, SUMMARY_COLUMNS, (row.to_cells() for row in rows))
     logger.info("%s: %d rows", table, len(rows))
+
+
+def draw_cohort(
+    cohort: str,
+    archive: str | Path,
+    provenance: str | Path,
+    summary: str | Path,
+    picture: str | Path,
+    page: str | Path,
+) -> None:
+    """Draw the streamlines of an archive, and write a page that shows picture and numbers.
+
+    Parameters
+    ----------
+    cohort : str
+        Its name.
+    archive, provenance : path
+        From `seal_cohort`.
+    summary : path
+        From `summarise_cohort`.
+    picture, page : path
+        PNG and HTML, side by side.
+    """
+    from trxlib.page import render_page
+    from trxlib.picture import draw_mosaic
+
+    rows = read_table(summary)
+    inputs = read_table(provenance)
+    groups = [row["group"] for row in rows if row["subject"] == "all" and row["group"] != "all"]
+    whole = next(row for row in rows if row["subject"] == row["group"] == "all")
+    subjects = len({row["subject"] for row in inputs})
+    words = [f"{subjects:,} subjects", f"{int(whole['streamlines']):,} streamlines"]
+    if whole["length_sd_mm"] != "n/a":
+        words.append(f"length {float(whole['length_mean_mm']):.0f} \u00b1 {float(whole['length_sd_mm']):.0f} mm")
+    with closing(BundleSource.open(archive)) as source, writing(picture) as partial:
+        draw_mosaic(source.arrays, partial, title=cohort, subtitle=" \u00b7 ".join(words), groups=groups)
+    with writing(page) as partial:
+        partial.write_text(render_page(cohort, rows, len(inputs)), encoding="utf-8")
+    logger.info("%s and %s", picture, page)

@@ -6,14 +6,11 @@ simply run again. Every range written is told with its CRC-32.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,69 +20,18 @@ from isal import isal_zlib
 from trxlib.errors import DtypeError, FormatError, ShapeError, StaleError
 from trxlib.names import ArrayName
 from trxlib.ops.bundle import BundleSource
-from trxlib.ops.plan import InputPlan, Plan, stamp_of
+from trxlib.ops.plan import InputPlan, Plan, companions_of, stamp_of
+from trxlib.ops.receipt import Range, ReadInput, Receipt, merge_ranges
 from trxlib.rules import check_members
 from trxlib.source import Chunk, Progress, Source
 from trxlib.storage.partial import Target
-from trxlib.storage.workspace import writing
 
-__all__ = ["Opener", "Range", "Receipt", "fill_inputs", "merge_ranges"]
+__all__ = ["Opener", "fill_inputs", "fill_shard"]
 
 Array = npt.NDArray[Any]
 #: Opens an input when its turn comes; called with its number and plan, in the worker's thread.
 Opener = Callable[[int, InputPlan], Source]
 _STEP = 1 << 17  # rows of offsets, members or NaN written at a time
-
-
-@dataclass(frozen=True)
-class Range:
-    """Bytes of one entry that were written, and their CRC-32."""
-
-    path: str
-    start: int
-    nbytes: int
-    crc: int
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What one job filled.
-
-    Parameters
-    ----------
-    plan_id : str
-        The plan it belongs to.
-    shard : int
-        Which part of the plan.
-    ranges : tuple of Range
-        What was written.
-    """
-
-    plan_id: str
-    shard: int
-    ranges: tuple[Range, ...]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the receipt as JSON; the name appears when it is complete."""
-        rows = [[item.path, item.start, item.nbytes, item.crc] for item in self.ranges]
-        with writing(path) as partial:
-            partial.write_text(json.dumps({"plan": self.plan_id, "shard": self.shard, "ranges": rows}) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Receipt:
-        """Read a receipt.
-
-        Raises
-        ------
-        FormatError
-            If the file is none.
-        """
-        try:
-            content = json.loads(Path(path).read_text())
-            ranges = tuple(Range(*row) for row in content["ranges"])
-            return cls(content["plan"], content["shard"], ranges)
-        except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{path}: is no receipt of a fill ({error}); remove it and fill again") from None
 
 
 def fill_inputs(
@@ -126,42 +72,58 @@ def fill_inputs(
     FormatError
         If an input is not what its header says.
     """
+    filled = _fill_all(plan, target, opener, shard, workers, progress)
+    return merge_ranges(piece for ranges, _ in filled for piece in ranges)
+
+
+def fill_shard(
+    plan: Plan, target: Target, opener: Opener, shard: int, *, workers: int = 1, progress: Progress | None = None
+) -> Receipt:
+    """Fill one part of a plan whose inputs are files, and return the receipt for it.
+
+    See `fill_inputs`. A shard may be filled again at any time, also beside another process that does the same: both
+    write the same bytes.
+    """
+    filled = _fill_all(plan, target, opener, shard, workers, progress)
+    ranges = merge_ranges(piece for ranges, _ in filled for piece in ranges)
+    return Receipt(plan.id, shard, tuple(ranges), tuple(read for _, read in filled if read is not None))
+
+
+def _fill_all(
+    plan: Plan, target: Target, opener: Opener, shard: int | None, workers: int, progress: Progress | None
+) -> list[tuple[list[Range], ReadInput | None]]:
+    if shard is not None and not 0 <= shard < len(plan.shards):
+        raise StaleError(f"the plan has {len(plan.shards)} shards, there is no shard {shard}; run the workflow again")
     low, high = (0, len(plan.inputs)) if shard is None else plan.shards[shard]
     total = sum(item.nb_vertices for item in plan.inputs[low:high]) * 3 * plan.positions_dtype.itemsize
     tick = _Ticker(progress, total)
 
-    def fill_one(number: int) -> list[Range]:
+    def fill_one(number: int) -> tuple[list[Range], ReadInput | None]:
         item = plan.inputs[number]
-        if item.stamp is not None and stamp_of(item.path) != tuple(item.stamp):
-            raise StaleError(f"{item.path}: was changed since the plan was made; plan again")
+        _check_stamp(item)
         source = opener(number, item)
         try:
             with naming(item):
                 _check_counts(item, source)
-                return _InputFiller(plan, item, target, tick).fill(source)
+                ranges = _InputFiller(plan, item, target, tick).fill(source)
+            _check_stamp(item)  # replaced while it was read
+            if item.stamp is None:
+                return ranges, None
+            return ranges, ReadInput(tuple(item.stamp), source.info.format, source.fingerprint())
         finally:
             close = getattr(source, "close", None)
             if close is not None and item.stamp is not None:
                 close()
 
     if workers <= 1 or high - low <= 1:
-        return merge_ranges(piece for number in range(low, high) for piece in fill_one(number))
+        return [fill_one(number) for number in range(low, high)]
     with ThreadPoolExecutor(workers) as pool:
-        pieces = list(pool.map(fill_one, range(low, high)))
-    return merge_ranges(piece for some in pieces for piece in some)
+        return list(pool.map(fill_one, range(low, high)))
 
 
-def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
-    """Sort ranges and join neighbours; the CRC of the whole follows from those of the parts."""
-    joined: list[Range] = []
-    for piece in sorted(ranges, key=lambda piece: (piece.path, piece.start)):
-        last = joined[-1] if joined else None
-        if last is not None and last.path == piece.path and last.start + last.nbytes == piece.start:
-            crc = isal_zlib.crc32_combine(last.crc, piece.crc, piece.nbytes)
-            joined[-1] = Range(last.path, last.start, last.nbytes + piece.nbytes, crc)
-        else:
-            joined.append(piece)
-    return joined
+def _check_stamp(item: InputPlan) -> None:
+    if item.stamp is not None and stamp_of(item.path, *companions_of(item.options)) != tuple(item.stamp):
+        raise StaleError(f"{item.path}: was changed since the plan was made; plan again (run the workflow again)")
 
 
 @contextmanager

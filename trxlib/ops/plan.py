@@ -39,7 +39,7 @@ from trxlib.space import check_same_space
 from trxlib.storage.layout import Layout, plan_layout
 from trxlib.storage.workspace import writing
 
-__all__ = ["InputPlan", "MissingPolicy", "Plan", "plan_merge", "stamp_of"]
+__all__ = ["InputPlan", "MissingPolicy", "Plan", "companions_of", "divide", "plan_merge", "stamp_of"]
 
 _VERSION = 1
 
@@ -57,7 +57,7 @@ class InputPlan:
     options : mapping
         How it is opened (JSON values), see `trxlib.formats`.
     stamp : tuple of 2 int, optional
-        Size and time of change when planned, so that a replaced input is noticed.
+        Size and time of change when planned, see `stamp_of`, so that a replaced input is noticed.
     first_streamline, nb_streamlines, first_vertex, nb_vertices : int
         Its rows in the result.
     groups : mapping of str to (int, int)
@@ -289,27 +289,38 @@ def plan_merge(
         groups=group_sizes,
         small={HEADER_NAME: header.to_json(), **small.entries},
         inputs=tuple(places),
-        shards=_shards(places, nb_shards),
+        shards=divide(places, nb_shards),
     )
     for name in plan.names.values():
         check_writable(name)
     return plan
 
 
-def stamp_of(path: str) -> tuple[int, int]:
-    """Return size and time of change of a file, or of all files of a folder.
+def companions_of(options: Mapping[str, Any]) -> list[str]:
+    """Return the other files that an input's options name: reference, transform, values that are attached."""
+    attached = [*(options.get("dps") or {}).values(), *(options.get("dpv") or {}).values()]
+    return [path for path in (options.get("reference"), options.get("transform"), *attached) if path]
+
+
+def stamp_of(path: str, *companions: str) -> tuple[int, int]:
+    """Return size and time of change of a file (or of all files of a folder), summed with those that belong to it.
 
     Raises
     ------
     StaleError
-        If it is gone.
+        If one is gone.
     """
+    stamps = [_stamp_of_one(file) for file in (path, *companions)]
+    return sum(size for size, _ in stamps), sum(changed for _, changed in stamps)
+
+
+def _stamp_of_one(path: str) -> tuple[int, int]:
     try:
         if not os.path.isdir(path):  # noqa: PTH112 (ten thousand times in a large cohort)
             status = os.stat(path)  # noqa: PTH116
             return status.st_size, status.st_mtime_ns
         found = [file.stat() for file in Path(path).rglob("*") if file.is_file()]
-        return sum(status.st_size for status in found), max((status.st_mtime_ns for status in found), default=0)
+        return sum(status.st_size for status in found), sum(status.st_mtime_ns for status in found)
     except OSError as error:
         raise StaleError(f"{path}: was planned with and cannot be read now ({error.strerror}); plan again") from None
 
@@ -345,7 +356,7 @@ def _place(
                 name=names[number],
                 path=info.path,
                 options=dict(options[number]) if options is not None else {},
-                stamp=stamp_of(info.path) if options is not None else None,
+                stamp=stamp_of(info.path, *companions_of(options[number])) if options is not None else None,
                 first_streamline=streamline,
                 nb_streamlines=info.nb_streamlines,
                 first_vertex=vertex,
@@ -359,7 +370,7 @@ def _place(
     return inputs, sizes
 
 
-def _shards(inputs: Sequence[InputPlan], nb_shards: int) -> tuple[tuple[int, int], ...]:
+def divide(inputs: Sequence[InputPlan], nb_shards: int) -> tuple[tuple[int, int], ...]:
     """Divide the inputs into ranges of about equal weight; none is empty unless there are too few inputs."""
     weights = np.array([12 * item.nb_vertices + 4 * item.nb_streamlines + 1 for item in inputs], dtype=np.float64)
     ends = np.cumsum(weights)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from isal import isal_zlib
 
 from trxlib.errors import StaleError
-from trxlib.ops.fill import Range, Receipt, merge_ranges
 from trxlib.ops.plan import Plan
-from trxlib.storage.partial import Target
+from trxlib.ops.receipt import Range, Receipt, merge_ranges
+from trxlib.storage.partial import PartialArchive, Target
 
-__all__ = ["check_receipts", "seal_container"]
+__all__ = ["check_receipts", "combine_crcs", "find_damage", "find_unfit", "is_sealed", "seal_container"]
 
 
 def check_receipts(plan: Plan, receipts: Sequence[Receipt]) -> list[Range]:
@@ -21,17 +23,58 @@ def check_receipts(plan: Plan, receipts: Sequence[Receipt]) -> list[Range]:
     Raises
     ------
     StaleError
-        Names the shards without a receipt, and receipts of other plans.
+        Names the shards without a receipt, receipts of other plans, and those of inputs that are not the planned.
     """
-    foreign = [receipt.shard for receipt in receipts if receipt.plan_id != plan.id]
-    if foreign:
-        raise StaleError(f"the receipts of shards {foreign} belong to another plan; fill those shards again")
-    found = {receipt.shard for receipt in receipts}
-    missing = sorted(set(range(len(plan.shards))) - found)
-    if missing:
-        raise StaleError(f"no receipts of shards {missing}; fill them first")
+    problems = find_unfit(plan, receipts)
+    if problems:
+        raise StaleError("; ".join(problems.values()) + "; fill those shards again")
     unique = {receipt.shard: receipt for receipt in receipts}
     return [piece for shard in sorted(unique) for piece in unique[shard].ranges]
+
+
+def find_unfit(plan: Plan, receipts: Iterable[Receipt]) -> dict[int, str]:
+    """Return what is wrong with the receipts of a plan's shards; empty if all are there and good.
+
+    Parameters
+    ----------
+    plan : Plan
+    receipts : iterable of Receipt
+        In any order; those of shards that the plan does not have are foreign.
+
+    Returns
+    -------
+    dict of int to str
+        Shard and message.
+    """
+    problems = {shard: f"there is no receipt of shard {shard}" for shard in range(len(plan.shards))}
+    for receipt in receipts:
+        problems.pop(receipt.shard, None)
+        if receipt.plan_id != plan.id or receipt.shard not in range(len(plan.shards)):
+            problems[receipt.shard] = (
+                f"the receipt of shard {receipt.shard} belongs to another plan ({receipt.plan_id}, not {plan.id})"
+            )
+            continue
+        low, high = plan.shards[receipt.shard]
+        planned = [tuple(item.stamp) for item in plan.inputs[low:high] if item.stamp is not None]
+        if [tuple(read.stamp) for read in receipt.inputs] != planned:
+            problems[receipt.shard] = f"the receipt of shard {receipt.shard} is of other inputs than those planned"
+    return problems
+
+
+def find_damage(plan: Plan, target: PartialArchive, receipts: Iterable[Receipt]) -> dict[int, list[str]]:
+    """Read a filled archive back and compare it with the receipts.
+
+    Returns
+    -------
+    dict of int to list of str
+        For each shard whose bytes are not those that were written, the entries with its damaged ranges.
+    """
+    damage: dict[int, list[str]] = {}
+    for receipt in receipts:
+        for piece in receipt.ranges:
+            if target.read_crc(piece.path, piece.start, piece.nbytes) != piece.crc:
+                damage.setdefault(receipt.shard, []).append(piece.path)
+    return damage
 
 
 def seal_container(plan: Plan, target: Target, ranges: Iterable[Range], *, verify: bool = False) -> None:
@@ -60,10 +103,29 @@ def seal_container(plan: Plan, target: Target, ranges: Iterable[Range], *, verif
     pieces.append(Range(offsets.path, start, closing.nbytes, target.write(offsets.path, start, closing)))
     for path, data in plan.small.items():
         pieces.append(Range(path, 0, len(data), target.write(path, 0, data)))
-    target.seal(_combine(plan, pieces), verify=verify)
+    target.seal(combine_crcs(plan, pieces), verify=verify)
 
 
-def _combine(plan: Plan, pieces: list[Range]) -> dict[str, int]:
+def is_sealed(plan: Plan, ranges: Iterable[Range], path: str | os.PathLike[str]) -> bool:
+    """Tell whether an archive is the result of a plan: its directory holds the place and CRC of every entry."""
+    offsets = plan.names["offsets", "offsets"]
+    closing = np.array([plan.header.nb_vertices], dtype=offsets.dtype)
+    pieces = [*ranges, _range_of(offsets.path, plan.header.nb_streamlines * offsets.row_nbytes, closing.tobytes())]
+    pieces += [_range_of(entry, 0, data) for entry, data in plan.small.items()]
+    directory = plan.layout.directory(combine_crcs(plan, pieces))
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(plan.layout.directory_start)
+            return file.read() == directory
+    except OSError:
+        return False
+
+
+def _range_of(path: str, start: int, data: bytes) -> Range:
+    return Range(path, start, len(data), isal_zlib.crc32(data))
+
+
+def combine_crcs(plan: Plan, pieces: Iterable[Range]) -> dict[str, int]:
     """Return the CRC of every entry, after checking that its ranges cover it."""
     crcs = dict.fromkeys(plan.sizes, isal_zlib.crc32(b""))
     covered = dict.fromkeys(plan.sizes, 0)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ __all__ = ["PartialArchive", "PartialFolder", "Target"]
 
 Buffer = Any
 _BLOCK = 1 << 20
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # A kernel or a pair of file systems that cannot copy inside the kernel says one of these.
 _NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
 
@@ -54,28 +56,58 @@ class PartialArchive:
         Where each entry lies.
     partial : Path, optional
         The name until then; by default a private one. Give one to let several processes fill the same archive.
+    create : bool
+        Whether it is made if it is not there.
     """
 
-    def __init__(self, final: str | os.PathLike[str], layout: Layout, partial: Path | None = None) -> None:
+    def __init__(
+        self, final: str | os.PathLike[str], layout: Layout, partial: Path | None = None, *, create: bool = True
+    ) -> None:
         self.final = final_path(final)
         if self.final.is_dir():
             raise InputError(f"{final}: is a folder, expected the name of a file; remove it or choose another name")
         self.layout = layout
         self.partial = partial if partial is not None else private_name(self.final)
-        self._fd = os.open(self.partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-        # Sparse: costs nothing. Filling again after a crash finds the size right and changes nothing.
-        if os.fstat(self._fd).st_size != layout.directory_start:
+        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | (os.O_CREAT if create else 0)
+        self._fd = os.open(self.partial, flags, 0o666)
+        # Sparse: costs nothing. Filling again after a crash finds the size right and changes nothing. Never made
+        # smaller: another process may have written the directory behind the data just now.
+        if os.fstat(self._fd).st_size < layout.directory_start:
             os.ftruncate(self._fd, layout.directory_start)
 
     def write(self, path: str, start: int, data: Buffer) -> int:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
         view = memoryview(data).cast("B")
-        _write_at(self._fd, view, self._place(path, start, len(view)))
+        with self._naming_full_disk():
+            _write_at(self._fd, view, self._place(path, start, len(view)))
         return int(isal_zlib.crc32(view))
 
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
         """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
-        return _copy_range(fd, fd_start, self._fd, self._place(path, start, nbytes), nbytes)
+        with self._naming_full_disk():
+            return _copy_range(fd, fd_start, self._fd, self._place(path, start, nbytes), nbytes)
+
+    def read_crc(self, path: str, start: int, nbytes: int) -> int:
+        """Read bytes of an entry back and return their CRC-32."""
+        position = self._place(path, start, nbytes)
+        buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
+        crc = 0
+        for done in range(0, nbytes, _BLOCK):
+            count = os.preadv(self._fd, [buffer[: min(_BLOCK, nbytes - done)]], position + done)
+            crc = isal_zlib.crc32(buffer[:count], crc)
+        return int(crc)
+
+    @contextmanager
+    def _naming_full_disk(self) -> Iterator[None]:
+        """Say which file does not fit, and how large it will be."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            needed = f"the complete archive takes {self.layout.directory_start / 1e9:.3f} GB"
+            text = f"{error.strerror}; {needed}: make room, then fill again"
+            raise OSError(error.errno, text, str(self.partial)) from None
 
     def _place(self, path: str, start: int, nbytes: int) -> int:
         entry = self.layout.by_path[path]
@@ -100,22 +132,23 @@ class PartialArchive:
         """
         if verify:
             self._verify(crcs)
-        for entry in self.layout.entries:
-            _write_at(self._fd, memoryview(entry.local_record(crcs[entry.path])), entry.record_start)
         directory = self.layout.directory(crcs)
-        _write_at(self._fd, memoryview(directory), self.layout.directory_start)
+        with self._naming_full_disk():
+            for entry in self.layout.entries:
+                _write_at(self._fd, memoryview(entry.local_record(crcs[entry.path])), entry.record_start)
+            _write_at(self._fd, memoryview(directory), self.layout.directory_start)
         os.ftruncate(self._fd, self.layout.directory_start + len(directory))
-        os.close(self._fd)
-        self._fd = -1
-        self.partial.replace(self.final)
+        try:
+            self.partial.replace(self.final)
+        except FileNotFoundError:
+            # Another process that sealed the same archive was quicker: it is this very file.
+            if not self.final.exists() or not os.path.samestat(os.fstat(self._fd), self.final.stat()):
+                raise StaleError(f"{self.partial}: was taken away while it was sealed; fill it again") from None
+        self.close()
 
     def _verify(self, crcs: Mapping[str, int]) -> None:
-        buffer = memoryview(bytearray(_BLOCK))
         for entry in self.layout.entries:
-            crc = 0
-            for start in range(0, entry.nbytes, _BLOCK):
-                count = os.preadv(self._fd, [buffer[: min(_BLOCK, entry.nbytes - start)]], entry.data_start + start)
-                crc = isal_zlib.crc32(buffer[:count], crc)
+            crc = self.read_crc(entry.path, 0, entry.nbytes)
             if crc != crcs[entry.path]:
                 raise StaleError(
                     f"{self.partial}: {entry.path} has CRC {crc:08x} on disk, {crcs[entry.path]:08x} was written; the "

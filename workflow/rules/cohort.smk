@@ -1,34 +1,57 @@
-localrules:
-    plan_cohort,
-    seal_cohort,
+if CONFIG["keep_subjects"]:
 
+    rule plan_cohort:
+        """Give each subject its byte ranges in the cohort's archive; headers only."""
+        input:
+            subjects=subjects_of_cohort,
+        output:
+            plan=f"{RESULTS}/{{cohort}}/plan.json",
+        log:
+            "logs/{cohort}/plan_cohort.log",
+        conda:
+            "../envs/trxlib.yaml"
+        resources:
+            mem_mb=flat_memory,
+            runtime=cohort_minutes,
+        params:
+            archive=archive_of_cohort,
+            groups=groups_of_subjects,
+            missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
+            nb_shards=nb_shards,
+        script:
+            "../scripts/plan_cohort.py"
 
-rule plan_cohort:
-    """Give each subject its byte ranges in the cohort's archive; headers only."""
-    input:
-        subjects=subjects_of_cohort,
-    output:
-        plan=f"{RESULTS}/{{cohort}}/plan.json",
-    log:
-        "logs/{cohort}/plan_cohort.log",
-    conda:
-        "../envs/trxlib.yaml"
-    resources:
-        mem_mb=flat_memory,
-        runtime=30,
-    params:
-        groups=groups_of_subjects,
-        missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
-        nb_shards=nb_shards,
-    script:
-        "../scripts/plan_cohort.py"
+else:
+
+    rule plan_cohort:
+        """Give each input its byte ranges in the cohort's archive; no subject gets a file of its own."""
+        input:
+            files=inputs_of_cohort,
+            preflight=f"{RESULTS}/{{cohort}}/preflight.tsv",
+        output:
+            plan=f"{RESULTS}/{{cohort}}/plan.json",
+        log:
+            "logs/{cohort}/plan_cohort.log",
+        conda:
+            "../envs/trxlib.yaml"
+        resources:
+            mem_mb=flat_memory,
+            runtime=cohort_minutes,
+        params:
+            archive=archive_of_cohort,
+            rows=rows_of_cohort,
+            groups=groups_of_subjects,
+            nb_shards=nb_shards,
+            options=CONVERT_OPTIONS,
+        script:
+            "../scripts/plan_cohort_directly.py"
 
 
 rule fill_cohort:
     """Copy one share of the subjects into the preallocated archive and say what was written."""
     input:
+        # Not the subjects: the plan names them, and shards times subjects would be too many edges.
         plan=f"{RESULTS}/{{cohort}}/plan.json",
-        subjects=subjects_of_cohort,
     output:
         receipt=temp(f"{RESULTS}/{{cohort}}/receipts/{{shard}}.json"),
     log:
@@ -42,7 +65,7 @@ rule fill_cohort:
         mem_mb=flat_memory,
         runtime=fill_minutes,
     params:
-        archive=f"{RESULTS}/{{cohort}}/{{cohort}}.trx",
+        archive=archive_of_cohort,
     script:
         "../scripts/fill_cohort.py"
 
@@ -52,7 +75,7 @@ rule seal_cohort:
     input:
         plan=f"{RESULTS}/{{cohort}}/plan.json",
         receipts=receipts_of_cohort,
-        records=records_of_cohort,
+        records=records_of_cohort if CONFIG["keep_subjects"] else [],
     output:
         archive=f"{RESULTS}/{{cohort}}/{{cohort}}.trx",
         provenance=f"{RESULTS}/{{cohort}}/provenance.tsv",
@@ -63,5 +86,7 @@ rule seal_cohort:
     resources:
         mem_mb=flat_memory,
         runtime=cohort_minutes,
+    params:
+        rows=[] if CONFIG["keep_subjects"] else rows_of_cohort,
     script:
         "../scripts/seal_cohort.py"

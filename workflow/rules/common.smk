@@ -46,7 +46,7 @@ def per_cohort(name):
 
 
 def all_results():
-    names = ["provenance.tsv", "summary.tsv"]
+    names = ["provenance.tsv", "summary.tsv", "mosaic.png", "index.html"]
     names += ["groups"] * CONFIG["extract_groups"]
     return [archive(cohort) for cohort in COHORTS] + [
         path for name in names for path in per_cohort(name)
@@ -80,6 +80,10 @@ def receipts_of_cohort(wildcards):
 
 
 # Parameters
+
+
+def archive_of_cohort(wildcards):
+    return archive(wildcards.cohort)
 
 
 def rows_of_cohort(wildcards):

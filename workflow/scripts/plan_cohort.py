@@ -8,6 +8,7 @@ steps.plan_cohort(
     snakemake.input.subjects,
     snakemake.params.groups,
     snakemake.output.plan,
+    snakemake.params.archive,
     missing_metadata=snakemake.params.missing_metadata,
     nb_shards=snakemake.params.nb_shards,
 )

@@ -7,7 +7,9 @@ steps.start_logging()
 steps.seal_cohort(
     snakemake.input.plan,
     snakemake.input.receipts,
-    snakemake.input.records,
     snakemake.output.archive,
     snakemake.output.provenance,
+    records=snakemake.input.records,
+    rows=snakemake.params.rows,
+    workers=snakemake.threads,
 )

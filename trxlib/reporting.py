@@ -1,0 +1,43 @@
+"""What steps write for people: lines of progress in the log, and tables with tabs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from trxlib.source import Progress
+from trxlib.storage.workspace import writing
+
+__all__ = ["log_progress", "read_table", "write_table"]
+
+logger = logging.getLogger(__name__)
+_TICK = 5.0  # seconds between two lines of progress
+
+
+def log_progress(what: str) -> Progress:
+    """Return a progress callback that writes a line every few seconds."""
+    last = time.monotonic()
+
+    def tick(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > _TICK:
+            last = time.monotonic()
+            logger.info("%s: %.0f of %.0f MB (%.0f %%)", what, done / 1e6, total / 1e6, 100 * done / max(total, 1))
+
+    return tick
+
+
+def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table with tabs; the name appears when it is complete. Empty cells become ``n/a``."""
+    with writing(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
+        for row in (columns, *rows):
+            stream.write("\t".join("n/a" if cell in ("", None) else str(cell) for cell in row) + "\n")
+
+
+def read_table(path: str | Path) -> list[dict[str, str]]:
+    """Read a table with tabs."""
+    columns, *rows = (line.split("\t") for line in Path(path).read_text(encoding="utf-8").splitlines())
+    return [dict(zip(columns, row, strict=True)) for row in rows]
