@@ -280,7 +280,8 @@ class DelimitedRows:
                 f"{self._file.path}: streamline {state.streamlines} at byte {state.byte} has {found} and no end; the "
                 "file is truncated"
             )
-        if not state.ended and not self._warned:
+        # MRtrix itself gives track scalars no end marker.
+        if not state.ended and not self._warned and self._ncols > 1:
             self._warned = True
             warnings.warn(
                 f"{self._file.path}: the end marker is missing at byte {state.byte}; the {state.streamlines} "

@@ -1,0 +1,210 @@
+"""Write TRK files, chunk by chunk: version 2, little-endian, with the header facts that the file came with."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import HeaderError, HeaderWarning, InputError
+from trxlib.formats.output import Float32Caster, merge_rows, open_output
+from trxlib.formats.positions import PositionsMap
+from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, voxmm_to_voxel
+from trxlib.formats.voxel_order import check_voxel_order, reorder_matrix, voxel_order_of
+from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
+from trxlib.space import Space
+
+__all__ = ["write_trk"]
+
+Array = npt.NDArray[Any]
+_NAME_BYTES = 20
+_MAX_NAMES = 10
+_INT32_MAX = 2**31 - 1
+
+
+def write_trk(
+    path: str | os.PathLike[str],
+    info: SourceInfo,
+    chunks: Iterable[Chunk],
+    *,
+    facts: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write a TRK file.
+
+    Parameters
+    ----------
+    path : path
+        Appears when it is complete.
+    info : SourceInfo
+        Space, dps and dpv of what `chunks` yields; its counts serve `progress` only.
+    chunks : iterable of Chunk
+        Not modified.
+    facts : mapping, optional
+        What `SourceInfo.facts` of a TRK said: voxel order, voxel sizes, names and more come back, as far as they
+        still fit the space. By default those of `info`, if it is a TRK.
+    progress : callable, optional
+        Called with vertices done and in all.
+
+    Raises
+    ------
+    InputError
+        If there are more arrays than the format has names for.
+    DtypeError
+        If a value is beyond float32.
+    """
+    facts = facts if facts is not None else info.facts if info.format == "trk" else {}
+    record = _make_record(info.space, facts)
+    scalars = _write_names(record, "scalar", "scalars", info.dpv, facts, str(path))
+    properties = _write_names(record, "property", "properties", info.dps, facts, str(path))
+    record["n_scalars"] = sum(info.dpv[key].ncols for key in scalars)
+    record["n_properties"] = sum(info.dps[key].ncols for key in properties)
+    packer = _Packer(path, PositionsMap(_rasmm_to_voxmm(record), np.dtype("<f4")), scalars, properties)
+    streamlines = vertices = 0
+    with open_output(path) as output:
+        output.write(bytes(HEADER_BYTES))
+        for chunk in chunks:
+            output.write(packer.pack(chunk))
+            streamlines += len(chunk.lengths)
+            vertices += len(chunk.positions)
+            if progress is not None:
+                progress(vertices, info.nb_vertices)
+        if streamlines > _INT32_MAX:
+            raise HeaderError(f"{path}: {streamlines} streamlines, a TRK header counts {_INT32_MAX} at most; use TRX")
+        record["n_count"] = streamlines
+        output.rewrite(record.tobytes())
+
+
+class _Packer:
+    """Turns chunks into records."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], to_voxmm: PositionsMap, scalars: Sequence[str], properties: Sequence[str]
+    ) -> None:
+        self._map, self._scalars, self._properties = to_voxmm, scalars, properties
+        self._caster = Float32Caster(str(path))
+
+    def pack(self, chunk: Chunk) -> Array:
+        """Return the bytes of a chunk's records, as words."""
+        rows = self._rows(chunk)
+        width = rows.shape[1]
+        properties = [self._caster.cast(chunk.dps[key], f"dps/{key}") for key in self._properties]
+        extra = np.concatenate(properties, axis=1) if properties else np.empty((len(chunk.lengths), 0), np.float32)
+        words, starts = merge_rows(rows.reshape(-1), chunk.lengths * np.int64(width), 1 + extra.shape[1], lead=1)
+        words.view("<i4")[starts] = chunk.lengths
+        ends = starts + 1 + chunk.lengths * np.int64(width)
+        for column in range(extra.shape[1]):
+            words[ends + column] = extra[:, column]
+        return words
+
+    def _rows(self, chunk: Chunk) -> Array:
+        # A copy, since the affine is applied in place.
+        points = self._map.apply(np.array(chunk.positions, dtype="<f4"))
+        if not self._scalars:
+            return points
+        scalars = [self._caster.cast(chunk.dpv[key], f"dpv/{key}") for key in self._scalars]
+        rows = np.empty((len(points), 3 + sum(values.shape[1] for values in scalars)), dtype="<f4")
+        start = 0
+        for values in (points, *scalars):
+            for column in range(values.shape[1]):
+                rows[:, start + column] = values[:, column]
+            start += values.shape[1]
+        return rows
+
+
+def _make_record(space: Space, facts: Mapping[str, Any]) -> Any:
+    """Return a header for a space: with the facts' grid if it is the same, else one of our own."""
+    record = np.zeros(1, dtype=HEADER_DTYPE)[0]
+    record["id_string"], record["version"], record["hdr_size"] = MAGIC, 2, HEADER_BYTES
+    record["vox_to_ras"] = space.voxel_to_rasmm
+    order = voxel_order_of(record["vox_to_ras"].astype(np.float64))
+    record["voxel_order"], record["dim"], record["voxel_size"] = order.encode(), space.dimensions, space.voxel_sizes
+    record["pad2"] = np.void(order.encode().ljust(4, b"\0"))
+    record["image_orientation_patient"] = 0
+    if max(space.dimensions) > np.iinfo(np.int16).max:
+        raise HeaderError(f"dimensions {list(space.dimensions)} do not fit a TRK header, at most 32767 each")
+    if _fits(space, order, facts):
+        for name in ("voxel_order", "voxel_size", "dim", "origin", "image_orientation_patient"):
+            if name in facts:
+                record[name] = facts[name].encode("latin1") if name == "voxel_order" else facts[name]
+        for name in ("pad1", "pad2", "flags", "reserved"):
+            size = HEADER_DTYPE[name].itemsize
+            record[name] = np.void(bytes.fromhex(facts.get(name, ""))[:size].ljust(size, b"\0"))
+    return record
+
+
+def _fits(space: Space, order: str, facts: Mapping[str, Any]) -> bool:
+    """Tell whether the facts describe this space; after a transform, or in a merged file, they do not."""
+    try:
+        same = np.array_equal(np.asarray(facts["vox_to_ras"], np.float32), space.voxel_to_rasmm.astype(np.float32))
+        dim = facts["dim"]
+        text = check_voxel_order(str(facts["voxel_order"]).strip(" \0"), "voxel_order")
+        _, grid = reorder_matrix(text, order, (dim[0], dim[1], dim[2]))
+    except (KeyError, TypeError, ValueError, IndexError):
+        return False
+    return same and grid == space.dimensions
+
+
+def _rasmm_to_voxmm(record: Any) -> npt.NDArray[np.float64]:
+    affine = record["vox_to_ras"].astype(np.float64)
+    dim = record["dim"].tolist()
+    order = record["voxel_order"].decode("latin1").strip(" \0")
+    reorder, _ = reorder_matrix(order.upper(), voxel_order_of(affine), (dim[0], dim[1], dim[2]))
+    forward = affine @ reorder @ voxmm_to_voxel(record["voxel_size"])
+    inverse = np.asarray(np.linalg.inv(forward))
+    # An exact inverse keeps exact coordinates exact: rounding noise beside 1 and 0 would move them.
+    rounded = np.round(inverse[:3, :3])
+    inverse[:3, :3] = np.where(np.abs(inverse[:3, :3] - rounded) < 1e-12, rounded, inverse[:3, :3])
+    return inverse
+
+
+def _write_names(
+    record: Any, kind: str, facts_key: str, specs: Mapping[str, ArraySpec], facts: Mapping[str, Any], path: str
+) -> list[str]:
+    """Put the names of arrays into the header; return their keys in the order in which they are written."""
+    if len(specs) > _MAX_NAMES:
+        raise InputError(
+            f"{path}: {len(specs)} arrays ({', '.join(sorted(specs))}), a TRK file has names for {_MAX_NAMES}; leave "
+            "some out first"
+        )
+    known = {str(key): bytes.fromhex(raw) for key, raw in facts.get(facts_key, [])}
+    keys = [key for key in known if key in specs]
+    keys += sorted(key for key in specs if key not in known)
+    used: set[bytes] = set()
+    for number, key in enumerate(keys):
+        raw = known.get(key, b"")
+        if not _says(raw, specs[key].ncols):
+            raw = _encode_name(key, specs[key].ncols, used, path)
+        used.add(raw)
+        record[f"{kind}_name"][number] = np.void(raw.ljust(_NAME_BYTES, b"\0"))
+    return keys
+
+
+def _says(raw: bytes, ncols: int) -> bool:
+    """Tell whether a header's name stands for this number of columns."""
+    _, _, suffix = raw.partition(b"\0")
+    digits = suffix.strip(b"\0 ")
+    return bool(raw) and (int(digits) if digits.isdigit() else 1) == ncols
+
+
+def _encode_name(key: str, ncols: int, used: set[bytes], path: str) -> bytes:
+    suffix = b"\0" + str(ncols).encode() if ncols > 1 else b""
+    name = key.encode("latin1", "replace")
+    raw = name[: _NAME_BYTES - len(suffix)] + suffix
+    number = 2
+    while raw in used:
+        mark = b"_" + str(number).encode()
+        raw = name[: _NAME_BYTES - len(suffix) - len(mark)] + mark + suffix
+        number += 1
+    if raw != name + suffix:
+        warnings.warn(
+            f"{path}: the name {key!r} does not fit the {_NAME_BYTES} bytes of a TRK header; it becomes "
+            f"{raw[: len(raw) - len(suffix)].decode('latin1')!r}",
+            HeaderWarning,
+            stacklevel=4,
+        )
+    return raw
