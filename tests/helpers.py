@@ -196,9 +196,9 @@ def _parts_of_trx_file(trx: Any) -> dict[str, np.ndarray]:
     }
     for key, values in trx.data_per_vertex.items():
         rows = gather_rows(np.asarray(values._data), starts, lengths)
-        parts[f"dpv/{key}"] = rows.reshape(len(rows), -1)
+        parts[f"dpv/{key}"] = rows if rows.ndim == 2 else rows.reshape(-1, 1)
     for key, values in trx.data_per_streamline.items():
-        parts[f"dps/{key}"] = np.asarray(values).reshape(len(values), -1)
+        parts[f"dps/{key}"] = np.asarray(values) if np.ndim(values) == 2 else np.reshape(values, (-1, 1))
     parts |= {f"groups/{name}": np.asarray(members) for name, members in trx.groups.items()}
     for group, values in trx.data_per_group.items():
         parts |= {f"dpg/{group}/{key}": np.asarray(value).reshape(1, -1) for key, value in values.items()}

@@ -139,8 +139,8 @@ class Views:
             positions = gather_rows(positions, starts, lengths)
             runs = None
         if runs is None:
-            positions = positions[:nb_vertices]
-            dpv = {key: array[:nb_vertices] for key, array in dpv.items()}
+            positions = _front(positions, nb_vertices)
+            dpv = {key: _front(array, nb_vertices) for key, array in dpv.items()}
         arrays = TrxArrays(
             header=Header.from_dict({**header, "NB_STREAMLINES": count, "NB_VERTICES": nb_vertices}),
             positions=positions,
@@ -160,7 +160,7 @@ class Views:
         array = _columns(values, what)
         if len(array) not in (count, len(self.streamlines._lengths)):
             raise ShapeError(f"{what} has {len(array)} rows, expected {count}, one for each streamline")
-        return array[:count]
+        return _front(array, count)
 
     def _vertex_data(self, starts: Array, lengths: Array, nb_rows: int) -> tuple[dict[str, Array], bool]:
         """Return the dpv arrays, and whether they lie as the streamlines do; if one does not, all are gathered."""
@@ -183,6 +183,10 @@ class Views:
         if not apart:
             return arrays, True
         return {key: gather_rows(array, *apart.get(key, (starts, lengths))) for key, array in arrays.items()}, False
+
+
+def _front(array: Array, count: int) -> Array:
+    return array if len(array) == count else array[:count]
 
 
 def _positions(data: Any) -> Array:

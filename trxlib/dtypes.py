@@ -70,6 +70,8 @@ def extension_of_dtype(dtype: npt.DTypeLike) -> str:
 def little_endian(array: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return `array` in C order and little-endian; a copy is made only where one is needed."""
     result = np.asarray(array)
+    if result.dtype == DTYPES[extension_of_dtype(result.dtype)] and result.flags.c_contiguous:
+        return result
     return np.ascontiguousarray(result, dtype=DTYPES[extension_of_dtype(result.dtype)]).reshape(result.shape)
 
 

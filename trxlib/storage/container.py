@@ -9,9 +9,10 @@ import logging
 import lzma
 import os
 import shutil
+import weakref
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from trxlib.ragged import check_offsets, complete_offsets
 from trxlib.rules import check_unique, shape_of_entry
 from trxlib.storage.mapping import MappedFile, Mode
 from trxlib.storage.members import Member, list_archive, list_folder
+from trxlib.storage.refresh import refresh_crcs
 from trxlib.storage.workspace import TemporaryFolder
 
 __all__ = ["Container", "check_crcs", "open_container", "read_header"]
@@ -67,12 +69,16 @@ class Container:
     mode: Mode
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
+    #: Of an archive opened "r+": states the new CRCs; also called by garbage collection and at exit.
+    refresh: Callable[[], Any] | None = None
 
     def close(self) -> None:
         """Write "r+" changes and remove the temporary folder, if there is one; arrays stay readable."""
         for file in self.files.values():
             file.flush()
         self.files.clear()
+        if self.refresh is not None:
+            self.refresh()
         if self.folder is not None:
             self.folder.close()
 
@@ -109,11 +115,14 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
     try:
         header = _header_of(members, path)
         opener = _Opener(path, mode, members)
-        return opener.open(header)
+        container = opener.open(header)
     except TrxError as error:
         if not str(error).startswith(str(path)):
             error.args = (f"{path}: {error}",)
         raise
+    if mode == "r+" and not Path(path).is_dir():
+        container.refresh = weakref.finalize(container, refresh_crcs, str(Path(path).absolute()))
+    return container
 
 
 def check_crcs(path: str | os.PathLike[str]) -> None:
