@@ -47,7 +47,7 @@ rule checks:
 rule archives:
     """The archive of each cohort, and where its streamlines came from."""
     input:
-        [archive(cohort) for cohort in COHORTS],
+        all_archives(),
         per_cohort("provenance.tsv"),
 
 

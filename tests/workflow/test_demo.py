@@ -15,7 +15,7 @@ import trxlib
 
 BUNDLES = ("AF_L", "CC_ForcepsMajor", "CST_R")
 SUBJECTS = tuple(f"sub-0{number}" for number in range(1, 6))
-LATER = {"plan_cohort", "fill_cohort", "seal_cohort", "extract_groups", "summarise_cohort", "all"}
+LATER = {"plan_cohort", "fill_cohort", "seal_cohort", "extract_groups", "summarise_cohort", "draw_cohort", "all"}
 
 
 def read_table(path):
@@ -31,6 +31,7 @@ def touch(path):
 
 def test_every_result_is_there(demo):
     expected = ["demo.trx", "groups.tsv", "plan.json", "preflight.tsv", "provenance.tsv", "summary.tsv"]
+    expected += ["index.html", "mosaic.png"]
     expected += [f"groups/{name}.trx" for name in (*BUNDLES, *SUBJECTS)]
     expected += [f"subjects/{name}.{suffix}" for name in SUBJECTS for suffix in ("json", "trx")]
     assert set(expected) <= {path.removeprefix("demo/") for path in demo.results()}

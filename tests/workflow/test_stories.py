@@ -6,7 +6,7 @@ import sys
 import pytest
 from workflow_helpers import REPOSITORY, Workflow
 
-COHORT = {"plan_cohort": 1, "fill_cohort": 1, "seal_cohort": 1, "summarise_cohort": 1}
+COHORT = dict.fromkeys(["plan_cohort", "fill_cohort", "seal_cohort", "summarise_cohort", "draw_cohort"], 1)
 
 
 @pytest.fixture

@@ -41,16 +41,29 @@ def archive(cohort):
     return f"{RESULTS}/{cohort}/{cohort}.trx"
 
 
+def subjects_of(cohort):
+    folder = f"{RESULTS}/{cohort}/subjects"
+    return [f"{folder}/{name}.trx" for name in PROJECT.entities(cohort)]
+
+
 def per_cohort(name):
     return [f"{RESULTS}/{cohort}/{name}" for cohort in COHORTS]
+
+
+def all_archives():
+    """The archive of each cohort, and what it is filled from."""
+    paths = [archive(cohort) for cohort in COHORTS]
+    if CONFIG["keep_subjects"]:
+        # Asked for by themselves: one that was lost is made again, although no later job is due.
+        for cohort in COHORTS:
+            paths += subjects_of(cohort)
+    return paths
 
 
 def all_results():
     names = ["provenance.tsv", "summary.tsv", "mosaic.png", "index.html"]
     names += ["groups"] * CONFIG["extract_groups"]
-    return [archive(cohort) for cohort in COHORTS] + [
-        path for name in names for path in per_cohort(name)
-    ]
+    return all_archives() + [path for name in names for path in per_cohort(name)]
 
 
 # Input functions
@@ -65,8 +78,7 @@ def inputs_of_subject(wildcards):
 
 
 def subjects_of_cohort(wildcards):
-    folder = f"{RESULTS}/{wildcards.cohort}/subjects"
-    return [f"{folder}/{name}.trx" for name in PROJECT.entities(wildcards.cohort)]
+    return subjects_of(wildcards.cohort)
 
 
 def records_of_cohort(wildcards):
