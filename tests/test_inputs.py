@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import make_trx_arrays, read_entries, read_plain, write_plain_zip
-from trxlib import convert
+from trxlib import ConvertInput, convert
 from trxlib.errors import DataLossWarning, FormatError, InputError
 from trxlib.inputs import open_input, read_headers
 
@@ -107,3 +107,21 @@ def test_a_rule_of_another_value_is_refused(bundle, tmp_path):
     path = write_plain_zip(bundle, tmp_path / "in.trx")
     with pytest.raises(InputError, match="nonfinite is 'keep'"):
         open_input(path, nonfinite="keep")
+
+
+def test_files_beside_a_trx_are_attached(bundle, tmp_path):
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    weights = np.arange(8, dtype="<f4") / 8
+    (tmp_path / "weights.txt").write_text("# command\n" + " ".join(map(str, weights)) + "\n")
+    np.save(tmp_path / "fa.npy", np.arange(17, dtype="<f8"))
+    item = ConvertInput(path, "CC", dps={"sift": tmp_path / "weights.txt"}, dpv={"fa2": tmp_path / "fa.npy"})
+    [converted] = convert(item, tmp_path / "out.trx")
+    result = read_plain(tmp_path / "out.trx")
+    np.testing.assert_array_equal(result.dps["sift"][:, 0], weights)
+    np.testing.assert_array_equal(result.dpv["fa2"][:, 0], np.arange(17))
+    assert result.groups["CC"].tolist() == list(range(8))
+    [plain] = convert(path, tmp_path / "plain.trx")
+    assert converted.fingerprint != plain.fingerprint
+    (tmp_path / "weights.txt").write_text("1 2 3\n")
+    with pytest.raises(FormatError, match=r"weights.txt"):
+        convert(item, tmp_path / "out.trx")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from trxlib.bundle_rules import apply_rules
+from trxlib.formats.companions import attach_companions
 from trxlib.formats.positions import PositionsMap
 from trxlib.formats.reference import place_result, space_from, transform_from
 from trxlib.formats.table import detect_format, open_source
 from trxlib.ops.bundle import BundleSource, headers_of
 from trxlib.source import Headers, Source
+from trxlib.storage.scratch import scratch_arrays
 
 __all__ = ["NonFinite", "OutOfVolume", "open_input", "read_headers"]
 
@@ -64,6 +68,7 @@ def open_input(
     if detect_format(os.fspath(path)) == "trx":
         source = BundleSource.open(path)
         try:
+            _attach(source, dps or {}, dpv or {})
             _place(source, reference, transform)
             return apply_rules(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
         except BaseException:
@@ -99,6 +104,31 @@ def read_headers(path: StrPath, **options: Any) -> Headers:
     finally:
         if isinstance(source, BundleSource):
             source.close()
+
+
+def _attach(source: BundleSource, dps: Mapping[str, StrPath], dpv: Mapping[str, StrPath]) -> None:
+    """Add the values of files beside a TRX file; they lie in a temporary file then."""
+    if not dps and not dpv:
+        return
+    attached = attach_companions(
+        copy.copy(source),
+        {key: Path(path) for key, path in dps.items()},
+        {key: Path(path) for key, path in dpv.items()},
+    )
+    info = attached.info
+    specs = [("dps", key, info.dps[key], info.nb_streamlines) for key in dps]
+    specs += [("dpv", key, info.dpv[key], info.nb_vertices) for key in dpv]
+    arrays = scratch_arrays([(spec.dtype, (rows, spec.ncols)) for _, _, spec, rows in specs])
+    done = {"dps": 0, "dpv": 0}
+    for chunk in attached.chunks():
+        for (section, key, _, _), array in zip(specs, arrays, strict=True):
+            values = getattr(chunk, section)[key]
+            array[done[section] : done[section] + len(values)] = values
+        done["dps"] += len(chunk.lengths)
+        done["dpv"] += len(chunk.positions)
+    for (section, key, _, _), array in zip(specs, arrays, strict=True):
+        getattr(source.arrays, section)[key] = array
+    source.origin = attached
 
 
 def _place(source: BundleSource, reference: Any, transform: Any) -> None:

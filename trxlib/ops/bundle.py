@@ -62,6 +62,8 @@ class BundleSource:
         self.path = path
         #: Positions pass through this on their way, block by block in order; shapes and type stay.
         self.positions_pass: Callable[[Iterator[Array]], Iterator[Array]] = iter
+        #: What is asked for the fingerprint instead, where more than the TRX file went into this bundle.
+        self.origin: Source | None = None
         self._container: Container | None = None
 
     @classmethod
@@ -80,6 +82,7 @@ class BundleSource:
         """Return a source of a selection of this one, as made by `trxlib.ops.select.select_runs`."""
         selected = BundleSource(arrays, runs=runs, path=self.path)
         selected.positions_pass = self.positions_pass
+        selected.origin = self.origin or self
         selected._container = self._container
         return selected
 
@@ -186,6 +189,8 @@ class BundleSource:
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the arrays' stated CRCs; the container itself does not count."""
+        if self.origin is not None:
+            return self.origin.fingerprint()
         members = sorted(self.members.values(), key=lambda member: member.path)
         crc = 0
         for member in members:
