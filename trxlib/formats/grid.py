@@ -102,7 +102,9 @@ class VoxmmBox:
     """
 
     def __init__(self, edges: npt.ArrayLike) -> None:
-        self._limits = np.asarray(edges, dtype=np.float32).view(np.uint32)
+        # A box beyond float32 (in a damaged header) ends where float32 does.
+        finite = np.minimum(np.asarray(edges, dtype=np.float64), np.finfo(np.float32).max)
+        self._limits = finite.astype(np.float32).view(np.uint32)
 
     def contains(self, rows: Array) -> bool:
         """Tell whether all vertices are finite and inside; False may still mean so.

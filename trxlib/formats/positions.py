@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.dtypes import DTYPES
-from trxlib.errors import DtypeError, InputError
+from trxlib.errors import DtypeError, HeaderError, InputError
 
 __all__ = ["PositionsMap", "all_finite", "check_positions_dtype"]
 
@@ -23,6 +23,7 @@ _TILE = 1024  # vertices of a long row
 _BLOCK = 8  # vertices in one row of a product
 _PRODUCT_ROWS = 448
 _FLOAT16_MAX = 65504.0
+_LARGEST = 1e30  # of an affine that float32 can apply
 
 
 def check_positions_dtype(dtype: npt.DTypeLike | None, default: str) -> np.dtype[Any]:
@@ -58,13 +59,20 @@ class PositionsMap:
         File coordinates to RASMM.
     dtype : numpy.dtype
         Of the result.
+    path : str
+        For messages.
     """
 
-    def __init__(self, matrix: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> None:
+    def __init__(self, matrix: npt.NDArray[np.float64], dtype: np.dtype[Any], path: str = "") -> None:
         self.dtype = dtype
+        self._path = path
         #: The largest error that float16 made so far, in mm.
         self.largest_error = 0.0
         linear, shift = matrix[:3, :3], matrix[:3, 3]
+        if not np.abs(matrix).max() < _LARGEST:
+            raise HeaderError(
+                f"{path}: the affine from the file's coordinates to RASMM is {matrix.tolist()}; it is absurd"
+            )
         self._scale = np.diag(linear).copy()
         self._linear, self._shift = linear, shift
         self._diagonal = not np.any(linear - np.diag(self._scale))
@@ -93,15 +101,17 @@ class PositionsMap:
         DtypeError
             If a coordinate does not fit float16.
         """
-        points = np.ascontiguousarray(rows, dtype=self._work) if rows.shape[1] == 3 else self._columns(rows)
-        if not self.is_identity:
-            points = self._diagonal_map(points) if self._diagonal else self._general_map(points)
-        return self._narrow(points) if self.dtype.itemsize == 2 else points
+        # What overflows becomes infinite, and the rule on such vertices names the streamline.
+        with np.errstate(over="ignore", invalid="ignore"):
+            points = np.ascontiguousarray(rows, dtype=self._work) if rows.shape[1] == 3 else self._columns(rows)
+            if not self.is_identity:
+                points = self._diagonal_map(points) if self._diagonal else self._general_map(points)
+            return self._narrow(points) if self.dtype.itemsize == 2 else points
 
-    def log_error(self, path: str) -> None:
+    def log_error(self) -> None:
         """Log what float16 has cost."""
         if self.dtype.itemsize == 2:
-            logger.info("%s: float16 moved vertices by at most %.4g mm along an axis", path, self.largest_error)
+            logger.info("%s: float16 moved vertices by at most %.4g mm along an axis", self._path, self.largest_error)
 
     def _columns(self, rows: Array) -> Array:
         points = np.empty((len(rows), 3), dtype=self._work)
@@ -144,19 +154,18 @@ class PositionsMap:
         return result
 
     def _by_columns(self, points: Array) -> Array:
-        with np.errstate(invalid="ignore"):
-            return points.astype(np.float64) @ self._linear.T + self._shift
+        return points.astype(np.float64) @ self._linear.T + self._shift
 
     def _narrow(self, points: Array) -> Array:
-        with np.errstate(over="ignore", invalid="ignore"):
-            result = points.astype(self.dtype)
-            error = np.abs(result - points)
+        result = points.astype(self.dtype)
+        error = np.abs(result - points)
         if not all_finite(error):
             finite = np.isfinite(points)
             largest = float(np.abs(points[finite]).max(initial=0.0))
             if not np.isfinite(result[finite]).all():
                 raise DtypeError(
-                    f"a coordinate of {largest:.6g} mm does not fit float16 (at most {_FLOAT16_MAX:g}); use float32"
+                    f"{self._path}: a coordinate of {largest:.6g} mm does not fit float16 (at most {_FLOAT16_MAX:g}); "
+                    "use float32"
                 )
             error = error[finite]
         self.largest_error = max(self.largest_error, float(error.max(initial=0.0)))

@@ -77,7 +77,7 @@ class TckSource:
         nb_streamlines, nb_vertices = counts or self._rows.count()
         space, matrix = place_result(self._file.path, reference, reference, transform)
         default = "float64" if self.header.dtype.itemsize == 8 else "float32"
-        self._map = PositionsMap(matrix, check_positions_dtype(positions_dtype, default))
+        self._map = PositionsMap(matrix, check_positions_dtype(positions_dtype, default), self._file.path)
         self._grid = Grid(space)
         self.info = SourceInfo(
             path=self._file.path,
@@ -116,7 +116,7 @@ class TckSource:
                 f"{self._file.path}: the header counts {self.info.nb_streamlines} streamlines, the data hold others; "
                 "count them first (trust_count=False)"
             )
-        self._map.log_error(self._file.path)
+        self._map.log_error()
 
     def _tasks(self) -> Iterator[Callable[[], tuple[Chunk, int]]]:
         for rows, ends, done in self._rows.iterate():

@@ -72,7 +72,9 @@ class TrkSource:
         self._records = _Records(self._file, self.header)
         nb_streamlines, nb_vertices = self._count(accept_count_mismatch)
         space, matrix = place_result(self._file.path, self.header.space, reference, transform)
-        self._map = PositionsMap(matrix @ self.header.voxmm_to_rasmm, check_positions_dtype(positions_dtype, "float32"))
+        self._map = PositionsMap(
+            matrix @ self.header.voxmm_to_rasmm, check_positions_dtype(positions_dtype, "float32"), self._file.path
+        )
         self._grid = Grid(space)
         # The grid of the result is that of the file, unless a reference says otherwise.
         self._box = VoxmmBox(self.header.edges) if reference is None and all(self.header.edges) else None
@@ -111,7 +113,7 @@ class TrkSource:
                     progress(done, self._file.nbytes)
         if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
             raise self._mismatch(streamlines)
-        self._map.log_error(self._file.path)
+        self._map.log_error()
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""
@@ -208,30 +210,28 @@ class _Records:
 
     def count(self) -> tuple[int, int]:
         """Return the numbers of records and vertices, holding one slice whatever the records say."""
-        record = vertices = skip = 0
+        record = vertices = 0
+        passed = length = skip = 0  # of a record whose rest is passed over, not kept
         carry = np.empty(0, dtype=np.uint8)
         with self._open() as slices:
             while not slices.ended:
                 part = slices.next(carry)
-                jump = min(4 * skip, len(part))
-                skip -= jump // 4
+                jump = min(skip, len(part))
+                skip -= jump
+                carry = part[:0]
+                if skip:
+                    continue
+                record, vertices, self.offset = record + bool(passed), vertices + length, self.offset + passed
                 words = part[jump : jump + (len(part) - jump) // 4 * 4].view(_INT32)
                 starts, lengths, end = self._find(words)
                 record += len(starts)
                 vertices += int(lengths.sum(dtype=np.int64))
                 self.offset += 4 * end
-                needed = self._check_next(words[end:], record, self._file.content_nbytes)
-                carry = part[jump + 4 * end :]
-                if needed:
-                    # The rest of this record is passed over, not kept.
-                    record += 1
-                    vertices += int(words[end])
-                    skip = needed // 4 - len(words[end:])
-                    self.offset += needed
-                    carry = carry[4 * len(words[end:]) :]
-            if skip or len(carry):
-                self.offset -= needed
-                self._check_end(len(carry) + needed - 4 * skip, needed, record - bool(skip))
+                passed = self._check_next(words[end:], record, self._file.content_nbytes)
+                length = int(words[end]) if passed else 0
+                rest = part[jump + 4 * end :]
+                carry, skip = (part[:0], passed - len(rest)) if passed else (rest, 0)
+        self._check_end(passed - skip if passed else len(carry), passed, record)
         return record, vertices
 
     def _find(self, words: Array) -> tuple[Array, Array, int]:

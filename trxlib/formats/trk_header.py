@@ -55,6 +55,7 @@ HEADER_DTYPE = np.dtype(
     ]
 )
 _DEFAULT_ORDER = "LPS"
+_SMALLEST_EDGE = 1e-6  # mm
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,7 @@ def _byte_order(data: bytes, path: str) -> tuple[bool, Any]:
 
 def _read_space(record: Any, path: str, reference: Space | None) -> tuple[Space, npt.NDArray[np.float64]]:
     sizes = record["voxel_size"].astype(np.float64)
-    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
-        raise HeaderError(f"{path}: voxel_size is {sizes.tolist()}, expected three lengths in mm above 0")
+    _check_edges(sizes, f"{path}: voxel_size")
     dim = record["dim"].tolist()
     if min(dim) < 0:
         raise HeaderError(f"{path}: dim is {dim}, expected three whole numbers from 0 to 32767")
@@ -242,6 +242,11 @@ def _read_space(record: Any, path: str, reference: Space | None) -> tuple[Space,
     return Space.create(affine, grid, path), affine @ reorder @ voxmm_to_voxel(sizes)
 
 
+def _check_edges(edges: npt.NDArray[np.float64], what: str) -> None:
+    if not (np.isfinite(edges).all() and edges.min() > _SMALLEST_EDGE and edges.max() < 1 / _SMALLEST_EDGE):
+        raise HeaderError(f"{what}: {edges.tolist()}, expected three lengths in mm above 0")
+
+
 def _has_affine(record: Any) -> bool:
     return int(record["version"]) > 1 and float(record["vox_to_ras"][3, 3]) != 0
 
@@ -252,6 +257,7 @@ def _read_affine(
     if _has_affine(record):
         affine = check_affine(record["vox_to_ras"], f"{path}: vox_to_ras")
         invert_affine(affine, f"{path}: vox_to_ras")
+        _check_edges(np.sqrt((affine[:3, :3] ** 2).sum(axis=0)), f"{path}: vox_to_ras, voxel edges")
         return affine
     found = (
         "version 1 has no vox_to_ras"

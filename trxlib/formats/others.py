@@ -1,0 +1,136 @@
+"""Formats that are read by dipy, whole: VTK, VTP and FIB (these need fury), and DPY (needs h5py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import FormatError, InputError
+from trxlib.formats.positions import PositionsMap, check_positions_dtype
+from trxlib.formats.reference import place_result
+from trxlib.formats.slices import SLICE_BYTES, InputFile
+from trxlib.ragged import check_offsets
+from trxlib.source import Chunk, Progress, SourceInfo
+from trxlib.space import Space
+
+__all__ = ["DpySource", "VtkSource"]
+
+Array = npt.NDArray[Any]
+
+
+class _MemorySource:
+    """A file whose streamlines have all been loaded, in RASMM.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    reference : Space
+        Space of the result; none of these formats has one of its own.
+    transform : ndarray, float64 of shape (4, 4), optional
+        RASMM to RASMM.
+    positions_dtype : dtype, optional
+        By default float32.
+
+    Raises
+    ------
+    InputError
+        Without a reference.
+    ImportError
+        Without the package that reads the format.
+    """
+
+    format = ""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        reference: Space | None = None,
+        transform: npt.NDArray[np.float64] | None = None,
+        positions_dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        self._file = InputFile(path)
+        if reference is None:
+            raise InputError(
+                f"{self._file.path}: a {self.format.upper()} file has no affine and no dimensions; give a reference "
+                "(an image, or a TRK or TRX file in the same space)"
+            )
+        if self._file.is_gzip:
+            raise InputError(f"{self._file.path}: a compressed {self.format.upper()} file is not read; unpack it first")
+        self._streamlines = self._load(self._file.path)
+        self._lengths = np.array([len(streamline) for streamline in self._streamlines], dtype=np.int64)
+        space, matrix = place_result(self._file.path, reference, reference, transform)
+        self._map = PositionsMap(matrix, check_positions_dtype(positions_dtype, "float32"), self._file.path)
+        self.info = SourceInfo(
+            path=self._file.path,
+            format=self.format,
+            space=space,
+            nb_streamlines=len(self._lengths),
+            nb_vertices=int(self._lengths.sum()),
+            positions_dtype=self._map.dtype,
+            nbytes=self._file.nbytes,
+        )
+
+    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
+        """Yield all streamlines in order."""
+        total = max(1, self.info.nb_vertices)
+        step = max(1, SLICE_BYTES // 12 * len(self._lengths) // total)
+        vertices = 0
+        for start in range(0, len(self._lengths), step):
+            lengths = self._lengths[start : start + step]
+            parts = [np.asarray(part).reshape(-1, 3) for part in self._streamlines[start : start + step]]
+            rows = np.concatenate(parts).astype(np.float64 if self._map.dtype.itemsize == 8 else np.float32)
+            yield Chunk(lengths, self._map.apply(rows))
+            vertices += len(rows)
+            if progress is not None:
+                progress(self.info.nbytes * vertices // total, self.info.nbytes)
+        self._map.log_error()
+
+    def fingerprint(self) -> str:
+        """Return ``crc32:<8 hex digits>:<bytes>`` of the file."""
+        return self._file.fingerprint()
+
+    def _load(self, path: str) -> Sequence[Any]:
+        raise NotImplementedError
+
+
+class VtkSource(_MemorySource):
+    """A VTK, VTP or FIB file: its lines, taken as RASMM, as dipy and MRtrix take them."""
+
+    format = "vtk"
+
+    def _load(self, path: str) -> Sequence[Any]:
+        from dipy.io import vtk
+
+        if not vtk.have_fury:
+            raise ImportError(f"{path}: VTK, VTP and FIB files are read by fury; install it: pip install fury")
+        try:
+            return list(vtk.load_vtk_streamlines(path, to_lps=False))
+        except Exception as error:
+            raise FormatError(f"{path}: fury cannot read it: {error}") from error
+
+
+class DpySource(_MemorySource):
+    """A DPY file of dipy, in RASMM."""
+
+    format = "dpy"
+
+    def _load(self, path: str) -> Sequence[Any]:
+        # Opened here and not by dipy's class, which would create what is missing and keep the file open.
+        try:
+            import h5py
+        except ImportError:
+            raise ImportError(f"{path}: DPY files are read by h5py; install it: pip install h5py") from None
+        try:
+            with h5py.File(path, "r") as file:
+                group = file["streamlines"]
+                rows, ends = np.asarray(group["tracks"]), np.asarray(group["offsets"], dtype=np.int64)
+        except (OSError, KeyError) as error:
+            raise FormatError(f"{path} is no DPY file: {error}") from None
+        check_offsets(ends, len(rows), f"{path}: offsets")
+        return np.split(rows.reshape(-1, 3), ends[1:-1]) if len(ends) > 1 else []
