@@ -19,6 +19,7 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from trxlib.arrays import TrxArrays
+from trxlib.errors import StaleError
 from trxlib.header import Header
 from trxlib.names import HEADER_NAME, ArrayName
 from trxlib.ops.bundle import BundleSource
@@ -55,14 +56,24 @@ class PinnedSource:
     members: dict[ArrayName, tuple[Member, FileStamp]] = field(default_factory=dict)
 
     def current(self) -> BundleSource:
-        """Return the source with those members whose files are still there, unchanged."""
-        good: dict[str, bool] = {}
+        """Return the source with those members whose files are still there.
+
+        Raises
+        ------
+        StaleError
+            If a file was changed in place; one that was replaced or removed does no harm, since it is mapped.
+        """
+        found = {member.file: FileStamp.of(member.file) for member, _ in self.members.values()}
         members = {}
         for name, (member, stamp) in self.members.items():
-            if member.file not in good:
-                good[member.file] = FileStamp.of(member.file) == stamp
-            if good[member.file]:
+            now = found[member.file]
+            if now == stamp:
                 members[name] = member
+            elif now is not None and (now.device, now.inode) == (stamp.device, stamp.inode):
+                raise StaleError(
+                    f"{member.file}: was overwritten in place after it was concatenated; load it and concatenate "
+                    "again, and replace files instead of overwriting them"
+                )
         return BundleSource(self.source.arrays, members=members, runs=self.source.runs, path=self.source.path)
 
 

@@ -63,6 +63,9 @@ class TrxFile:
             raise InputError("give both nb_vertices and nb_streamlines to preallocate, or none of them")
         if init_as is not None and nb_vertices is None:
             raise InputError("init_as needs nb_vertices and nb_streamlines; use deepcopy() for a full copy")
+        for count in (nb_vertices, nb_streamlines):
+            if count is not None and count < 0:
+                raise InputError(f"cannot preallocate for {count}; give 0 or more")
         space = Space(np.eye(4), (1, 1, 1))
         if init_as is not None:
             space = space_from(init_as.header)
