@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trxlib.checking import validate as validate
     from trxlib.conversion import ConvertInput as ConvertInput
     from trxlib.conversion import convert as convert
+    from trxlib.exporting import export as export
     from trxlib.extraction import extract_groups as extract_groups
     from trxlib.header import Header as Header
     from trxlib.merging import merge as merge
@@ -40,6 +41,7 @@ _HOMES = {
     "concatenate": "trx_file_memmap",
     "convert": "conversion",
     "dipy_available": "trx_file_memmap",
+    "export": "exporting",
     "extract_groups": "extraction",
     "find_problems": "checking",
     "load": "trx_file_memmap",

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import InputError
+from trxlib.exporting import EXPORT_SUFFIXES, export
 from trxlib.inputs import NonFinite, OutOfVolume, open_input, read_headers
 from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.run import write_container
@@ -91,14 +92,15 @@ def convert(
     level: int | None = None,
     progress: Progress | None = None,
 ) -> list[ConvertedInput]:
-    """Convert one or more tractograms into one TRX file.
+    """Convert one or more tractograms into one TRX file, or one tractogram into a TRK or TCK.
 
     Parameters
     ----------
     source : path, ConvertInput, or list of path, (path, group) or ConvertInput
         ``.trk``, ``.tck`` (also ``.gz``), ``.trx``, or what dipy reads; the content decides, not the name.
     output : path
-        ``.trx`` or ``.zip`` gives an archive, any other name a folder.
+        ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` those, see `trxlib.export`; any other name a
+        folder.
     reference : optional
         Where affine and dimensions are from: a path (NIfTI, TRK, TRX), a nibabel image or header, a dict with
         ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. TCK needs it.
@@ -136,22 +138,21 @@ def convert(
         List every input that does not fit.
     """
     items = _normalise(source)
+    common = {
+        "positions_dtype": positions_dtype,
+        "out_of_volume": out_of_volume,
+        "nonfinite": nonfinite,
+        "drop_empty": drop_empty,
+        "accept_count_mismatch": accept_count_mismatch,
+    }
+    options = [{**_own_options(item, reference, transform), **common} for item in items]
+    if Path(output).suffix.lower() in EXPORT_SUFFIXES:
+        return _export(items, output, options, progress)
     begin = time.perf_counter()
     with ExitStack() as stack:
         sources: list[Source] = []
-        for item in items:
-            opened = open_input(
-                item.path,
-                reference=item.reference if item.reference is not None else reference,
-                transform=item.transform if item.transform is not None else transform,
-                positions_dtype=positions_dtype,
-                dps=item.dps,
-                dpv=item.dpv,
-                out_of_volume=out_of_volume,
-                nonfinite=nonfinite,
-                drop_empty=drop_empty,
-                accept_count_mismatch=accept_count_mismatch,
-            )
+        for item, keywords in zip(items, options, strict=True):
+            opened = open_input(item.path, **keywords)
             close = getattr(opened, "close", None)
             if close is not None:
                 stack.callback(close)
@@ -232,6 +233,28 @@ def _normalise(source: Any) -> list[ConvertInput]:
     if not items:
         raise InputError("nothing to convert: give at least one input")
     return items
+
+
+def _own_options(item: ConvertInput, reference: Any, transform: Any) -> dict[str, Any]:
+    """Return how one file is opened: what is particular to it comes before what is common."""
+    return {
+        "reference": item.reference if item.reference is not None else reference,
+        "transform": item.transform if item.transform is not None else transform,
+        "dps": item.dps,
+        "dpv": item.dpv,
+    }
+
+
+def _export(
+    items: Sequence[ConvertInput], output: StrPath, options: Sequence[dict[str, Any]], progress: Progress | None
+) -> list[ConvertedInput]:
+    """Write TRK or TCK, which hold one tractogram without groups."""
+    if len(items) > 1 or items[0].group:
+        raise InputError(f"{output}: TRK and TCK have no groups, so they take one input; convert to .trx first")
+    info, fingerprint = export(items[0].path, output, progress=progress, **options[0])
+    name = _names(items)[0]
+    place = InputPlan(name, info.path, {}, None, 0, info.nb_streamlines, 0, info.nb_vertices, {})
+    return [ConvertedInput(info, "", place, fingerprint)]
 
 
 def _names(items: Sequence[ConvertInput]) -> list[str]:

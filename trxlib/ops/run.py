@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from trxlib.errors import InputError
+from trxlib.errors import InputError, UnsupportedFormatError
 from trxlib.ops.fill import Opener, fill_inputs
 from trxlib.ops.plan import Plan
 from trxlib.ops.seal import seal_container
@@ -60,6 +60,10 @@ def write_container(
         Called with vertex bytes done and in all.
     """
     if not is_archive_name(output):
+        if Path(output).suffix:
+            raise UnsupportedFormatError(
+                f"{output}: the suffix is {Path(output).suffix}, expected .trx, .zip or none (a folder)"
+            )
         if compression != zipfile.ZIP_STORED:
             raise InputError(f"{output}: a folder cannot be compressed; name the output .trx or store it")
         _run(plan, sources, PartialFolder(output, plan.sizes), workers, verify, progress)
