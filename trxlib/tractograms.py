@@ -21,8 +21,8 @@ from trxlib.ragged import gather_rows, offsets_of
 from trxlib.source import ArraySpec
 from trxlib.space import Space
 
-__all__ = ["dipy_available", "is_sft", "is_tractogram", "room_of_lazy", "room_of_sft", "room_of_tractogram"]
-__all__ += ["to_sft", "to_tractogram"]
+__all__ = ["dipy_available", "is_lazy", "is_sft", "is_tractogram", "room_of_lazy", "room_of_sft"]
+__all__ += ["room_of_tractogram", "to_sft", "to_tractogram"]
 
 Array = npt.NDArray[Any]
 PositionsMap = Callable[[Array], Array]
@@ -42,6 +42,13 @@ def is_tractogram(thing: Any) -> bool:
     from nibabel.streamlines.tractogram import Tractogram
 
     return isinstance(thing, Tractogram)
+
+
+def is_lazy(thing: Any) -> bool:
+    """Tell whether something is a nibabel LazyTractogram."""
+    from nibabel.streamlines.tractogram import LazyTractogram
+
+    return isinstance(thing, LazyTractogram)
 
 
 def is_sft(thing: Any) -> bool:
@@ -94,7 +101,7 @@ def _sft_to_rasmm(sft: Any, space: Space) -> Array:
         to_rasmm = affine @ np.diag([*(1 / np.asarray(sft.voxel_sizes, dtype=np.float64)), 1.0])
     else:
         raise InputError(f"the StatefulTractogram is in {sft.space}, expected vox, voxmm, rasmm or lpsmm")
-    if str(sft.origin.value) != "trackvis":
+    if sft.origin.name != "TRACKVIS":
         return to_rasmm
     shift = np.eye(4)
     shift[:3, 3] = affine[:3, :3] @ [-0.5, -0.5, -0.5]
@@ -264,12 +271,14 @@ def _joined_items(
                 raise MetadataMismatchError(
                     f"streamline {first + number} has {len(array)} rows of {section}/{key}, expected {rows}"
                 )
-            parts.setdefault(key, []).append(array.reshape(rows, -1) if array.size else array.reshape(rows, 0))
+            if lengths is None:
+                array = array.reshape(1, -1)
+            parts.setdefault(key, []).append(array if array.ndim == 2 else array.reshape(rows, -1 if rows else 1))
     return {key: little_endian(_concatenated(arrays)) for key, arrays in parts.items()}
 
 
 def _concatenated(arrays: list[Array]) -> Array:
-    # Arrays without rows have lost their number of columns.
+    # Arrays without rows may have lost their number of columns.
     return np.concatenate([array for array in arrays if array.size] or arrays[:1])
 
 

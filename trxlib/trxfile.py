@@ -508,7 +508,7 @@ class TrxFile:
         dtype_dict : dict
             dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys keep theirs.
         """
-        if not hasattr(tractogram.streamlines, "_data"):  # a LazyTractogram
+        if tractograms.is_lazy(tractogram):
             return TrxFile.from_lazy_tractogram(tractogram, reference, dtype_dict=dtype_dict)
         return TrxFile._of_room(*tractograms.room_of_tractogram(tractogram, space_from(reference), dtype_dict))
 

@@ -72,8 +72,12 @@ class PartialArchive:
         self._fd = os.open(self.partial, flags, 0o666)
         # Sparse: costs nothing. Filling again after a crash finds the size right and changes nothing. Never made
         # smaller: another process may have written the directory behind the data just now.
-        if os.fstat(self._fd).st_size < layout.directory_start:
-            os.ftruncate(self._fd, layout.directory_start)
+        try:
+            if os.fstat(self._fd).st_size < layout.directory_start:
+                os.ftruncate(self._fd, layout.directory_start)
+        except OSError:
+            self.close() if partial is not None else self.discard()
+            raise
 
     def write(self, path: str, start: int, data: Buffer) -> int:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
