@@ -136,10 +136,12 @@ def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: Missi
             found[name] = _read_headers(row)
         except (TrxError, OSError) as error:
             problems.append(f"{name}: {error}")
-    if not problems:
-        problems = _misfits(found, missing_metadata)
+        except Exception as error:  # whatever another library says of a broken file
+            logger.debug("%s", name, exc_info=True)
+            problems.append(f"{name}: {row['tractogram']}: {type(error).__name__}: {error}")
+    problems += _misfits(found, missing_metadata)
     if problems:
-        raise InputError("\n".join([f"{len(problems)} of the cohort's inputs cannot be used:", *problems]))
+        raise InputError("\n".join(["the inputs of the cohort cannot become one archive:", *problems]))
     write_table(
         table,
         _PREFLIGHT_COLUMNS,
@@ -166,7 +168,9 @@ def _read_headers(row: Row) -> Headers:
 
 def _misfits(found: Mapping[str, Headers], missing_metadata: MissingPolicy) -> list[str]:
     """Return what keeps inputs from one archive: other spaces, and dps and dpv that differ."""
-    problems = []
+    problems: list[str] = []
+    if not found:
+        return problems
     try:
         check_same_space({f"{name} ({item.info.path})": item.info.space for name, item in found.items()})
     except MismatchError as error:
