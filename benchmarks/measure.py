@@ -28,6 +28,8 @@ class Sample:
     ----------
     seconds : float
         From its start to its end.
+    cpu : float
+        Seconds of processor time, of the process and its children.
     rss, anon : int
         Peaks of resident and of anonymous memory of the process itself, bytes; 0 where it ended too soon.
     output : str
@@ -35,6 +37,7 @@ class Sample:
     """
 
     seconds: float
+    cpu: float
     rss: int
     anon: int
     output: str
@@ -56,6 +59,8 @@ class Entry:
         Whether this is the physical limit that others are compared with.
     peer : bool
         Whether it is somebody else's program.
+    judged : bool
+        Whether the case's target holds for it, if it is trxlib's.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Entry:
     check: Callable[[Path, str], None] | None = None
     limit: bool = False
     peer: bool = False
+    judged: bool = True
     samples: list[Sample] = field(default_factory=list)
     error: str = ""
 
@@ -106,8 +112,10 @@ def run_once(command: Sequence[str], *, limit: float, cwd: Path | None = None) -
         process = subprocess.Popen(command, stdout=out, stderr=err, cwd=cwd, start_new_session=True)
         watch = _Watch(process.pid, limit)
         watch.start()
-        status = process.wait()
+        # A wait with a time limit would poll, and be late by up to 50 ms.
+        _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
         watch.stopped.set()
         watch.join()
         out.seek(0)
@@ -115,9 +123,9 @@ def run_once(command: Sequence[str], *, limit: float, cwd: Path | None = None) -
         if watch.late:
             raise BenchmarkError(f"stopped after {limit:.0f} s")
         if status:
-            lines = err.read().strip().splitlines() or [f"status {status}"]
+            lines = err.read().strip().splitlines() or [f"status {process.returncode}"]
             raise BenchmarkError(lines[-1][:200])
-        return Sample(seconds, watch.rss, watch.anon, out.read())
+        return Sample(seconds, usage.ru_utime + usage.ru_stime, watch.rss, watch.anon, out.read())
 
 
 def run_side_by_side(

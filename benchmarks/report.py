@@ -24,9 +24,16 @@ PACKAGES = ("numpy", "nibabel", "dipy", "trx-python", "scilpy", "isal", "snakema
 PROGRAMS = {"MRtrix3": ["tckconvert", "-version"], "trxrs": ["trxrs", "--version"], "cp": ["cp", "--version"]}
 
 
+#: What every process of Python with numpy pays, measured in turn with the others of each case.
+START = "start of Python and numpy"
+
+
 @dataclass
 class Row:
-    """A line of the table; times in seconds, memory in MB (10^6 bytes)."""
+    """A line of the table; times in seconds, memory in MB (10^6 bytes).
+
+    `ratio` is to the limit, `work` the same of the time beyond the start of Python and numpy.
+    """
 
     case: str
     title: str
@@ -36,6 +43,8 @@ class Row:
     minimum: float | None
     maximum: float | None
     ratio: float | None
+    work: float | None
+    cpu: float | None
     resident: float | None
     anonymous: float | None
     target: float | None
@@ -43,41 +52,58 @@ class Row:
     error: str
 
 
-def rows_of(case: Case, entries: Sequence[Entry], nb_streamlines: int, base_anon: int) -> list[Row]:
-    """Return the rows of a case; `base_anon` is the anonymous memory of the interpreter with numpy."""
+def rows_of(
+    case: Case, entries: Sequence[Entry], nb_streamlines: int, base_anon: int, *, judge_time: bool = True
+) -> list[Row]:
+    """Return the rows of a case.
+
+    Parameters
+    ----------
+    case : Case
+    entries : sequence of Entry
+        With their samples.
+    nb_streamlines : int
+        That the case reads.
+    base_anon : int
+        Anonymous memory of the interpreter with numpy, bytes.
+    judge_time : bool
+        Whether the data are large enough for the case's target; small ones measure the start of a process.
+    """
     limit = next((entry for entry in entries if entry.limit and entry.samples), None)
     reference = median(sample.seconds for sample in limit.samples) if limit else None
+    start = next((median(sample.seconds for sample in entry.samples) for entry in entries if entry.name == START), 0)
     rows = []
     for entry in entries:
         if not entry.samples:
-            blank = (None,) * 6
+            blank = (None,) * 8
             verdict = "" if entry.peer else "failed"
             rows.append(Row(case.key, case.title, entry.name, 0, *blank, None, verdict, entry.error or "not run"))
             continue
         seconds = [sample.seconds for sample in entry.samples]
         middle = median(seconds)
         ratio = middle / reference if reference else None
+        work = (middle - start) / reference if reference and entry.judged and not entry.limit else None
         resident, anonymous = (max(getattr(sample, name) for sample in entry.samples) for name in ("rss", "anon"))
-        ours = entry.name.startswith("trxlib") and not entry.limit
-        target = case.target if ours else None
-        verdict = _verdict(case, ratio, anonymous - base_anon - 24 * nb_streamlines) if ours else ""
+        ours = entry.judged and not entry.peer and not entry.limit
+        target = case.target if ours and judge_time else None
+        verdict = _verdict(case, target, ratio, anonymous - base_anon - 24 * nb_streamlines) if ours else ""
         rows.append(
             Row(
-                case.key, case.title, entry.name, len(seconds), middle, min(seconds), max(seconds), ratio,
-                resident / 1e6, anonymous / 1e6, target, verdict, "",
+                case.key, case.title, entry.name, len(seconds), middle, min(seconds), max(seconds), ratio, work,
+                median(sample.cpu for sample in entry.samples), resident / 1e6, anonymous / 1e6, target, verdict, "",
             )
         )  # fmt: skip
     return rows
 
 
-def _verdict(case: Case, ratio: float | None, anonymous: float) -> str:
-    misses = []
-    if case.target is not None and ratio is not None and ratio > case.target:
-        misses.append("time")
-    if case.mib and anonymous > case.mib * 1e6:
-        misses.append("memory")
-    if case.target is None and not case.mib:
+def _verdict(case: Case, target: float | None, ratio: float | None, anonymous: float) -> str:
+    if target is None and not case.anonymous_mb:
         return ""
+    misses = []
+    if target is not None and ratio is not None and ratio > target:
+        misses.append("time")
+    if case.anonymous_mb and anonymous > case.anonymous_mb * 1e6:
+        misses.append("memory")
     return "missed: " + " and ".join(misses) if misses else "reached"
 
 
@@ -138,27 +164,43 @@ def write_report(folder: Path, size: str, facts: dict[str, str], rows: Sequence[
     draw_scaling(folder / "scaling.png", rows)
 
 
+COLUMNS = (
+    "case", "program", "median s", "min – max", "runs", "× limit", "less start", "to reach", "CPU s", "resident MB",
+    "anonymous MB", "",
+)  # fmt: skip
+
+
 def markdown(size: str, facts: dict[str, str], rows: Sequence[Row], command: str) -> str:
     """Return the table for people."""
     text = [f"`{command}`, size {size}, {facts['date']}", ""]
     text += [", ".join(f"{key} {value}" for key, value in facts.items() if key != "date"), ""]
-    text += ["| case | program | median s | min – max | runs | × limit | to reach | resident MB | anonymous MB | |"]
-    text += ["|---|---|---:|---:|---:|---:|---:|---:|---:|---|"]
+    text += ["| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * (len(COLUMNS) - 3) + "---|"]
     last = ""
     for row in rows:
-        if row.case.startswith("scale-"):
-            continue
-        title, last = (row.title if row.title != last else ""), row.title
-        if row.error:
-            text.append(f"| {title} | {row.program} | – | | 0 | | | | | {row.verdict} {row.error} |")
-            continue
-        name = f"**{row.program}**" if row.program.startswith("trxlib") else row.program
-        target = f"{row.target:g}" if row.target else ""
-        text.append(
-            f"| {title} | {name} | {row.median:.3f} | {row.minimum:.3f} – {row.maximum:.3f} | {row.runs} | "
-            f"{row.ratio:.2f} | {target} | {row.resident:.0f} | {row.anonymous:.0f} | {row.verdict} |"
-        )
+        if not row.case.startswith("scale-") and row.program != START:
+            text.append("| " + " | ".join(_cells(row, "" if row.title == last else row.title)) + " |")
+            last = row.title
     return "\n".join([*text, "", *scaling_lines(rows)]) + "\n"
+
+
+def _cells(row: Row, title: str) -> list[str]:
+    if row.error:
+        return [title, row.program, "–", *[""] * (len(COLUMNS) - 4), f"{row.verdict} {row.error}".strip()]
+    ours = row.program.startswith("trxlib")
+    return [
+        title,
+        f"**{row.program}**" if ours else row.program,
+        f"{row.median:.3f}",
+        f"{row.minimum:.3f} – {row.maximum:.3f}",
+        str(row.runs),
+        f"{row.ratio:.2f}" if row.ratio else "",
+        f"{row.work:.2f}" if ours and row.work is not None else "",
+        f"{row.target:g}" if row.target else "",
+        f"{row.cpu:.2f}",
+        f"{row.resident:.0f}",
+        f"{row.anonymous:.0f}",
+        row.verdict,
+    ]
 
 
 def draw_bars(path: Path, rows: Sequence[Row]) -> None:
@@ -168,7 +210,11 @@ def draw_bars(path: Path, rows: Sequence[Row]) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [row for row in rows if row.ratio is not None and not row.case.startswith(("scale-", "workflow"))]
+    shown = [
+        row
+        for row in rows
+        if row.ratio is not None and row.program != START and not row.case.startswith(("scale-", "workflow"))
+    ]
     titles = list(dict.fromkeys(row.title for row in shown))
     if not titles:
         return
@@ -207,7 +253,7 @@ def scaling_series(rows: Sequence[Row]) -> dict[str, dict[str, list[tuple[float,
         if whole:
             points[whole] = 200.0 if whole == "workflow200" else 1.0
         for row in rows:
-            if row.case in points and row.median is not None:
+            if row.case in points and row.median is not None and row.program != START:
                 panels.setdefault(title, {}).setdefault(row.program, []).append((points[row.case], row))
     for programs in panels.values():
         for name in list(programs):
@@ -258,7 +304,8 @@ def draw_scaling(path: Path, rows: Sequence[Row]) -> None:
         axes.set_yscale("log")
         axes.set_title(title, fontsize=9)
         axes.set_ylabel("s")
-        axes.legend(fontsize=7)
+        if programs:
+            axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -1,0 +1,250 @@
+"""The benchmarks measure what they say, their data are right, and the hot loops cost no more than they did."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers import read_plain
+
+from benchmarks import counters, data
+from benchmarks.cases import CASES, Case
+from benchmarks.measure import BenchmarkError, Entry, Sample, run_once, run_side_by_side
+from benchmarks.report import START, Row, markdown, rows_of, scaling_series, slope_of
+
+ROOT = Path(__file__).resolve().parents[1]
+HAS_PROC = Path("/proc/self/io").is_file()
+
+
+# Data
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    counters.make_inputs(folder, 300)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def walked():
+    return next(data.walk(300, seed=7))
+
+
+def test_the_same_seed_gives_the_same_streamlines_within_the_grid(walked):
+    again = next(data.walk(300, seed=7))
+    other = next(data.walk(300, seed=8))
+    assert np.array_equal(walked.positions, again.positions)
+    assert not np.array_equal(walked.positions[:100], other.positions[:100])
+    assert 70 < walked.lengths.mean() < 90
+    assert np.abs(walked.positions).max() <= 100
+
+
+@pytest.mark.parametrize("name", ["whole.trk", "rotated.trk", "data.trk", "whole.tck"])
+def test_nibabel_reads_the_generated_streamlines(inputs, walked, name):
+    file = nib.streamlines.load(inputs / name)
+    assert np.array_equal(file.streamlines._lengths, walked.lengths)
+    np.testing.assert_allclose(file.streamlines._data, walked.positions, atol=1e-4)
+    if name == "data.trk":
+        assert np.array_equal(file.tractogram.data_per_point["fa"]._data[:, 0], walked.fa)
+        assert np.array_equal(file.tractogram.data_per_streamline["weight"][:, 0], walked.weight)
+
+
+def test_the_generated_trx_is_whole(inputs, walked):
+    arrays = read_plain(inputs / "whole.trx")
+    assert np.array_equal(arrays.positions, walked.positions)
+    assert np.array_equal(np.diff(arrays.offsets), walked.lengths)
+    assert np.array_equal(arrays.groups["part50"], np.flatnonzero(walked.draw < 0.5))
+
+
+def test_the_reference_is_the_grid_of_the_data(inputs):
+    image = nib.load(inputs / "reference.nii")
+    assert image.shape == data.DIMENSIONS
+    assert np.array_equal(image.affine, data.AFFINES["axis-aligned"])
+
+
+# Measuring
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc of Linux")
+def test_time_and_memory_are_those_of_the_process():
+    code = "import time; data = bytearray(80_000_000); time.sleep(0.3); print(len(data))"
+    sample = run_once([sys.executable, "-c", code], limit=30)
+    assert 0.3 < sample.seconds < 10
+    assert 80e6 < sample.anon < 160e6
+    assert sample.rss >= sample.anon
+    assert sample.output == "80000000\n"
+    assert sample.cpu < sample.seconds + 1
+
+
+def test_a_process_that_fails_says_why():
+    with pytest.raises(BenchmarkError, match="ValueError: so it is"):
+        run_once([sys.executable, "-c", "raise ValueError('so it is')"], limit=30)
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc of Linux")
+def test_a_process_that_takes_too_long_is_stopped():
+    with pytest.raises(BenchmarkError, match="stopped after"):
+        run_once([sys.executable, "-c", "import time; time.sleep(60)"], limit=0.3)
+
+
+def run_entries(tmp_path, *entries, **options):
+    settings = {"repeat": 2, "limit": 30, "patience": 10} | options
+    run_side_by_side(entries, tmp_path / "out", say=lambda _: None, **settings)
+
+
+def test_entries_take_turns_and_begin_in_an_empty_folder(tmp_path):
+    log = tmp_path / "log"
+    shell = 'test -z "$(ls -A "$1")" && echo "$2" >> "$3" && touch "$1/result"'
+    first, second = (
+        Entry(name, ["sh", "-c", shell, "_", "{out}", name, str(log)], lambda folder, _: (folder / "result").stat())
+        for name in "AB"
+    )
+    run_entries(tmp_path, first, second)
+    assert log.read_text().split() == list("ABABAB")
+    assert len(first.samples) == len(second.samples) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_result_is_an_error_of_the_entry(tmp_path):
+    def check(folder, _):
+        raise BenchmarkError("has 3 streamlines")
+
+    wrong, right = Entry("wrong", ["true"], check, peer=True), Entry("right", ["true"])
+    run_entries(tmp_path, wrong, right)
+    assert (wrong.error, wrong.samples) == ("has 3 streamlines", [])
+    assert len(right.samples) == 2
+
+
+def test_slow_entries_run_fewer_times(tmp_path):
+    slow, slower = Entry("slow", ["sleep", "0.1"]), Entry("slower", ["sleep", "0.4"])
+    run_entries(tmp_path, slow, slower, repeat=4, patience=0.06)
+    assert len(slow.samples) == 1  # the warm-up does not count
+    assert len(slower.samples) == 1  # nothing but the warm-up
+    assert slower.samples[0].seconds > 0.4
+
+
+# Reporting
+
+
+def entry(name, seconds, anon=0, **options):
+    return Entry(name, [], samples=[Sample(s, s, anon, anon, "") for s in seconds], **options)
+
+
+def test_rows_compare_medians_with_the_limit_and_the_target():
+    case = Case("x", "a case", "whole", lambda _: [], 2.0, anonymous_mb=100)
+    entries = [
+        entry("cp", [1.0, 1.2, 5.0], limit=True),
+        entry("trxlib", [2.0, 2.2, 2.3], 90_000_000),
+        entry("trxlib, slow", [9.0], 200_000_000),
+        entry("other", [6.0], peer=True),
+        entry(START, [0.5], judged=False),
+        Entry("broken", [], peer=True, error="no such thing"),
+    ]
+    rows = rows_of(case, entries, 1000, 10_000_000)
+    assert [row.median for row in rows] == [1.2, 2.2, 9.0, 6.0, 0.5, None]
+    assert rows[1].ratio == pytest.approx(2.2 / 1.2)
+    assert [row.verdict for row in rows] == ["", "reached", "missed: time and memory", "", "", ""]
+    assert rows[1].work == pytest.approx((2.2 - 0.5) / 1.2)
+    assert rows[5].error == "no such thing"
+    text = markdown("S", {"date": "today"}, rows, "python -m benchmarks")
+    assert "| a case | cp | 1.200 | 1.000 – 5.000 | 3 | 1.00 |" in text
+    assert "no such thing" in text
+    assert START not in text
+    small = rows_of(case, entries, 1000, 10_000_000, judge_time=False)
+    assert [row.verdict for row in small] == ["", "reached", "missed: memory", "", "", ""]
+
+
+def test_the_slope_is_that_of_the_upper_points():
+    def row(case, seconds):
+        return Row(case, case, "trxlib", 1, *[seconds] * 3, 1.0, 1.0, seconds, 0.0, 0.0, None, "", "")
+
+    rows = [row(f"scale-merge-{n}", max(1.0, n / 10)) for n in (1, 3, 10, 30, 100)]
+    ((title, programs),) = scaling_series(rows).items()
+    assert title.startswith("merge")
+    assert slope_of(programs["trxlib"]) == pytest.approx(1.0)
+
+
+def test_case_keys_are_unique():
+    keys = [case.key for case in CASES]
+    assert len(keys) == len(set(keys))
+
+
+def test_one_command_makes_tables_and_plots(tmp_path):
+    command = [
+        sys.executable, "-m", "benchmarks", "--size", "XS", "--only-trxlib", "--repeat", "1",
+        "--cases", "trk", "merge10", "info", "scale-merge-3", "scale-merge-10",
+        "--data", tmp_path / "data", "--results", tmp_path / "results",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    assert names == {"table.tsv", "table.md", "machine.json", "cases.png", "scaling.png"}
+    assert not (tmp_path / "data").exists()
+    table = (tmp_path / "results" / "table.md").read_text()
+    assert "| TRK → TRX, axis-aligned | cp |" in table
+    assert str(tmp_path) not in table
+    assert json.loads((tmp_path / "results" / "machine.json").read_text())["size"] == "XS"
+
+
+# The guard
+
+
+def baseline():
+    return json.loads(counters.BASELINE.read_text())
+
+
+def test_the_baseline_has_every_loop():
+    wanted = baseline()
+    assert set(wanted["counts"]) == set(wanted["instructions"]) == set(counters.LOOPS)
+
+
+@pytest.fixture(scope="module")
+def counted_inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("counted")
+    counters.make_inputs(folder / "small", counters.SMALL)
+    counters.make_inputs(folder / "large", counters.LARGE)
+    return folder
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc/self/io of Linux")
+@pytest.mark.parametrize("name", counters.LOOPS)
+def test_a_hot_loop_runs_no_more_lines_and_moves_no_more_bytes(name, counted_inputs):
+    found = counters.count_loop(name, counted_inputs / "small", counted_inputs / "large")
+    problems = counters.compare({name: found}, baseline()["counts"], counters.TOLERANCE)
+    assert not problems, "; ".join([*problems, "if this is meant, run `python -m benchmarks.counters --write`"])
+
+
+def test_the_guard_sees_a_loop_over_streamlines_and_a_second_pass(counted_inputs, monkeypatch):
+    import trxlib
+
+    def slow(folder, out):
+        trxlib.validate(folder / "whole.trx")
+        (folder / "whole.trx").read_bytes()
+        keep = [np.zeros(8) for _ in range(counters.LARGE if "large" in str(folder) else counters.SMALL)]
+        for _ in keep:
+            trxlib.names.check_key("a", "key")
+
+    monkeypatch.setitem(counters.LOOPS, "validate", slow)
+    found = counters.count_loop("validate", counted_inputs / "small", counted_inputs / "large")
+    problems = counters.compare({"validate": found}, baseline()["counts"], counters.TOLERANCE)
+    assert [problem.split()[1] for problem in problems] == ["lines", "read", "heap"]
+
+
+@pytest.mark.slow
+def test_a_hot_loop_takes_no_more_instructions(counted_inputs):
+    if not shutil.which("valgrind"):
+        pytest.skip("needs valgrind")
+    wanted = baseline()
+    counters.make_inputs(counted_inputs / "large" / "warm", 10)
+    totals = counters.count_instructions(counted_inputs / "large")
+    found = {name: {"instructions": value} for name, value in totals.items()}
+    # Another Python or numpy may need other instructions for the same work.
+    tolerance = counters.TOLERANCE if counters.versions() == wanted["versions"] else 0.6
+    assert not counters.compare(found, wanted["instructions"], tolerance)
