@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trxlib.errors import GroupNotFoundError
 from trxlib.ops.bundle import BundleSource
@@ -85,7 +87,7 @@ def extract_groups(
 
 
 def _extract(source: BundleSource, name: str, output: Path) -> ExtractedGroup:
-    arrays, runs = select_runs(source.arrays, np.unique(source.arrays.groups[name]))
+    arrays, runs = select_runs(source.arrays, _ascending(source.arrays.groups[name]))
     # The group itself stays if it has no members, so that its file says what it is.
     arrays.groups = {group: members for group, members in arrays.groups.items() if len(members) or group == name}
     arrays.dpg = {group: values for group, values in arrays.dpg.items() if group in arrays.groups}
@@ -93,3 +95,12 @@ def _extract(source: BundleSource, name: str, output: Path) -> ExtractedGroup:
     write_container(plan_merge([part]), [part], output)
     logger.debug("%s: %d streamlines", output, arrays.header.nb_streamlines)
     return ExtractedGroup(name, output, arrays.header.nb_streamlines, arrays.header.nb_vertices)
+
+
+def _ascending(members: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the members sorted, each once; most groups are so already, and then nothing is copied."""
+    if bool(np.all(members[1:] > members[:-1])):
+        return members
+    # np.unique hashes integers since numpy 2.3, which takes ten times as long as sorting them.
+    ordered = np.sort(members)
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
