@@ -93,8 +93,6 @@ def test_convert_gives_its_options_on(tck, trx, tmp_path):
         "convert", tck, output, "--reference", trx, "--group", "CC", "--dps", f"sift={weights}",
         "--positions-dtype", "float16", "--compress", "--level", 1,
     )  # fmt: skip
-    if "companions" in str(result.exception):
-        pytest.skip("readers of companion files are not there yet")
     assert result.exit_code == 0, result.output
     arrays = read_plain(output)
     assert arrays.positions.dtype == np.float16
@@ -108,6 +106,23 @@ def test_convert_takes_a_file_whose_name_has_an_equals_sign(tck, trx, tmp_path):
     odd = tck.rename(tmp_path / "a=b.tck")
     assert run("convert", odd, tmp_path / "out.trx", "--reference", trx).exit_code == 0
     assert read_plain(tmp_path / "out.trx").groups == {}
+
+
+@pytest.mark.parametrize("suffix", [".trk", ".tck"])
+def test_convert_writes_trk_and_tck(trx, tmp_path, suffix):
+    result = run("convert", trx, tmp_path / f"out{suffix}")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("warning: ")
+    assert "CST_L" in result.stderr
+    (facts,) = json.loads(run("info", "--json", tmp_path / f"out{suffix}").stdout)
+    assert (facts["format"], facts["nb_streamlines"]) == (suffix[1:], 12)
+
+
+def test_convert_writes_one_group_as_tck(trx, tmp_path):
+    result = run("convert", f"CST_L={trx}", tmp_path / "out.tck")
+    assert (result.exit_code, result.stderr) == (0, "")
+    (facts,) = json.loads(run("info", "--json", tmp_path / "out.tck").stdout)
+    assert facts["nb_streamlines"] == 6
 
 
 def test_warnings_are_a_line_on_stderr(tmp_path, trx):

@@ -122,7 +122,8 @@ def convert(
         list[str],
         typer.Argument(
             metavar="INPUT... OUTPUT",
-            help="Files to convert; group=path puts a file's streamlines in a group. The last one is written.",
+            help="Files to convert; group=path puts a file's streamlines in a group. The last one is written: .trx, "
+            ".trk, .tck, or a folder.",
         ),
     ],
     group: Annotated[
@@ -151,25 +152,38 @@ def convert(
     compress: CompressOption = False,
     level: Annotated[int | None, typer.Option(min=0, max=9, help="Of --compress.")] = None,
 ) -> None:
-    """Convert tractograms of any format into one TRX file."""
+    """Convert tractograms of any format into one TRX file, or one tractogram into a TRK or TCK.
+
+    For a TRK or TCK a group is the one whose streamlines are written.
+    """
     inputs = _inputs_of(paths[:-1], group or [], _pairs(dps, "--dps"), _pairs(dpv, "--dpv"))
+    options: dict[str, Any] = {
+        "reference": reference,
+        "transform": transform,
+        "positions_dtype": positions_dtype.value if positions_dtype else None,
+        "out_of_volume": out_of_volume.value,
+        "nonfinite": nonfinite.value,
+        "drop_empty": drop_empty,
+        "accept_count_mismatch": accept_count_mismatch,
+    }
     with _reporting(), _progress("convert") as progress:
         import trxlib
+        from trxlib.exporting import EXPORT_SUFFIXES
 
+        first = inputs[0]
+        if len(inputs) == 1 and first.group and Path(paths[-1]).suffix.lower() in EXPORT_SUFFIXES:
+            options |= {"dps": first.dps, "dpv": first.dpv}
+            trxlib.export(first.path, paths[-1], group=first.group, progress=progress, **options)
+            return
+        method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
         trxlib.convert(
             inputs,
             paths[-1],
-            reference=reference,
-            transform=transform,
-            positions_dtype=positions_dtype.value if positions_dtype else None,
             missing=missing.value,
-            out_of_volume=out_of_volume.value,
-            nonfinite=nonfinite.value,
-            drop_empty=drop_empty,
-            accept_count_mismatch=accept_count_mismatch,
-            compression=zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED,
+            compression=method,
             level=level,
             progress=progress,
+            **options,
         )
 
 
