@@ -58,7 +58,8 @@ class Grid:
         """Tell from the bounding box whether all vertices are finite and inside; False may still mean so."""
         if not len(positions):
             return True
-        low, high = _bounding_box(positions)
+        with np.errstate(invalid="ignore"):
+            low, high = _bounding_box(positions)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             return False
         if not self._has_voxels:

@@ -53,7 +53,13 @@ FORMATS: dict[str, Format] = {
     for row in (
         Format("trx", (b"PK\x03\x04", b"PK\x05\x06"), (".trx",), "trxlib.formats.trx:TrxSource"),
         Format("trk", (b"TRACK",), (".trk",), "trxlib.formats.trk:TrkSource", ("accept_count_mismatch",)),
-        Format("tck", (b"mrtrix tracks",), (".tck",), "trxlib.formats.tck:TckSource", ("trust_count",)),
+        Format(
+            "tck",
+            (b"mrtrix tracks",),
+            (".tck",),
+            "trxlib.formats.tck:TckSource",
+            ("accept_count_mismatch", "trust_count"),
+        ),
         Format(
             "vtk",
             (b"# vtk DataFile", b"<?xml", b"<VTKFile"),
@@ -130,7 +136,7 @@ def open_source(
     positions_dtype : dtype, optional
         float16, float32 or float64; by default that of the file.
     accept_count_mismatch : bool
-        Take the records of a TRK that are there, with a warning, where its header counts others.
+        Take what is there, with a warning, where the header of a TRK or of a cut TCK counts other streamlines.
     trust_count : bool
         Take the count of a TCK header; if `chunks` raises CountError, open the file again with False.
     nonfinite : {"fail", "drop"}

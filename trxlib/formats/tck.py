@@ -44,6 +44,8 @@ class TckSource:
         RASMM to RASMM, applied in the same pass.
     positions_dtype : dtype, optional
         float16, float32 or float64; by default that of the file.
+    accept_count_mismatch : bool
+        Take a file that lacks its end marker and streamlines that its header counts, with a warning.
     trust_count : bool
         Take the header's count where the size of the file allows it; `chunks` raises CountError if it is wrong.
         With False the delimiters are counted first.
@@ -63,6 +65,7 @@ class TckSource:
         reference: Space | None = None,
         transform: npt.NDArray[np.float64] | None = None,
         positions_dtype: npt.DTypeLike | None = None,
+        accept_count_mismatch: bool = False,
         trust_count: bool = True,
     ) -> None:
         self._file = InputFile(path)
@@ -74,7 +77,7 @@ class TckSource:
             )
         self._rows = DelimitedRows(self._file, self.header, 3)
         counts = self._rows.expected_counts() if trust_count else None
-        nb_streamlines, nb_vertices = counts or self._rows.count()
+        nb_streamlines, nb_vertices = counts or self._rows.count(accept=accept_count_mismatch)
         space, matrix = place_result(self._file.path, reference, reference, transform)
         default = "float64" if self.header.dtype.itemsize == 8 else "float32"
         self._map = PositionsMap(matrix, check_positions_dtype(positions_dtype, default), self._file.path)
@@ -159,7 +162,8 @@ class DelimitedRows:
         self._file, self._header, self._ncols = file, header, ncols
         self._native = header.dtype.newbyteorder("<")
         self._row_bytes = ncols * header.dtype.itemsize
-        self._warned = False
+        #: Where the end marker is missing; 0 if it is not.
+        self._byte = 0
 
     def expected_counts(self) -> tuple[int, int] | None:
         """Return the numbers of streamlines and rows by the header's count and the size, or None without these."""
@@ -176,8 +180,10 @@ class DelimitedRows:
             stream.seek(self._file.nbytes - self._row_bytes)
             return np.frombuffer(stream.read(), dtype=self._header.dtype)
 
-    def count(self) -> tuple[int, int]:
+    def count(self, *, accept: bool = True) -> tuple[int, int]:
         """Return the numbers of streamlines and rows, and warn where the header counts others.
+
+        With `accept` False, a file without end marker that lacks streamlines is refused: it has been cut.
 
         Raises
         ------
@@ -190,13 +196,24 @@ class DelimitedRows:
             rows_seen += len(rows)
         count = self._header.count
         if count != streamlines:
+            if count is not None and self._byte and count > streamlines and not accept:
+                raise CountError(
+                    f"{self._file.path}: the header counts {count} streamlines, the data hold {streamlines} and no end "
+                    f"marker at byte {self._byte}; the file has been cut: write it again, or accept the streamlines "
+                    "that are there (accept_count_mismatch)"
+                )
             said = "has no count" if count is None else f"counts {count} streamlines"
-            warnings.warn(
-                f"{self._file.path}: the header {said}, the data hold {streamlines}; the data are followed",
-                HeaderWarning,
-                stacklevel=3,
+            self._warn(f"the header {said}, the data hold {streamlines}; the data are followed")
+        # MRtrix itself gives track scalars no end marker.
+        if self._byte and self._ncols > 1:
+            self._warn(
+                f"the end marker is missing at byte {self._byte}; the {streamlines} streamlines before it are "
+                "whole and taken"
             )
         return streamlines, rows_seen - streamlines
+
+    def _warn(self, text: str) -> None:
+        warnings.warn(f"{self._file.path}: {text}", HeaderWarning, stacklevel=4)
 
     def iterate(self) -> Iterator[tuple[Array, Array, int]]:
         """Yield rows that end with a delimiter, which of them are delimiters, and the bytes of the file read."""
@@ -281,11 +298,5 @@ class DelimitedRows:
                 "file is truncated"
             )
         # MRtrix itself gives track scalars no end marker.
-        if not state.ended and not self._warned and self._ncols > 1:
-            self._warned = True
-            warnings.warn(
-                f"{self._file.path}: the end marker is missing at byte {state.byte}; the {state.streamlines} "
-                "streamlines before it are whole and taken",
-                HeaderWarning,
-                stacklevel=5,
-            )
+        if not state.ended:
+            self._byte = state.byte

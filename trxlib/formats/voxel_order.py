@@ -20,18 +20,18 @@ _WORLD_AXIS = {letter: axis for axis, pair in enumerate(_LETTERS) for letter in 
 def voxel_order_of(affine: Affine) -> str:
     """Return the voxel order that an affine implies, e.g. ``"LAS"``.
 
-    The nearest rotation decides for oblique affines, each voxel axis in turn taking the world axis it is closest
-    to, as nibabel does: programs write the order that nibabel computes.
+    The nearest rotation decides for oblique affines: voxel axes, the clearest first, take the world axis that they
+    are closest to. nibabel computes it so, and programs write the order that nibabel computes.
     """
     edges = affine[:3, :3]
     left, _, right = np.linalg.svd(edges / np.sqrt((edges**2).sum(axis=0)))
     rotation = left @ right
-    order = ""
-    for axis in range(3):
+    letters = ["", "", ""]
+    for axis in np.argsort(-(rotation**2).max(axis=0), kind="stable").tolist():
         world = int(np.argmax(np.abs(rotation[:, axis])))
-        order += _LETTERS[world][int(rotation[world, axis] > 0)]
+        letters[axis] = _LETTERS[world][int(rotation[world, axis] > 0)]
         rotation[world] = 0
-    return order
+    return "".join(letters)
 
 
 def check_voxel_order(text: str, what: str) -> str:
