@@ -118,6 +118,8 @@ class _Packer:
 
 def _make_record(space: Space, facts: Mapping[str, Any]) -> Any:
     """Return a header for a space: with the facts' grid if it is the same, else one of our own."""
+    if max(space.dimensions) > np.iinfo(np.int16).max:
+        raise HeaderError(f"dimensions {list(space.dimensions)} do not fit a TRK header, at most 32767 each")
     record = np.zeros(1, dtype=HEADER_DTYPE)[0]
     record["id_string"], record["version"], record["hdr_size"] = MAGIC, 2, HEADER_BYTES
     record["vox_to_ras"] = space.voxel_to_rasmm
@@ -125,8 +127,6 @@ def _make_record(space: Space, facts: Mapping[str, Any]) -> Any:
     record["voxel_order"], record["dim"], record["voxel_size"] = order.encode(), space.dimensions, space.voxel_sizes
     record["pad2"] = np.void(order.encode().ljust(4, b"\0"))
     record["image_orientation_patient"] = 0
-    if max(space.dimensions) > np.iinfo(np.int16).max:
-        raise HeaderError(f"dimensions {list(space.dimensions)} do not fit a TRK header, at most 32767 each")
     if _fits(space, order, facts):
         for name in ("voxel_order", "voxel_size", "dim", "origin", "image_orientation_patient"):
             if name in facts:
