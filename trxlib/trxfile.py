@@ -21,6 +21,7 @@ from trxlib.header import Header
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.resize import Room
 from trxlib.ops.select import Runs, runs_of, select_runs
+from trxlib.rules import check_members
 from trxlib.space import Space
 from trxlib.storage.container import Container
 
@@ -410,9 +411,11 @@ class TrxFile:
         GroupNotFoundError
             If there is no such group.
         """
-        groups = self._bundle()[0].groups
+        arrays, _ = self._bundle()
+        groups = arrays.groups
         if key not in groups:
             raise GroupNotFoundError(f"no group {key!r}; there are {', '.join(map(repr, sorted(groups))) or 'none'}")
+        check_members(groups[key], arrays.header.nb_streamlines, f"groups/{key}")
         return self._select(groups[key], keep_group, copy_safe, ensure=key)
 
     def select(self, indices: npt.ArrayLike | slice, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
