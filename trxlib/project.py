@@ -15,7 +15,31 @@ import jsonschema
 
 from trxlib.sheet import Sample, find_mistakes, raise_mistakes, unknown_words
 
-__all__ = ["Project", "check_config", "load_project"]
+__all__ = ["Batch", "Project", "check_config", "load_project"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some subjects of a cohort that are converted by one job.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the workflow.
+    cohort : str
+    rows : mapping of str to list of dict
+        Entity, its rows as `Sample.to_params` gives them.
+    paths : list of str
+        Every file that they name, each once.
+    nb_bytes : int
+        Size of their tractograms.
+    """
+
+    name: str
+    cohort: str
+    rows: Mapping[str, list[dict[str, Any]]]
+    paths: list[str]
+    nb_bytes: int
 
 
 @dataclass(frozen=True)
@@ -59,6 +83,24 @@ class Project:
     def nb_bytes(self, cohort: str, entity: str | None = None) -> int:
         """Return the size of the tractograms; files that do not exist yet count nothing."""
         return sum(_size(sample.tractogram) for sample in self.samples(cohort, entity))
+
+    def batches(self) -> list[Batch]:
+        """Divide each cohort, in the order of the sheet, into what one job converts."""
+        size = self.config["subjects_per_job"]
+        return [
+            self._batch(cohort, start // size, entities[start : start + size])
+            for cohort, entities in ((cohort, self.entities(cohort)) for cohort in self.cohorts)
+            for start in range(0, len(entities), size)
+        ]
+
+    def _batch(self, cohort: str, number: int, entities: list[str]) -> Batch:
+        return Batch(
+            name=f"batch_{cohort}_{number}",
+            cohort=cohort,
+            rows={entity: [sample.to_params() for sample in self.samples(cohort, entity)] for entity in entities},
+            paths=list(dict.fromkeys(path for entity in entities for path in self.paths(cohort, entity))),
+            nb_bytes=sum(self.nb_bytes(cohort, entity) for entity in entities),
+        )
 
     def nb_shards(self, cohort: str) -> int:
         """Return into how many jobs the merge of a cohort is divided: by the size of its inputs."""

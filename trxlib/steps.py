@@ -28,6 +28,7 @@ from trxlib.storage.workspace import private_name, writing
 
 __all__ = [
     "convert_subject",
+    "convert_subjects",
     "draw_cohort",
     "extract_groups",
     "fill_cohort",
@@ -234,6 +235,35 @@ def convert_subject(
     }
     with writing(record) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def convert_subjects(
+    rows: Mapping[str, Sequence[Row]], outputs: Sequence[str | Path], records: Sequence[str | Path], **options: Any
+) -> None:
+    """Convert several subjects, one after the other, as `convert_subject` does.
+
+    Parameters
+    ----------
+    rows : mapping of str to sequence of mapping
+        For each subject (and session), its rows.
+    outputs, records : sequence of path
+        In the same order.
+    **options
+        See `convert_subject`.
+
+    Raises
+    ------
+    InputError
+        Lists every subject that cannot be converted; the others were tried.
+    """
+    problems = []
+    for entity, output, record in zip(rows, outputs, records, strict=True):
+        try:
+            convert_subject(rows[entity], output, record, **options)
+        except TrxError as error:
+            problems.append(f"{entity}: {error}")
+    if problems:
+        raise InputError("\n".join([f"{len(problems)} of {len(rows)} subjects cannot be converted:", *problems]))
 
 
 def _describe(row: Row, item: ConvertedInput) -> dict[str, Any]:

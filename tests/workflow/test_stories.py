@@ -20,6 +20,7 @@ def test_the_demonstration(workflow):
     assert workflow.jobs() == {
         "make_demo_data": 1,
         "preflight": 1,
+        "pass_preflight": 1,
         "watch_subject": 5,
         "convert_subject": 5,
         **COHORT,
@@ -47,7 +48,8 @@ def test_another_study_by_configfile(study):
     study.write_sheet("cohort subject tractogram\nmine 01 a.trk", "mine.tsv")
     (study.folder / "mine.yaml").write_text("samples: mine.tsv\nresults: elsewhere\nextract_groups: false\n")
     jobs = study.jobs("--configfile", "mine.yaml")
-    assert jobs == {"preflight": 1, "watch_subject": 1, "convert_subject": 1, **COHORT, "all": 1}
+    convert = {"preflight": 1, "pass_preflight": 1, "watch_subject": 1, "convert_subject": 1}
+    assert jobs == {**convert, **COHORT, "all": 1}
     assert "elsewhere/mine/mine.trx" in study.run("-n", "--configfile", "mine.yaml")
 
 

@@ -123,6 +123,10 @@ def convert_minutes(wildcards, attempt):
     return round((5 + 2 * gigabytes) * attempt)
 
 
+def batch_minutes(batch):
+    return lambda wildcards, attempt: round((5 + 2 * batch.nb_bytes / 1e9) * attempt)
+
+
 def fill_minutes(wildcards, attempt):
     gigabytes = PROJECT.nb_bytes(wildcards.cohort) / nb_shards(wildcards) / 1e9
     return round((10 + 0.5 * gigabytes) * attempt)

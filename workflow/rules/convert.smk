@@ -1,5 +1,6 @@
 localrules:
     make_demo_data,
+    pass_preflight,
     watch_subject,
 
 
@@ -48,41 +49,105 @@ rule preflight:
         "../scripts/preflight.py"
 
 
-rule watch_subject:
-    """Notice that the files or options of a subject changed. Nothing is run: only the file's time counts."""
+rule pass_preflight:
+    """Let subjects be converted, now that the cohort has passed."""
 
-    # Snakemake (9.27) does not look at the own inputs of jobs behind one that is to be run again, even if the file
-    # between them is ancient. A changed subject would go unnoticed whenever its cohort is due for preflight.
+    # A file between: Snakemake (9.27) looks through all inputs of the job that made a file, once for each job that
+    # wants the file. Subjects times inputs would take minutes for ten thousand subjects.
     input:
-        files=inputs_of_subject,
+        f"{RESULTS}/{{cohort}}/preflight.tsv",
     output:
-        stamp=touch(f"{RESULTS}/{{cohort}}/subjects/.{{subject}}.stamp"),
-    params:
-        rows=rows_of_subject,
-        options=CONVERT_OPTIONS,
+        touch(f"{RESULTS}/{{cohort}}/.preflight.stamp"),
 
 
-rule convert_subject:
-    """Convert all files of a subject (and session) into one .trx, with the bundles as groups."""
-    input:
-        files=inputs_of_subject,
-        stamp=f"{RESULTS}/{{cohort}}/subjects/.{{subject}}.stamp",
-        # ancient: a file of another subject that changed is no reason to convert this one again.
-        preflight=ancient(f"{RESULTS}/{{cohort}}/preflight.tsv"),
-    output:
-        trx=f"{RESULTS}/{{cohort}}/subjects/{{subject}}.trx",
-        record=f"{RESULTS}/{{cohort}}/subjects/{{subject}}.json",
-    log:
-        "logs/{cohort}/convert_subject/{subject}.log",
-    benchmark:
-        "logs/{cohort}/convert_subject/{subject}.benchmark.tsv"
-    conda:
-        "../envs/trxlib.yaml"
-    resources:
-        mem_mb=flat_memory,
-        runtime=convert_minutes,
-    params:
-        rows=rows_of_subject,
-        options=CONVERT_OPTIONS,
-    script:
-        "../scripts/convert_subject.py"
+if CONFIG["subjects_per_job"] == 1:
+
+    rule watch_subject:
+        """Notice that the files or options of a subject changed. Nothing is run: only the file's time counts."""
+
+        # Snakemake (9.27) does not look at the own inputs of jobs behind one that is to be run again, even if the file
+        # between them is ancient. A changed subject would go unnoticed whenever its cohort is due for preflight.
+        input:
+            files=inputs_of_subject,
+        output:
+            stamp=touch(f"{RESULTS}/{{cohort}}/subjects/.{{subject}}.stamp"),
+        params:
+            rows=rows_of_subject,
+            options=CONVERT_OPTIONS,
+
+    rule convert_subject:
+        """Convert all files of a subject (and session) into one .trx, with the bundles as groups."""
+        input:
+            files=inputs_of_subject,
+            stamp=f"{RESULTS}/{{cohort}}/subjects/.{{subject}}.stamp",
+            # ancient: a file of another subject that changed is no reason to convert this one again.
+            preflight=ancient(f"{RESULTS}/{{cohort}}/.preflight.stamp"),
+        output:
+            trx=f"{RESULTS}/{{cohort}}/subjects/{{subject}}.trx",
+            record=f"{RESULTS}/{{cohort}}/subjects/{{subject}}.json",
+        log:
+            "logs/{cohort}/convert_subject/{subject}.log",
+        benchmark:
+            "logs/{cohort}/convert_subject/{subject}.benchmark.tsv"
+        # Profiles of clusters put several of these into one submission: group-components.
+        group:
+            "convert"
+        conda:
+            "../envs/trxlib.yaml"
+        resources:
+            mem_mb=flat_memory,
+            runtime=convert_minutes,
+        params:
+            rows=rows_of_subject,
+            options=CONVERT_OPTIONS,
+        script:
+            "../scripts/convert_subject.py"
+
+else:
+    # A rule for each batch, since the names of its files share no wildcard.
+    for batch in PROJECT.batches():
+
+        rule:
+            name:
+                f"watch_{batch.name}"
+            input:
+                files=batch.paths,
+            output:
+                stamp=touch(f"{RESULTS}/{batch.cohort}/subjects/.{batch.name}.stamp"),
+            localrule: True
+            params:
+                rows=batch.rows,
+                options=CONVERT_OPTIONS,
+
+        rule:
+            name:
+                f"convert_{batch.name}"
+            input:
+                files=batch.paths,
+                stamp=f"{RESULTS}/{batch.cohort}/subjects/.{batch.name}.stamp",
+                preflight=ancient(f"{RESULTS}/{batch.cohort}/.preflight.stamp"),
+            output:
+                trx=expand(
+                    f"{RESULTS}/{batch.cohort}/subjects/{{subject}}.trx",
+                    subject=batch.rows,
+                ),
+                record=expand(
+                    f"{RESULTS}/{batch.cohort}/subjects/{{subject}}.json",
+                    subject=batch.rows,
+                ),
+            log:
+                f"logs/{batch.cohort}/convert_subjects/{batch.name}.log",
+            benchmark:
+                f"logs/{batch.cohort}/convert_subjects/{batch.name}.benchmark.tsv"
+            group:
+                "convert"
+            conda:
+                "../envs/trxlib.yaml"
+            resources:
+                mem_mb=flat_memory,
+                runtime=batch_minutes(batch),
+            params:
+                rows=batch.rows,
+                options=CONVERT_OPTIONS,
+            script:
+                "../scripts/convert_subjects.py"

@@ -1,0 +1,12 @@
+import sys
+
+sys.stderr = open(snakemake.log[0], "w", buffering=1)  # before other imports: tracebacks land in the log
+from trxlib import steps
+
+steps.start_logging()
+steps.convert_subjects(
+    snakemake.params.rows,
+    snakemake.output.trx,
+    snakemake.output.record,
+    **snakemake.params.options,
+)
