@@ -25,6 +25,8 @@ def test_the_magic_number_decides(tmp_path: Path, gz: bool) -> None:
     arrays = make_trx_arrays()
     assert detect_format(write_plain_zip(arrays, tmp_path / "a.trk")) == "trx"
     assert detect_format(write_plain_folder(arrays, tmp_path / "folder")) == "trx"
+    with pytest.raises(UnsupportedFormatError, match=r"trxlib\.inputs\.open_input"):
+        open_source(tmp_path / "folder")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,8 @@ def test_a_damaged_gzip_is_refused(tmp_path: Path) -> None:
 def test_every_row_names_a_module_that_can_be_loaded() -> None:
     for name, row in FORMATS.items():
         assert row.name == name
+        if name == "trx":
+            continue
         module, _, attribute = row.source.partition(":")
         assert module.startswith("trxlib.formats.")
         assert attribute.endswith("Source")

@@ -210,7 +210,7 @@ def test_one_wrong_byte_never_does_more_than_raise(tmp_path: Path) -> None:
     path = tmp_path / "a.trk"
     messages = []
     for position in [*range(40), 236, 238, 239, *range(440, 504), *range(940, len(data))]:
-        for value in (0, 1, 0x7F, 0x80, 0xFF):
+        for value in (0, 0x7F, 0xFF):
             path.write_bytes(data[:position] + bytes([value]) + data[position + 1 :])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", HeaderWarning)

@@ -35,7 +35,7 @@ class Format:
     extensions : tuple of str
         Lower case, with the dot.
     source : str
-        ``module:Class`` of its reader.
+        ``module:Class`` of its reader; empty for TRX itself, which has more than a stream of streamlines.
     options : tuple of str
         Keywords of `open_source` that the reader takes beyond reference, transform and positions_dtype.
     """
@@ -51,7 +51,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
-        Format("trx", (b"PK\x03\x04", b"PK\x05\x06"), (".trx",), "trxlib.formats.trx:TrxSource"),
+        Format("trx", (b"PK\x03\x04", b"PK\x05\x06"), (".trx",), ""),
         Format("trk", (b"TRACK",), (".trk",), "trxlib.formats.trk:TrkSource", ("accept_count_mismatch",)),
         Format(
             "tck",
@@ -115,7 +115,7 @@ def open_source(
     transform: Any = None,
     positions_dtype: npt.DTypeLike | None = None,
     accept_count_mismatch: bool = False,
-    trust_count: bool = True,
+    trust_count: bool | None = None,
     nonfinite: str = "fail",
     out_of_volume: str = "keep",
     drop_empty: bool = False,
@@ -137,8 +137,8 @@ def open_source(
         float16, float32 or float64; by default that of the file.
     accept_count_mismatch : bool
         Take what is there, with a warning, where the header of a TRK or of a cut TCK counts other streamlines.
-    trust_count : bool
-        Take the count of a TCK header; if `chunks` raises CountError, open the file again with False.
+    trust_count : bool, optional
+        Take the count of a TCK header, by default in large files; if `chunks` raises CountError, open it with False.
     nonfinite : {"fail", "drop"}
         What becomes of a streamline with a NaN or infinite vertex.
     out_of_volume : {"keep", "drop", "fail"}
@@ -154,6 +154,10 @@ def open_source(
         One of its kinds, naming file and place.
     """
     row = FORMATS[detect_format(path)]
+    if not row.source:
+        raise UnsupportedFormatError(
+            f"{path} is a TRX file, which has groups, too: open it with trxlib.inputs.open_input"
+        )
     options: dict[str, Any] = {"accept_count_mismatch": accept_count_mismatch, "trust_count": trust_count}
     source: Source = _load(row.source)(
         path,

@@ -1,7 +1,8 @@
 """TCK files of MRtrix as a source. Vertices are RASMM; a NaN triplet ends a streamline, an infinite one the file.
 
-The header's count and the file's size give the number of vertices without reading any. The data are delimited, so
-that a wrong count does no harm: it is found on the way, and the file is then read again with its delimiters counted.
+The data are delimited, so that streamlines can be counted, and a small file's are. In a large file, the header's
+count and the size of the file give the number of vertices without reading any; that a count is wrong is then found
+on the way, and the file has to be opened again with its delimiters counted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from trxlib.space import Space
 __all__ = ["DelimitedRows", "TckSource"]
 
 Array = npt.NDArray[Any]
+#: Smaller files are counted: that is done before anybody notices.
+_COUNT_BYTES = 64 << 20
 
 
 class TckSource:
@@ -46,9 +49,10 @@ class TckSource:
         float16, float32 or float64; by default that of the file.
     accept_count_mismatch : bool
         Take a file that lacks its end marker and streamlines that its header counts, with a warning.
-    trust_count : bool
+    trust_count : bool, optional
         Take the header's count where the size of the file allows it; `chunks` raises CountError if it is wrong.
-        With False the delimiters are counted first.
+        With False the delimiters are counted first, which costs as much as copying the file. By default only
+        files beyond 64 MB are trusted.
 
     Raises
     ------
@@ -66,7 +70,7 @@ class TckSource:
         transform: npt.NDArray[np.float64] | None = None,
         positions_dtype: npt.DTypeLike | None = None,
         accept_count_mismatch: bool = False,
-        trust_count: bool = True,
+        trust_count: bool | None = None,
     ) -> None:
         self._file = InputFile(path)
         self.header = read_tck_header(self._file)
@@ -76,7 +80,8 @@ class TckSource:
                 "was made from, or a TRK or TRX file in the same space)"
             )
         self._rows = DelimitedRows(self._file, self.header, 3)
-        counts = self._rows.expected_counts() if trust_count else None
+        trusted = self._file.nbytes > _COUNT_BYTES if trust_count is None else trust_count
+        counts = self._rows.expected_counts() if trusted else None
         nb_streamlines, nb_vertices = counts or self._rows.count(accept=accept_count_mismatch)
         space, matrix = place_result(self._file.path, reference, reference, transform)
         default = "float64" if self.header.dtype.itemsize == 8 else "float32"
