@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import re
 import shutil
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.data import AFFINES, GROUPS, TckWriter, TrkWriter, TrxWriter, walk, write_reference
+from benchmarks.measure import ENVIRONMENT
 
 BASELINE = Path(__file__).with_name("baseline.json")
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,11 +63,11 @@ def make_inputs(folder: Path, nb_streamlines: int) -> None:
 # The hot loops: called with the folder of the inputs and a folder for outputs
 
 
-def _convert(name: str) -> Callable[[Path, Path], None]:
+def _convert(name: str, suffix: str = ".trx") -> Callable[[Path, Path], None]:
     def loop(data: Path, out: Path) -> None:
         import trxlib
 
-        trxlib.convert(data / name, out / "out.trx", reference=data / "reference.nii")
+        trxlib.convert(data / name, out / f"out{suffix}", reference=data / "reference.nii")
 
     return loop
 
@@ -102,6 +102,8 @@ LOOPS: dict[str, Callable[[Path, Path], None]] = {
     "trk-rotated": _convert("rotated.trk"),
     "trk-data": _convert("data.trk"),
     "tck": _convert("whole.tck"),
+    "to-trk": _convert("whole.trx", ".trk"),
+    "to-tck": _convert("whole.trx", ".tck"),
     "merge": _merge,
     "extract": _extract,
     "validate": _validate,
@@ -200,7 +202,7 @@ def instructions_of(name: str, data: Path) -> int:
         "valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
         sys.executable, "-m", "benchmarks.counters", "--loop", name, "--data", str(data),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | settings, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT | settings, check=False)
     found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
     if done.returncode or not found:
         raise RuntimeError(f"valgrind failed: {done.stderr[-500:]}")

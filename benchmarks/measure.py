@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: As a user's: modules are compiled once (by the warm-up), not in every process.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 _SAMPLE = 0.004  # seconds between two looks at the memory of a process
 
 
@@ -109,7 +111,7 @@ def run_once(command: Sequence[str], *, limit: float, cwd: Path | None = None) -
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         begin = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=err, cwd=cwd, start_new_session=True)
+        process = subprocess.Popen(command, stdout=out, stderr=err, cwd=cwd, env=ENVIRONMENT, start_new_session=True)
         watch = _Watch(process.pid, limit)
         watch.start()
         # A wait with a time limit would poll, and be late by up to 50 ms.

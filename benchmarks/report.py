@@ -281,6 +281,10 @@ def scaling_lines(rows: Sequence[Row]) -> list[str]:
         for name, pairs in programs.items():
             cells = {x: f"{row.median:.3f} ({row.anonymous:.0f})" for x, row in pairs}
             text.append(f"| {name} | " + " | ".join(cells.get(x, "") for x in values) + f" | {slope_of(pairs):.2f} |")
+        if title.startswith("workflow") and len(programs) == 2:
+            bare, whole = ({x: row.median for x, row in pairs} for pairs in programs.values())
+            extra = [f"{(whole[x] - bare[x]) / x:.3f}" if x in whole and x in bare else "" for x in values]
+            text.append("| s per subject beyond the bare work | " + " | ".join(extra) + " | |")
         text.append("")
     return text
 
