@@ -23,7 +23,6 @@ from trxlib.ragged import gather_rows, is_contiguous, offsets_dtype
 __all__ = ["Views", "make_sequence"]
 
 Array = npt.NDArray[Any]
-_EMPTY_OFFSETS = np.dtype("<u4")
 
 
 def make_sequence(data: Array, starts: Array, lengths: Array) -> Any:
@@ -207,7 +206,7 @@ def _runs_of_sequence(sequence: Any, count: int, nb_rows: int, what: str) -> Run
         raise ShapeError(f"{what} has {len(lengths)} streamlines, expected {count}")
     starts, lengths = starts[:count], lengths[:count]
     if not count:
-        return np.zeros(0, _EMPTY_OFFSETS), np.zeros(0, _EMPTY_OFFSETS)
+        return starts, lengths
     if starts.dtype.kind not in "iu" or lengths.dtype.kind not in "iu":
         raise DtypeError(f"{what} has offsets of {starts.dtype} and lengths of {lengths.dtype}, expected integers")
     inside = all(int(array.min()) >= 0 and int(array.max()) <= nb_rows for array in (starts, lengths))
