@@ -10,20 +10,22 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from trxlib.checking import find_problems
 from trxlib.conversion import ConvertInput, plan_conversion
 from trxlib.errors import FormatError, StaleError
-from trxlib.inputs import open_input, read_headers
+from trxlib.inputs import open_input
+from trxlib.ops.bundle import BundleSource, headers_of
 from trxlib.ops.fill import fill_shard
 from trxlib.ops.nest import plan_nested
 from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.receipt import Receipt
 from trxlib.ops.seal import check_receipts, find_damage, find_unfit, is_sealed, seal_container
 from trxlib.reporting import log_progress, write_table
-from trxlib.source import Source
+from trxlib.source import Headers, Source
 from trxlib.storage.partial import PartialArchive
 
 __all__ = ["convert_inputs", "fill_cohort", "plan_cohort", "plan_cohort_directly", "seal_cohort"]
@@ -90,7 +92,7 @@ def plan_cohort(
         Jobs to divide the filling between.
     """
     plan = plan_merge(
-        [read_headers(path) for path in subjects],
+        [_headers_of_subject(path) for path in subjects],
         names=list(groups),
         whole_groups=list(groups.values()),
         options=[{}] * len(subjects),
@@ -98,6 +100,11 @@ def plan_cohort(
         nb_shards=nb_shards,
     )
     _save_plan(plan, output, archive)
+
+
+def _headers_of_subject(path: str) -> Headers:
+    with closing(BundleSource.open(path)) as source:
+        return headers_of(source)
 
 
 def plan_cohort_directly(
@@ -199,7 +206,8 @@ def fill_cohort(plan: str | Path, archive: str | Path, receipt: str | Path, *, s
 
 
 def _open_planned(_: int, item: InputPlan) -> Source:
-    return open_input(item.path, **item.options)
+    # A subject's .trx was checked when it was written, and is copied as it is.
+    return open_input(item.path, **item.options) if item.options else BundleSource.open(item.path)
 
 
 # Seal

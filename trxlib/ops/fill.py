@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from trxlib.errors import DtypeError, FormatError, ShapeError, StaleError
+from trxlib.errors import ArchiveError, DtypeError, FormatError, ShapeError, StaleError
 from trxlib.names import ArrayName
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import InputPlan, Plan, companions_of, stamp_of
@@ -275,8 +275,10 @@ class _InputFiller:
         finally:
             os.close(fd)
         self._tick(name, member.nbytes)
-        # Where the bytes passed through our hands, their own CRC; else the stated one, so that damage stays visible.
-        return Range(cursor.path, cursor.start, member.nbytes, member.crc if crc is None else crc)
+        if crc is not None and crc != member.crc:
+            raise ArchiveError(f"{member.path} has CRC {crc:08x}, {member.crc:08x} is stated; the file is damaged")
+        # Bytes that the kernel copied unseen have the CRC they should have, so that damage stays visible.
+        return Range(cursor.path, cursor.start, member.nbytes, member.crc)
 
     def _fill_nan(self, cursor: _Cursor) -> Range:
         nb_rows = cursor.left // cursor.name.row_nbytes

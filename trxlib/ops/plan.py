@@ -371,12 +371,15 @@ def _place(
 
 
 def divide(inputs: Sequence[InputPlan], nb_shards: int) -> tuple[tuple[int, int], ...]:
-    """Divide the inputs into ranges of about equal weight; none is empty unless there are too few inputs."""
-    weights = np.array([12 * item.nb_vertices + 4 * item.nb_streamlines + 1 for item in inputs], dtype=np.float64)
-    ends = np.cumsum(weights)
-    targets = ends[-1] * np.arange(1, nb_shards) / nb_shards
-    cuts = [0, *(int(cut) for cut in np.searchsorted(ends, targets)), len(inputs)]
-    return tuple((low, max(low, high)) for low, high in pairwise(cuts))
+    """Divide inputs into ranges of about equal weight; none is empty unless there are too few inputs."""
+    weights = [12 * item.nb_vertices + 4 * item.nb_streamlines + 1 for item in inputs]
+    ends = np.cumsum([0, *weights], dtype=np.float64)
+    cuts = [0]
+    for number in range(1, nb_shards):
+        nearest = int(np.abs(ends - ends[-1] * number / nb_shards).argmin())
+        most = len(inputs) - (nb_shards - number)  # leaves one input for each shard to come
+        cuts.append(min(max(nearest, cuts[-1] + 1), max(most, cuts[-1])))
+    return tuple(pairwise([*cuts, len(inputs)]))
 
 
 def _specs_to_json(columns: Mapping[str, ArraySpec]) -> dict[str, list[Any]]:
