@@ -1,7 +1,7 @@
 """Counts, lengths and volumes per subject and group of an archive, in memory that its size does not change.
 
-Beyond the arrays' own pages, which stay mapped: 8 bytes per streamline, and two bytes per voxel of the box
-that the vertices lie in.
+Beyond the arrays' own pages, which stay mapped: up to 24 bytes per streamline, and two bytes per voxel of
+the box that the vertices lie in.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from trxlib.ragged import iter_gathered
 __all__ = ["ALL", "SUMMARY_COLUMNS", "SummaryRow", "VoxelGrid", "streamline_lengths", "summarise", "voxel_grid"]
 
 Array = npt.NDArray[Any]
+Rows = Array | slice
 #: Stands for every streamline in the column ``group``, for the whole archive in the column ``subject``.
 ALL = "all"
 _CHUNK_VERTICES = 1 << 17  # 1.5 MB of float32 positions, which stays in cache with its temporaries
@@ -93,7 +94,7 @@ def summarise(
     rows = {}
     # Groups outside, subjects inside: the voxels of the whole archive are then the union of those of the subjects.
     for group in [ALL, *(arrays.groups if groups is None else groups)]:
-        members = np.unique(arrays.groups[group]) if group != ALL else None
+        members = _sorted(arrays.groups[group].reshape(-1)) if group != ALL else None
         seen = grid.nothing()
         for subject, (start, stop) in parts.items():
             chosen = _members_between(members, start, stop)
@@ -106,15 +107,25 @@ def summarise(
     return [rows[subject, group] for subject in [*parts, ALL] for group in order]
 
 
-def _members_between(members: Array | None, start: int, stop: int) -> Array:
+def _members_between(members: Array | None, start: int, stop: int) -> Rows:
     if members is None:
-        return np.arange(start, stop)
-    low, high = np.searchsorted(members, (start, stop))
-    return members[low:high].astype(np.int64)
+        return slice(start, stop)
+    # Python's integers would have numpy convert all members first.
+    low, high = np.searchsorted(members, np.array([start, stop], dtype=members.dtype))
+    return np.unique(members[low:high]).astype(np.int64)
 
 
-def _row(arrays: TrxArrays, lengths: Array, subject: str, group: str, chosen: Array, nb_voxels: int) -> SummaryRow:
-    nb_vertices = int((arrays.offsets[chosen + 1] - arrays.offsets[chosen]).sum(dtype=np.int64))
+def _sorted(members: Array) -> Array:
+    """Return the members in order: as they are, still mapped, where they are in order already."""
+    for start in range(0, len(members), _CHUNK_VERTICES):
+        part = members[start : start + _CHUNK_VERTICES + 1]
+        if (part[1:] < part[:-1]).any():
+            return np.sort(members)
+    return members
+
+
+def _row(arrays: TrxArrays, lengths: Array, subject: str, group: str, chosen: Rows, nb_voxels: int) -> SummaryRow:
+    nb_vertices = int((arrays.offsets[1:][chosen] - arrays.offsets[:-1][chosen]).sum(dtype=np.int64))
     picked = lengths[chosen]
     nan = float("nan")
     statistics = (nan, nan, nan, nan)
@@ -208,10 +219,10 @@ class VoxelGrid:
         """Return the size of a set."""
         return int(np.count_nonzero(voxels)) if self.is_small else len(voxels)
 
-    def visit(self, positions: Array, offsets: Array, rows: Array) -> Array:
+    def visit(self, positions: Array, offsets: Array, rows: Rows) -> Array:
         """Return the set of voxels that hold a vertex of these streamlines."""
-        starts = offsets[rows].astype(np.int64)
-        counts = offsets[rows + 1].astype(np.int64) - starts
+        starts = offsets[:-1][rows].astype(np.int64)
+        counts = offsets[1:][rows].astype(np.int64) - starts
         voxels = self.nothing()
         for chunk in iter_gathered(positions, starts, counts, _CHUNK_VERTICES * 3 * positions.dtype.itemsize):
             numbers = self._numbers(_transform(chunk, self.rasmm_to_box))

@@ -14,7 +14,7 @@ rule extract_groups:
         "../envs/trxlib.yaml"
     threads: 4
     resources:
-        mem_mb=flat_memory,
+        mem_mb=cohort_memory,
         runtime=cohort_minutes,
     script:
         "../scripts/extract_groups.py"

@@ -17,7 +17,7 @@ rule summarise_cohort:
     conda:
         "../envs/trxlib.yaml"
     resources:
-        mem_mb=flat_memory,
+        mem_mb=cohort_memory,
         runtime=cohort_minutes,
     script:
         "../scripts/summarise_cohort.py"
@@ -42,7 +42,7 @@ rule draw_cohort:
     conda:
         "../envs/trxlib.yaml"
     resources:
-        mem_mb=flat_memory,
+        mem_mb=cohort_memory,
         runtime=30,
     script:
         "../scripts/draw_cohort.py"
