@@ -19,7 +19,7 @@ from trxlib.ops.run import is_archive_name, write_container
 from trxlib.ops.select import Runs
 from trxlib.source import Progress
 from trxlib.storage.container import open_container
-from trxlib.storage.mapping import Mode
+from trxlib.storage.mapping import Mode, changed_ranges
 from trxlib.trxfile import TrxFile
 
 __all__ = ["concatenate", "load", "load_from_directory", "load_from_zip", "save", "zip_from_folder"]
@@ -203,7 +203,10 @@ def concatenate(
     if preallocation:
         api_edit.fill_preallocated(trx_list[0], bundles, check_space_attributes)
         return trx_list[0]
-    pinned = [pin_source(arrays, runs, trx._container) for (arrays, runs), trx in zip(bundles, trx_list, strict=True)]
+    changed = changed_ranges()
+    pinned = [
+        pin_source(arrays, runs, trx._container, changed) for (arrays, runs), trx in zip(bundles, trx_list, strict=True)
+    ]
     sources = [item.source for item in pinned]
     plan = plan_merge(sources, keep_groups=not delete_groups, check_space=check_space_attributes)
     return TrxFile._of_joined(Joined(plan, pinned))

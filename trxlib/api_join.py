@@ -130,7 +130,9 @@ class Joined:
         return container
 
 
-def pin_source(arrays: TrxArrays, runs: Runs | None, container: Container | None) -> PinnedSource:
+def pin_source(
+    arrays: TrxArrays, runs: Runs | None, container: Container | None, changed: list[tuple[int, int]] | None
+) -> PinnedSource:
     """Keep a bundle as it is now.
 
     Parameters
@@ -141,8 +143,10 @@ def pin_source(arrays: TrxArrays, runs: Runs | None, container: Container | None
         Where its streamlines lie, if not as its offsets say.
     container : Container, optional
         The file that it was loaded from.
+    changed : list of (int, int), optional
+        See `changed_ranges`; without it the CRCs of arrays are compared with those of the file.
     """
-    pinner = _Pinner(container)
+    pinner = _Pinner(container, changed)
     pinned = replace(
         arrays,
         positions=pinner.pin(("positions", "positions"), arrays.positions),
@@ -159,7 +163,8 @@ def pin_source(arrays: TrxArrays, runs: Runs | None, container: Container | None
 class _Pinner:
     """Pins the arrays of one bundle."""
 
-    def __init__(self, container: Container | None) -> None:
+    def __init__(self, container: Container | None, changed: list[tuple[int, int]] | None) -> None:
+        self.changed = changed
         self.members: dict[ArrayName, tuple[Member, FileStamp]] = {}
         self.container = container
         self.fresh: dict[str, MappedFile | None] = {}
@@ -194,12 +199,25 @@ class _Pinner:
         if file is None or file.stamp != old.stamp:
             return None
         fresh = file.array(shown.dtype, shown.shape, member.start)[: len(array)]
-        crc = member.crc if len(array) == len(shown) and member.crc is not None else _crc(fresh)
+        crc = member.crc
+        if len(array) == len(shown) and crc is not None and self._is_untouched(array):
+            # A wrong CRC that the file states stays visible, as in a merge from file to file.
+            self.members[name] = (member, old.stamp)
+            return fresh
+        if crc is None or len(array) != len(shown):
+            crc = _crc(fresh)
         if _crc(array) != crc:
             return None
         if len(array) == len(shown):
             self.members[name] = (replace(member, crc=crc), old.stamp)
         return fresh
+
+    def _is_untouched(self, array: Array) -> bool:
+        """Tell whether no page of an array was written to since it was mapped, as far as the system tells."""
+        low = array.__array_interface__["data"][0]
+        return self.changed is not None and not any(
+            first < low + array.nbytes and low < end for first, end in self.changed
+        )
 
 
 def _array_of(arrays: TrxArrays, name: ArrayName) -> Array | None:

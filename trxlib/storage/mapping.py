@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from trxlib.errors import InputNotFoundError, ReadOnlyError, ShapeError
 
-__all__ = ["FileStamp", "MappedFile", "Mode"]
+__all__ = ["FileStamp", "MappedFile", "Mode", "changed_ranges"]
 
 Mode = Literal["r", "c", "r+"]
 # Without it Linux refuses a copy-on-write mapping larger than memory, although nothing is ever written to it.
@@ -106,6 +107,37 @@ class MappedFile:
         """Write changes of an "r+" mapping to the file."""
         if self._map is not None and self.mode == "r+":
             self._map.flush()
+
+
+def changed_ranges() -> list[tuple[int, int]] | None:
+    """Return the address ranges of all mappings that have a page of their own, changed in memory.
+
+    A copy-on-write mapping outside of these is still what its file holds, and nothing of it need be read to know.
+
+    Returns
+    -------
+    list of (int, int) or None
+        First address and end of each; None where the system does not tell (it does on Linux).
+    """
+    try:
+        with open("/proc/self/smaps", encoding="ascii", errors="replace") as file:  # noqa: PTH123 (no file)
+            return _parse_smaps(file)
+    except (OSError, ValueError):
+        return None
+
+
+def _parse_smaps(lines: Iterable[str]) -> list[tuple[int, int]]:
+    ranges: list[tuple[int, int]] = []
+    current = (0, 0)
+    for line in lines:
+        key, _, rest = line.partition(" ")
+        if key in ("Anonymous:", "Swap:"):
+            if int(rest.split()[0]) and (not ranges or ranges[-1] != current):
+                ranges.append(current)
+        elif not key.endswith(":"):
+            first, _, end = key.partition("-")
+            current = (int(first, 16), int(end, 16))
+    return ranges
 
 
 def _map(fd: int, nbytes: int, mode: Mode) -> mmap.mmap:
