@@ -1,7 +1,7 @@
 """From the coordinates of a file to positions: one affine, a type, and nothing where neither changes anything.
 
-numpy is slow on rows of 3, so that a diagonal affine goes over long rows with tiled factors, and a general one
-through a product with a block-diagonal matrix that takes several vertices at a time.
+numpy is slow on rows of 3, so that everything goes over long rows with tiled factors. Products and sums are numpy's
+own, in a fixed order: a matrix product of BLAS would be quicker, but rounds differently from machine to machine.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["PositionsMap", "all_finite", "check_positions_dtype"]
 
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
-_TILE = 1024  # vertices of a long row
-_BLOCK = 8  # vertices in one row of a product
-_PRODUCT_ROWS = 448
+_TILE = 4096  # vertices of a long row: 48 kB of float32, so that all passes but the first find it in the cache
+#: Where, counted from a coordinate, the others of its vertex may stand.
+_NEIGHBOURS = (-2, -1, 1, 2)
 _FLOAT16_MAX = 65504.0
 _LARGEST = 1e30  # of an affine that float32 can apply
 
@@ -81,7 +81,7 @@ class PositionsMap:
         self._work = np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
         self._scale_row = np.tile(self._scale, _TILE).astype(self._work)
         self._shift_row = np.tile(shift, _TILE).astype(self._work)
-        self._blocks = np.kron(np.eye(_BLOCK), linear.T).astype(self._work)
+        self._neighbours = [] if self._diagonal else self._tile_neighbours()
 
     def apply(self, rows: Array) -> Array:
         """Return the positions of some vertices.
@@ -121,40 +121,53 @@ class PositionsMap:
 
     def _diagonal_map(self, points: Array) -> Array:
         flat = points.reshape(-1)
-        width = len(self._scale_row)
-        whole = len(flat) // width * width
-        grid = flat[:whole].reshape(-1, width)
-        # Eight long rows fit the first cache, so that the second pass is nearly free.
-        for start in range(0, len(grid), 8):
-            self._multiply_add(grid[start : start + 8], width)
-        self._multiply_add(flat[whole:], len(flat) - whole)
+        for start in range(0, len(flat), 3 * _TILE):
+            values = flat[start : start + 3 * _TILE]
+            if self._has_scale:
+                np.multiply(values, self._scale_row[: len(values)], out=values)
+            if self._has_shift:
+                np.add(values, self._shift_row[: len(values)], out=values)
         return points
 
-    def _multiply_add(self, values: Array, width: int) -> None:
-        if self._has_scale:
-            np.multiply(values, self._scale_row[:width], out=values)
-        if self._has_shift:
-            np.add(values, self._shift_row[:width], out=values)
+    def _tile_neighbours(self) -> list[tuple[int, Array]]:
+        """Return, for each distance, what the coordinate at that distance contributes, or 0 in another vertex."""
+        tiled = []
+        for distance in _NEIGHBOURS:
+            factors = [self._linear[axis, axis + distance] if 0 <= axis + distance < 3 else 0.0 for axis in range(3)]
+            if any(factors):
+                tiled.append((distance, np.tile(factors, _TILE).astype(self._work)))
+        return tiled
 
     def _general_map(self, points: Array) -> Array:
         if not all_finite(points):
-            # In a block product one NaN would spread to its neighbours.
-            return np.asarray(self._by_columns(points), dtype=self._work)
+            # Times 0, a NaN or an infinity would spread to the neighbours.
+            return self._map_columns(points)
+        padded = np.zeros(points.size + 4, dtype=self._work)
+        padded[2:-2] = points.reshape(-1)
         result = np.empty_like(points)
-        whole = len(points) // _BLOCK * _BLOCK
-        source, target = (array[:whole].reshape(-1, 3 * _BLOCK) for array in (points, result))
-        shift = self._shift_row[: 3 * _BLOCK]
-        # Products as small as these stay in one thread and in the cache; BLAS would wait for its other threads.
-        for start in range(0, len(source), _PRODUCT_ROWS):
-            part = target[start : start + _PRODUCT_ROWS]
-            np.matmul(source[start : start + _PRODUCT_ROWS], self._blocks, out=part)
-            np.add(part, shift, out=part)
-        if whole < len(points):
-            result[whole:] = points[whole:] @ self._blocks[:3, :3] + shift[:3]
+        flat = result.reshape(-1)
+        product = np.empty(3 * _TILE, dtype=self._work)
+        for start in range(0, len(flat), 3 * _TILE):
+            values = flat[start : start + 3 * _TILE]
+            count = len(values)
+            np.multiply(padded[start + 2 : start + 2 + count], self._scale_row[:count], out=values)
+            for distance, factors in self._neighbours:
+                first = start + 2 + distance
+                np.multiply(padded[first : first + count], factors[:count], out=product[:count])
+                np.add(values, product[:count], out=values)
+            np.add(values, self._shift_row[:count], out=values)
         return result
 
-    def _by_columns(self, points: Array) -> Array:
-        return points.astype(np.float64) @ self._linear.T + self._shift
+    def _map_columns(self, points: Array) -> Array:
+        """Do the same, in the same order, column by column."""
+        result = np.empty_like(points)
+        linear, shift = self._linear.astype(self._work), self._shift.astype(self._work)
+        for axis in range(3):
+            values = points[:, axis] * linear[axis, axis]
+            for other in (axis + distance for distance in _NEIGHBOURS if 0 <= axis + distance < 3):
+                values += points[:, other] * linear[axis, other]
+            result[:, axis] = values + shift[axis]
+        return result
 
     def _narrow(self, points: Array) -> Array:
         result = points.astype(self.dtype)
