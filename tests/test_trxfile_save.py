@@ -184,3 +184,17 @@ def test_zip_from_folder_compresses_and_refuses(arrays, tmp_path):
     with pytest.raises(ValueError, match="a multiple of 4"):
         zip_from_folder(folder, tmp_path / "bad.trx")
     assert not (tmp_path / "bad.trx").exists()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_changes_in_memory_are_saved_whatever_lies_on_disk(tmp_path, replaced):
+    arrays = make_trx_arrays(lengths=[9000, 9000], dpv={"fa": (2, "<f4")}, groups={})
+    path = write_plain_zip(arrays, tmp_path / "a.trx")
+    trx = load(path)
+    trx.data_per_vertex["fa"]._data[17] = 4
+    arrays.dpv["fa"] = arrays.dpv["fa"].copy()
+    arrays.dpv["fa"][17] = 4
+    if replaced:
+        write_plain_zip(make_trx_arrays(2), tmp_path / "new").replace(path)
+    save(trx, tmp_path / "b.trx")
+    assert_trx_equal(tmp_path / "b.trx", arrays)

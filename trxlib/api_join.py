@@ -28,12 +28,12 @@ from trxlib.ops.run import write_container
 from trxlib.ops.select import Runs
 from trxlib.source import Progress
 from trxlib.storage.container import Container, open_container
-from trxlib.storage.mapping import FileStamp, MappedFile
+from trxlib.storage.mapping import FileStamp, MappedFile, changed_ranges
 from trxlib.storage.members import Member
 from trxlib.storage.scratch import scratch_arrays
 from trxlib.storage.workspace import TemporaryFolder
 
-__all__ = ["Joined", "PinnedSource", "pin_source"]
+__all__ = ["Joined", "PinnedSource", "pin_source", "untouched_members"]
 
 Array = npt.NDArray[Any]
 _BLOCK = 1 << 18
@@ -130,6 +130,32 @@ class Joined:
         return container
 
 
+def untouched_members(arrays: TrxArrays, container: Container | None) -> dict[ArrayName, Member]:
+    """Return where the bytes of a bundle's arrays lie on disk, for those that are still what the file holds.
+
+    Parameters
+    ----------
+    arrays : TrxArrays
+        May share arrays with `container`.
+    container : Container, optional
+        The file that it was loaded from.
+    """
+    if container is None:
+        return {}
+    pinner = _Pinner(container, None)
+    stamps = {file: FileStamp.of(file) for file in container.files}
+    found: dict[ArrayName, tuple[Member, Array]] = {}
+    for key, (name, member) in pinner.places.items():
+        array, shown, old = _array_of(arrays, *key), _array_of(container.arrays, *key), container.files.get(member.file)
+        if array is None or shown is None or old is None or stamps[member.file] != old.stamp or member.crc is None:
+            continue
+        if array.nbytes >= _MANY and array.shape == shown.shape and _same_start(array, shown):
+            found[name] = (member, array)
+    if found:  # asking the system takes a moment
+        pinner.changed = changed_ranges()
+    return {name: member for name, (member, array) in found.items() if pinner.is_untouched(array)}
+
+
 def pin_source(
     arrays: TrxArrays, runs: Runs | None, container: Container | None, changed: list[tuple[int, int]] | None
 ) -> PinnedSource:
@@ -190,7 +216,7 @@ class _Pinner:
         container = self.container
         assert container is not None
         old = container.files.get(member.file)
-        shown = _array_of(container.arrays, name)
+        shown = _array_of(container.arrays, name.section, name.name)
         if old is None or shown is None or array.dtype != shown.dtype or not _same_start(array, shown):
             return None
         if member.file not in self.fresh:
@@ -200,7 +226,7 @@ class _Pinner:
             return None
         fresh = file.array(shown.dtype, shown.shape, member.start)[: len(array)]
         crc = member.crc
-        if len(array) == len(shown) and crc is not None and self._is_untouched(array):
+        if len(array) == len(shown) and crc is not None and self.is_untouched(array):
             # A wrong CRC that the file states stays visible, as in a merge from file to file.
             self.members[name] = (member, old.stamp)
             return fresh
@@ -212,7 +238,7 @@ class _Pinner:
             self.members[name] = (replace(member, crc=crc), old.stamp)
         return fresh
 
-    def _is_untouched(self, array: Array) -> bool:
+    def is_untouched(self, array: Array) -> bool:
         """Tell whether no page of an array was written to since it was mapped, as far as the system tells."""
         low = array.__array_interface__["data"][0]
         return self.changed is not None and not any(
@@ -220,10 +246,10 @@ class _Pinner:
         )
 
 
-def _array_of(arrays: TrxArrays, name: ArrayName) -> Array | None:
-    if name.section == "positions":
+def _array_of(arrays: TrxArrays, section: str, name: str) -> Array | None:
+    if section == "positions":
         return arrays.positions
-    return getattr(arrays, name.section).get(name.name) if name.section != "offsets" else None
+    return getattr(arrays, section).get(name) if section != "offsets" else None
 
 
 def _same_start(array: Array, shown: Array) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib import api_edit, tractograms
-from trxlib.api_join import Joined
+from trxlib.api_join import Joined, untouched_members
 from trxlib.api_views import Views
 from trxlib.arrays import TrxArrays
 from trxlib.errors import GroupNotFoundError, InputError
@@ -157,7 +157,9 @@ class TrxFile:
 
     def _source(self) -> BundleSource:
         arrays, runs = self._bundle()
-        return BundleSource(arrays, runs=runs, path=self._container.path if self._container is not None else "")
+        members = untouched_members(arrays, self._container) if runs is None else {}
+        path = self._container.path if self._container is not None else ""
+        return BundleSource(arrays, members=members, runs=runs, path=path)
 
     def _room(self) -> Room | None:
         """Return the preallocated arrays, if there are."""

@@ -29,7 +29,7 @@ from trxlib.storage.members import Member
 __all__ = ["BundleSource", "headers_of"]
 
 Array = npt.NDArray[Any]
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18  # stays in a core's cache between its CRC and its copy
 
 
 class BundleSource:
