@@ -1,7 +1,8 @@
 """From the coordinates of a file to positions: one affine, a type, and nothing where neither changes anything.
 
-numpy is slow on rows of 3, so that everything goes over long rows with tiled factors. Products and sums are numpy's
-own, in a fixed order: a matrix product of BLAS would be quicker, but rounds differently from machine to machine.
+numpy is slow on rows of 3, so that a diagonal affine goes over long rows with tiled factors, and a general one over
+one column after the other. Products and sums are numpy's own, in a fixed order: a matrix product of BLAS would be a
+little quicker, but rounds differently from machine to machine.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ __all__ = ["PositionsMap", "all_finite", "check_positions_dtype"]
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _TILE = 4096  # vertices of a long row: 48 kB of float32, so that all passes but the first find it in the cache
-#: Where, counted from a coordinate, the others of its vertex may stand.
-_NEIGHBOURS = (-2, -1, 1, 2)
+_BLOCK = 16384  # vertices whose columns are worked on at a time: 64 kB each
 _FLOAT16_MAX = 65504.0
 _LARGEST = 1e30  # of an affine that float32 can apply
 
@@ -81,7 +81,6 @@ class PositionsMap:
         self._work = np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
         self._scale_row = np.tile(self._scale, _TILE).astype(self._work)
         self._shift_row = np.tile(shift, _TILE).astype(self._work)
-        self._neighbours = [] if self._diagonal else self._tile_neighbours()
 
     def apply(self, rows: Array) -> Array:
         """Return the positions of some vertices.
@@ -103,9 +102,12 @@ class PositionsMap:
         """
         # What overflows becomes infinite, and the rule on such vertices names the streamline.
         with np.errstate(over="ignore", invalid="ignore"):
-            points = np.ascontiguousarray(rows, dtype=self._work) if rows.shape[1] == 3 else self._columns(rows)
-            if not self.is_identity:
-                points = self._diagonal_map(points) if self._diagonal else self._general_map(points)
+            if not self._diagonal:
+                points = self._general_map(rows)
+            else:
+                points = np.ascontiguousarray(rows, dtype=self._work) if rows.shape[1] == 3 else self._columns(rows)
+                if not self.is_identity:
+                    points = self._diagonal_map(points)
             return self._narrow(points) if self.dtype.itemsize == 2 else points
 
     def log_error(self) -> None:
@@ -129,44 +131,22 @@ class PositionsMap:
                 np.add(values, self._shift_row[: len(values)], out=values)
         return points
 
-    def _tile_neighbours(self) -> list[tuple[int, Array]]:
-        """Return, for each distance, what the coordinate at that distance contributes, or 0 in another vertex."""
-        tiled = []
-        for distance in _NEIGHBOURS:
-            factors = [self._linear[axis, axis + distance] if 0 <= axis + distance < 3 else 0.0 for axis in range(3)]
-            if any(factors):
-                tiled.append((distance, np.tile(factors, _TILE).astype(self._work)))
-        return tiled
-
-    def _general_map(self, points: Array) -> Array:
-        if not all_finite(points):
-            # Times 0, a NaN or an infinity would spread to the neighbours.
-            return self._map_columns(points)
-        padded = np.zeros(points.size + 4, dtype=self._work)
-        padded[2:-2] = points.reshape(-1)
-        result = np.empty_like(points)
-        flat = result.reshape(-1)
-        product = np.empty(3 * _TILE, dtype=self._work)
-        for start in range(0, len(flat), 3 * _TILE):
-            values = flat[start : start + 3 * _TILE]
-            count = len(values)
-            np.multiply(padded[start + 2 : start + 2 + count], self._scale_row[:count], out=values)
-            for distance, factors in self._neighbours:
-                first = start + 2 + distance
-                np.multiply(padded[first : first + count], factors[:count], out=product[:count])
-                np.add(values, product[:count], out=values)
-            np.add(values, self._shift_row[:count], out=values)
-        return result
-
-    def _map_columns(self, points: Array) -> Array:
-        """Do the same, in the same order, column by column."""
-        result = np.empty_like(points)
+    def _general_map(self, rows: Array) -> Array:
+        result = np.empty((len(rows), 3), dtype=self._work)
         linear, shift = self._linear.astype(self._work), self._shift.astype(self._work)
-        for axis in range(3):
-            values = points[:, axis] * linear[axis, axis]
-            for other in (axis + distance for distance in _NEIGHBOURS if 0 <= axis + distance < 3):
-                values += points[:, other] * linear[axis, other]
-            result[:, axis] = values + shift[axis]
+        buffers = np.empty((5, min(_BLOCK, len(rows))), dtype=self._work)
+        for start in range(0, len(rows), _BLOCK):
+            part = rows[start : start + _BLOCK]
+            columns, (values, product) = buffers[:3, : len(part)], buffers[3:, : len(part)]
+            for axis in range(3):
+                columns[axis] = part[:, axis]
+            for axis in range(3):
+                first, *others = np.flatnonzero(linear[axis]).tolist() or [axis]
+                np.multiply(columns[first], linear[axis, first], out=values)
+                for other in others:
+                    np.multiply(columns[other], linear[axis, other], out=product)
+                    np.add(values, product, out=values)
+                np.add(values, shift[axis], out=result[start : start + len(part), axis])
         return result
 
     def _narrow(self, points: Array) -> Array:

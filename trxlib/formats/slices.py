@@ -29,6 +29,7 @@ Bytes = npt.NDArray[np.uint8]
 SLICE_BYTES = 24 * 40_000
 _HEADROOM = 1 << 16
 _KEPT_BYTES = 24 << 20
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 #: Results of `in_order` that may be under way at once.
 _AHEAD = 2
 _BAD_GZIP: Any = (EOFError, OSError, zlib.error, isal_zlib.error)
@@ -95,7 +96,7 @@ class InputFile:
     @property
     def is_big(self) -> bool:
         """Whether threads are worth their start, and there is a second core for them."""
-        return self.nbytes > 4 * SLICE_BYTES and len(os.sched_getaffinity(0)) > 1
+        return self.nbytes > 4 * SLICE_BYTES and _CORES > 1
 
     def head(self, count: int) -> bytes:
         """Return the first `count` bytes of the content, or fewer at its end."""
