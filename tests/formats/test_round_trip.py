@@ -47,6 +47,22 @@ def test_tck_to_trx_and_back(tmp_path: Path, slicing: str, datatype: str) -> Non
     assert (tmp_path / "b.tck").read_bytes().endswith(data[4096:])
 
 
+def test_float64_positions_bring_a_trk_back_under_any_affine(tmp_path: Path) -> None:
+    affine = np.array([[0.9, -0.4, 0.1, -3], [0.5, 1.7, 0.2, 4], [-0.1, 0.3, 3.9, 2], [0, 0, 0, 1]], np.float32)
+    lines = [np.random.default_rng(0).uniform(0, 20, (5000, 3)).astype(np.float32)]
+    data = trk_bytes(lines, affine=affine, origin=(np.nan, 0, 0))
+    convert(write(tmp_path / "a.trk", data), tmp_path / "a.trx", positions_dtype="float64")
+    export(tmp_path / "a.trx", tmp_path / "b.trk")
+    assert (tmp_path / "b.trk").read_bytes()[1000:] == data[1000:]
+
+
+def test_header_texts_that_are_not_utf8(tmp_path: Path) -> None:
+    data = tck_bytes(some_streamlines((3,))).replace(b"count: 1", b"who: J\xf6\ncount: 1")
+    convert(write(tmp_path / "a.tck", data), tmp_path / "a.trx", reference=REFERENCE)
+    export(tmp_path / "a.trx", tmp_path / "b.tck")
+    assert "who: J\u00f6".encode() in (tmp_path / "b.tck").read_bytes()
+
+
 def test_the_slicing_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also for a general affine, where vertices are multiplied in blocks that slices cut elsewhere."""
     affine = np.array([[0.9, -0.4, 0.1, -3], [0.5, 1.7, 0.2, 4], [-0.1, 0.3, 3.9, 2], [0, 0, 0, 1]], np.float32)

@@ -46,7 +46,7 @@ class Grid:
         self._has_voxels = bool(min(space.dimensions))
         self._high = np.array(space.dimensions, dtype=np.float64) - 0.5
         self._low = np.full(3, -0.5)
-        self._to_voxel = PositionsMap(inverse, np.dtype("<f4"))
+        self._to_voxel = None if self._is_aligned else PositionsMap(inverse, np.dtype("<f4"))
         self._matrix, self._reach = inverse, np.abs(inverse[:3, :3])
         if self._is_aligned:
             # The box in RASMM: no vertex need be moved to compare it.
@@ -75,7 +75,7 @@ class Grid:
         if not self._has_voxels or not len(positions):
             return np.zeros(0, dtype=np.int64)
         points = positions if positions.dtype.itemsize > 2 else positions.astype(np.float32)
-        if not self._is_aligned:
+        if self._to_voxel is not None:
             points = self._to_voxel.apply(points.astype(np.float32))
         flat = points.reshape(-1)
         whole = len(points) // _ROW * _ROW * 3

@@ -8,7 +8,7 @@ on the way, and the file has to be opened again with its delimiters counted.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -109,7 +109,8 @@ class TckSource:
             If the data are truncated, or something follows their end.
         """
         streamlines = vertices = 0
-        with closing(in_order(self._tasks(), threads=self._file.is_big)) as results:
+        tasks = self._tasks()
+        with closing(tasks), closing(in_order(tasks, threads=self._file.is_big)) as results:
             for chunk, done in results:
                 streamlines += len(chunk.lengths)
                 vertices += len(chunk.positions)
@@ -126,7 +127,7 @@ class TckSource:
             )
         self._map.log_error()
 
-    def _tasks(self) -> Iterator[Callable[[], tuple[Chunk, int]]]:
+    def _tasks(self) -> Generator[Callable[[], tuple[Chunk, int]], None, None]:
         for rows, ends, done in self._rows.iterate():
             yield partial(self._make_chunk, rows, ends, done)
 

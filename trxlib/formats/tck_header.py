@@ -100,10 +100,17 @@ def _read_text(file: InputFile, magic: bytes) -> tuple[str, int]:
             raise HeaderError(f"{file.path} starts with {first[:24]!r}, expected {magic.decode()!r}")
         end = re.search(rb"(?:^|\n)END[ \t]*\r?\n", rest)
         if end is not None:
-            return rest[: end.start()].decode("utf-8", "surrogateescape"), len(first) + 1 + end.end()
+            return _decode(rest[: end.start()]), len(first) + 1 + end.end()
         if len(data) < size or size >= _MAX_HEADER:
             raise HeaderError(f"{file.path}: no line END in the first {len(data)} bytes; the header is truncated")
         size *= 8
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin1")
 
 
 def _split_lines(text: str, path: str) -> list[tuple[str, str]]:

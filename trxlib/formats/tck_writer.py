@@ -134,7 +134,7 @@ class _MrtrixFile:
         datatype = "Float64LE" if self._dtype.itemsize == 8 else "Float32LE"
         lines = [self._magic.decode(), *(f"{key}: {value}" for key, value in self._fields), f"datatype: {datatype}"]
         lines.append(f"count: {self._count:0{_COUNT_DIGITS}d}")
-        text = "\n".join(lines).encode("utf-8", "surrogateescape") + b"\nfile: . "
+        text = "\n".join(lines).encode() + b"\nfile: . "
         # The offset counts its own digits.
         offset = len(text) + len(b"\nEND\n")
         while offset != (total := len(text) + len(str(offset)) + len(b"\nEND\n")):

@@ -6,7 +6,7 @@ A record is a count word, its vertices with their scalars, its properties.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -101,7 +101,8 @@ class TrkSource:
             record are named.
         """
         streamlines = vertices = 0
-        with closing(in_order(self._tasks(), threads=self._file.is_big)) as results:
+        tasks = self._tasks()
+        with closing(tasks), closing(in_order(tasks, threads=self._file.is_big)) as results:
             for chunk, done in results:
                 streamlines += len(chunk.lengths)
                 vertices += len(chunk.positions)
@@ -119,7 +120,7 @@ class TrkSource:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""
         return self._file.fingerprint()
 
-    def _tasks(self) -> Iterator[Callable[[], tuple[Chunk, int]]]:
+    def _tasks(self) -> Generator[Callable[[], tuple[Chunk, int]], None, None]:
         for words, starts, lengths, done in self._records.iterate():
             yield partial(self._make_chunk, words, starts, lengths, done)
 

@@ -127,14 +127,12 @@ class TrkHeader:
         """Return what a TRX header has no field for, as JSON values; `trxlib.formats.trk_writer` reads it."""
         record = self.record
         texts = {name: bytes(record[name]) for name in ("pad2", "pad1", "flags", "reserved")}
+        numbers = ("voxel_size", "dim", "vox_to_ras", "origin", "image_orientation_patient")
         return {
             "version": int(record["version"]),
             "voxel_order": record["voxel_order"].decode("latin1"),
-            "voxel_size": record["voxel_size"].tolist(),
-            "dim": record["dim"].tolist(),
-            "vox_to_ras": record["vox_to_ras"].tolist(),
-            "origin": record["origin"].tolist(),
-            "image_orientation_patient": record["image_orientation_patient"].tolist(),
+            # JSON has no NaN, and one in a field that nobody reads says nothing.
+            **{name: record[name].tolist() for name in numbers if np.isfinite(record[name]).all()},
             # Bytes without a meaning of ours, as hexadecimal digits; mostly there are none.
             **{name: value.hex() for name, value in texts.items() if value.strip(b"\0")},
             "scalars": [[column.key, column.raw.hex()] for column in self.scalars],

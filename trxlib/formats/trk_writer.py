@@ -63,7 +63,9 @@ def write_trk(
     properties = _write_names(record, "property", "properties", info.dps, facts, str(path))
     record["n_scalars"] = sum(info.dpv[key].ncols for key in scalars)
     record["n_properties"] = sum(info.dps[key].ncols for key in properties)
-    packer = _Packer(path, PositionsMap(_rasmm_to_voxmm(record), np.dtype("<f4")), scalars, properties)
+    # float64 positions are moved as such: then coordinates of a TRK come back bit for bit under any affine.
+    work = np.dtype("<f8" if info.positions_dtype.itemsize == 8 else "<f4")
+    packer = _Packer(path, PositionsMap(_rasmm_to_voxmm(record), work), scalars, properties)
     streamlines = vertices = 0
     with open_output(path) as output:
         output.write(bytes(HEADER_BYTES))
@@ -103,7 +105,7 @@ class _Packer:
 
     def _rows(self, chunk: Chunk) -> Array:
         # A copy, since the affine is applied in place.
-        points = self._map.apply(np.array(chunk.positions, dtype="<f4"))
+        points = self._map.apply(np.array(chunk.positions, dtype=self._map.dtype)).astype("<f4", copy=False)
         if not self._scalars:
             return points
         scalars = [self._caster.cast(chunk.dpv[key], f"dpv/{key}") for key in self._scalars]
