@@ -176,9 +176,13 @@ class Header:
 
 def _whole(value: Any) -> int:
     """Return a whole number; other programs write 1000.0 too."""
-    if isinstance(value, bool) or int(value) != value:
+    try:
+        number = int(value)
+    except OverflowError:  # infinite
+        raise ValueError(value) from None
+    if isinstance(value, bool) or number != value:
         raise ValueError(value)
-    return int(value)
+    return number
 
 
 def _plain(value: Any) -> Any:
