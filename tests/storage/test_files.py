@@ -1,0 +1,259 @@
+"""Mapping, listing, temporary names: the parts below a container."""
+
+from __future__ import annotations
+
+import gc
+import os
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import entries_of, make_trx_arrays, write_entries, write_plain_folder, write_plain_zip
+
+from trxlib.errors import InputError, InputNotFoundError, ReadOnlyError, ShapeError, StateError
+from trxlib.storage import mapping, workspace
+from trxlib.storage.container import check_crcs, open_container, read_header
+from trxlib.storage.mapping import FileStamp, MappedFile
+from trxlib.storage.members import is_junk, list_archive, list_folder
+from trxlib.storage.refresh import refresh_crcs
+from trxlib.storage.workspace import TemporaryFolder, final_path, replace_folder, temporary_root, writing
+
+F4 = np.dtype("<f4")
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """A file of 100 float32."""
+    path = tmp_path / "numbers"
+    np.arange(100, dtype=F4).tofile(path)
+    return path
+
+
+# ---- mapping
+
+
+@pytest.mark.parametrize("mode", ["r", "c", "r+"])
+def test_mapped_arrays(numbers, mode):
+    file = MappedFile(numbers, mode)
+    array = file.array(F4, (10, 3), 8)
+    assert array[0].tolist() == [2, 3, 4]
+    assert array.flags.writeable == (mode != "r")
+    if mode != "r":
+        array[0] = 9
+    file.flush()
+    assert np.fromfile(numbers, F4)[2] == (9 if mode == "r+" else 2)
+
+
+def test_arrays_hold_their_mapping(numbers):
+    file = MappedFile(numbers)
+    array = file.array(F4, (100,), 0)
+    gone = weakref.ref(file)
+    del file
+    gc.collect()
+    assert gone() is None
+    numbers.unlink()
+    assert array.sum() == 4950
+
+
+def test_beyond_the_end(numbers):
+    file = MappedFile(numbers)
+    for count, start in ((101, 0), (100, 1), (1, 400), (1 << 60, 0), (1, -4)):
+        with pytest.raises(ShapeError, match="numbers: .* are expected, there are 400"):
+            file.array(F4, (count,), start)
+    assert file.array(F4, (0, 3), 400).shape == (0, 3)
+
+
+def test_empty_and_missing_files(tmp_path):
+    (tmp_path / "empty").touch()
+    assert MappedFile(tmp_path / "empty").array(F4, (0,), 0).shape == (0,)
+    with pytest.raises(InputNotFoundError, match="missing: cannot be read"):
+        MappedFile(tmp_path / "missing")
+
+
+def test_a_file_without_write_permission_cannot_be_changed(numbers, monkeypatch):
+    real = os.open
+
+    def refuse(path, flags, *rest):
+        if flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert MappedFile(numbers, "c").array(F4, (1,), 4)[0] == 1
+    with pytest.raises(ReadOnlyError, match="may not be written .* open it without mode='r\\+'"):
+        MappedFile(numbers, "r+")
+
+
+def test_stamps(numbers):
+    stamp = FileStamp.of(numbers)
+    assert stamp == MappedFile(numbers).stamp
+    os.utime(numbers, ns=(0, 12345))
+    assert FileStamp.of(numbers) != stamp
+    assert FileStamp.of(numbers.with_name("missing")) is None
+
+
+def test_smaps():
+    text = """55d0a000-55d0b000 r--p 00000000 fe:00 123 /usr/bin/python
+Size:                  4 kB
+Anonymous:             0 kB
+Swap:                  0 kB
+VmFlags: rd mr mw me
+7f00a000-7f00c000 rw-p 00000000 fe:00 124 /data/a.trx
+Anonymous:             4 kB
+Swap:                  4 kB
+7f00c000-7f00d000 rw-p 00000000 00:00 0
+Anonymous:             0 kB
+Swap:                  8 kB
+"""
+    assert mapping._parse_smaps(text.splitlines()) == [(0x7F00A000, 0x7F00C000), (0x7F00C000, 0x7F00D000)]
+
+
+# ---- listing
+
+
+def test_lists_of_both_kinds_agree(tmp_path):
+    arrays = make_trx_arrays()
+    archive = list_archive(write_plain_zip(arrays, tmp_path / "a.trx"))
+    folder = list_folder(write_plain_folder(arrays, tmp_path / "folder"))
+    assert sorted((m.path, m.nbytes) for m in archive) == [(m.path, m.nbytes) for m in folder]
+    for member in archive:
+        data = Path(member.file).read_bytes()[member.start : member.start + member.nbytes]
+        assert data == entries_of(arrays)[member.path]
+    assert all(member.crc is None and member.start == 0 for member in folder)
+
+
+def test_junk():
+    for path in ("__MACOSX/._x", ".DS_Store", "dps/.DS_Store", "Thumbs.db", "dps/._weight.float32", "desktop.ini"):
+        assert is_junk(path)
+    assert not is_junk("dps/weight.float32")
+
+
+# ---- containers
+
+
+def test_read_header_alone(tmp_path):
+    arrays = make_trx_arrays()
+    assert read_header(write_plain_zip(arrays, tmp_path / "a.trx")) == arrays.header
+    assert read_header(write_plain_folder(arrays, tmp_path / "folder")) == arrays.header
+    assert read_header(write_plain_zip(arrays, tmp_path / "b.trx", 8)) == arrays.header
+
+
+def test_small_files_of_a_folder_are_not_mapped(tmp_path):
+    container = open_container(write_plain_folder(make_trx_arrays(), tmp_path / "folder"))
+    assert container.files == {}
+    container.arrays.positions[:] = 1
+    assert not open_container(tmp_path / "folder", "r").arrays.positions.flags.writeable
+
+
+def test_unpacking_wants_room(tmp_path, monkeypatch):
+    path = write_plain_zip(make_trx_arrays(), tmp_path / "a.trx", 8)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 10})())
+    with pytest.raises(ValueError, match="a.trx: unpacking needs .* bytes, .* has 10 free; set TRX_TMPDIR"):
+        open_container(path)
+    assert not list(temporary_root().iterdir())
+
+
+def test_crcs_of_a_good_file(tmp_path):
+    arrays = make_trx_arrays()
+    for path in (write_plain_zip(arrays, tmp_path / "a.trx"), write_plain_zip(arrays, tmp_path / "b.trx", 8)):
+        check_crcs(path)
+    check_crcs(write_plain_folder(arrays, tmp_path / "folder"))
+
+
+def test_refreshing_crcs(tmp_path):
+    path = write_entries(entries_of(make_trx_arrays()), tmp_path / "a.trx")
+    before = path.read_bytes()
+    assert refresh_crcs(path) == 0
+    assert path.read_bytes() == before
+    container = open_container(path, "r+")
+    container.arrays.positions[:] = 4
+    container.close()
+    assert refresh_crcs(path) == 0
+    check_crcs(path)
+    assert refresh_crcs(tmp_path / "missing") == 0
+
+
+# ---- temporary and final names
+
+
+def test_temporary_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRX_TMPDIR", str(tmp_path))
+    assert temporary_root() == tmp_path
+    monkeypatch.setenv("TRX_TMPDIR", "use_working_dir")
+    monkeypatch.chdir(tmp_path)
+    assert temporary_root() == Path.cwd()
+    monkeypatch.setenv("TRX_TMPDIR", str(tmp_path / "missing"))
+    with pytest.raises(InputNotFoundError, match="TRX_TMPDIR is .*missing', which is no folder"):
+        temporary_root()
+    monkeypatch.delenv("TRX_TMPDIR")
+    assert temporary_root().is_dir()
+
+
+def test_temporary_folder_is_removed_once():
+    folder = TemporaryFolder()
+    (folder.path / "x").write_bytes(b"1")
+    folder.close()
+    folder.close()
+    assert not folder.path.exists()
+
+
+def test_writing_appears_when_complete(tmp_path):
+    target = tmp_path / "a"
+    with writing(target) as partial:
+        partial.write_bytes(b"new")
+        assert not target.exists()
+    assert target.read_bytes() == b"new"
+
+    def interrupted():
+        with writing(target) as partial:
+            partial.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert target.read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(InputError, match="is a folder"), writing(tmp_path):
+        pass
+
+
+def test_final_path_needs_a_folder(tmp_path):
+    with pytest.raises(InputNotFoundError, match="the folder .* does not exist; create it first"):
+        final_path(tmp_path / "missing" / "a.trx")
+
+
+def test_replacing_folders(tmp_path):
+    def make(name, content):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / content).write_text(content)
+        return folder
+
+    replace_folder(make("new1", "header.json"), tmp_path / "final")
+    replace_folder(make("new2", "header.json"), tmp_path / "final")
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+    photos = make("photos", "cat.jpg")
+    with pytest.raises(StateError, match="other content"):
+        replace_folder(make("new3", "header.json"), photos)
+    assert (photos / "cat.jpg").exists()
+    (tmp_path / "empty").mkdir()
+    replace_folder(tmp_path / "new3", tmp_path / "empty")
+    assert (tmp_path / "empty" / "header.json").exists()
+
+
+def test_a_folder_that_cannot_be_put_in_place_brings_the_old_one_back(tmp_path, monkeypatch):
+    for name in ("final", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "header.json").write_text(name)
+    real = Path.rename
+
+    def fail_for_new(self, target):
+        if self.name == "new":
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(workspace.Path, "rename", fail_for_new)
+    with pytest.raises(OSError, match="No space left"):
+        replace_folder(tmp_path / "new", tmp_path / "final")
+    assert (tmp_path / "final" / "header.json").read_text() == "final"
