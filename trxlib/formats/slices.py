@@ -287,7 +287,8 @@ def in_order(tasks: Iterator[Callable[[], T]], *, threads: bool) -> Generator[T,
         for task in tasks:
             yield task()
         return
-    with ThreadPoolExecutor(_AHEAD) as pool:
+    # The caller, who finds records and writes, has a core of its own.
+    with ThreadPoolExecutor(min(_AHEAD, max(1, _CORES - 1))) as pool:
         pending: deque[Future[T]] = deque()
         try:
             for task in tasks:
