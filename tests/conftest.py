@@ -11,9 +11,9 @@ from trxlib.arrays import TrxArrays
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave slow tests out unless `-m` says otherwise."""
+    """Leave slow tests, and those of a real SLURM, out unless `-m` says otherwise."""
     if not config.option.markexpr:
-        config.option.markexpr = "not slow"
+        config.option.markexpr = "not slow and not slurm"
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""The workflow on a real SLURM: the bytes of a local run, also after what clusters do to jobs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from slurm_helpers import NB_SHARDS, Cluster, Study, wait_for
+
+
+@pytest.mark.parametrize("keep_subjects", ["true", "false"])
+def test_from_nothing(local: Study, cluster: Cluster, tmp_path: Path, keep_subjects: str) -> None:
+    study = Study.new(tmp_path, keep_subjects=keep_subjects)
+    study.cluster = cluster
+    try:
+        log = study.finish(study.start("archives"))
+    finally:
+        study.end()
+    assert study.digest() == local.digest()
+    assert study.provenance() == local.provenance()
+    assert log.count("has been submitted with SLURM jobid") == 3 + NB_SHARDS + (keep_subjects == "true")
+    assert study.nb_fills() == NB_SHARDS
+
+
+def test_a_fill_is_cancelled(local: Study, study: Study, cluster: Cluster) -> None:
+    study.hold()
+    run = study.start("archives")
+    study.wait_for_fills(NB_SHARDS)
+    job, _ = cluster.running("fill_cohort")[0]
+    cluster.run("scancel", job)
+    wait_for(lambda: job not in dict(cluster.running("fill_cohort")), 60, f"job {job} still runs")
+    study.release()
+    study.finish(run)
+    assert study.digest() == local.digest()
+    assert study.nb_fills() == NB_SHARDS + 1
+
+
+def test_a_node_crashes(local: Study, study: Study, cluster: Cluster) -> None:
+    study.hold()
+    run = study.start("archives")
+    study.wait_for_fills(NB_SHARDS)
+    jobs = cluster.running("fill_cohort")
+    node = jobs[0][1]
+    cluster.crash_node(node)
+    study.release()
+    cluster.boot_node(node)
+    study.finish(run)
+    assert study.digest() == local.digest()
+    assert study.nb_fills() == NB_SHARDS + sum(where == node for _, where in jobs)
+
+
+def test_the_controller_is_restarted(local: Study, study: Study, cluster: Cluster) -> None:
+    study.hold()
+    run = study.start("archives")
+    study.wait_for_fills(NB_SHARDS)
+    cluster.restart_controller(10)
+    study.release()
+    study.finish(run)
+    assert study.digest() == local.digest()
+    assert study.nb_fills() == NB_SHARDS
+
+
+def test_snakemake_is_killed_and_started_again_beside_its_old_jobs(
+    local: Study, study: Study, cluster: Cluster
+) -> None:
+    study.hold()
+    run = study.start("archives")
+    study.wait_for_fills(NB_SHARDS)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait(30)
+    assert len(cluster.running("fill_cohort")) == NB_SHARDS
+    study.run_locally("archives", "--unlock")
+    second = study.start("archives")
+    study.wait_for_fills(NB_SHARDS + 1)  # a twin of a job that still runs
+    study.release()
+    study.finish(second)
+    assert study.digest() == local.digest()
+    assert study.nb_fills() == 2 * NB_SHARDS
+    wait_for(lambda: not cluster.running("fill_cohort"), 60, "old jobs are left")
+    assert study.digest() == local.digest()
+    assert not list((study.folder / "results/small").glob(".*.partial"))
+
+
+def test_snakemake_is_killed_and_its_old_jobs_cancelled(local: Study, study: Study, cluster: Cluster) -> None:
+    study.hold()
+    run = study.start("archives")
+    study.wait_for_fills(NB_SHARDS)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait(30)
+    cluster.cancel_all()
+    study.release()
+    study.run_locally("archives", "--unlock")
+    shutil.copytree(study.folder / "results/small/subjects", study.folder / "before")
+    study.finish(study.start("archives"))
+    assert study.digest() == local.digest()
+    assert study.nb_fills() == 2 * NB_SHARDS
+    for path in (study.folder / "before").iterdir():  # not converted again
+        assert path.stat().st_mtime_ns == (study.folder / "results/small/subjects" / path.name).stat().st_mtime_ns
