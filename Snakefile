@@ -41,6 +41,7 @@ rule all:
 rule checks:
     """Headers of all inputs, checked."""
     input:
+        all_refused(),
         per_cohort("preflight.tsv"),
 
 
@@ -54,4 +55,5 @@ rule archives:
 rule summaries:
     """The table of counts, lengths and volumes of each cohort."""
     input:
+        all_refused(),
         per_cohort("summary.tsv"),

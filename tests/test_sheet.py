@@ -241,3 +241,24 @@ def test_shards_follow_the_size_of_the_inputs(folder):
     assert shards(32) == 1
     assert shards(1600e-9) == 2
     assert shards(1e-9) == 2  # never more than subjects
+
+
+def test_with_keep_going_a_cohort_with_mistakes_is_put_aside(folder):
+    sheet = write_sheet("cohort subject tractogram\nbad 01 no.trk\nbad 02 a.trk\ngood 01 b.trk")
+    project = load_project({"samples": sheet}, CONFIG, SAMPLES, keep_going=True)
+    assert list(project.cohorts) == ["good"]
+    (mistakes,) = project.refused.values()
+    assert "'no.trk' does not exist" in mistakes[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cohort subject tractogram\nbad 01 no.trk",  # no other cohort
+        "cohort subject tractogram\no/e 01 a.trk\ngood 01 b.trk",  # whose mistake is it?
+        "cohort subject trctogram\ngood 01 b.trk",
+    ],
+)
+def test_with_keep_going_other_mistakes_stop_all(folder, text):
+    with pytest.raises(InputError):
+        load_project({"samples": write_sheet(text)}, CONFIG, SAMPLES, keep_going=True)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
-from trxlib.sheet import Sample, find_mistakes, raise_mistakes, unknown_words
+from trxlib.sheet import Mistake, Sample, find_mistakes, raise_mistakes, unknown_words
 
 __all__ = ["Batch", "Project", "check_config", "load_project"]
 
@@ -52,10 +52,13 @@ class Project:
         Every key of the schema, defaults filled in.
     cohorts : mapping of str to mapping of str to list of Sample
         Cohort, entity, rows; all in the order of the sheet.
+    refused : mapping of str to list of str
+        Cohorts with mistakes in their rows, and what is wrong; they are not among `cohorts`.
     """
 
     config: Mapping[str, Any]
     cohorts: Mapping[str, Mapping[str, list[Sample]]]
+    refused: Mapping[str, list[str]] = field(default_factory=dict)
 
     def entities(self, cohort: str) -> list[str]:
         """Return the names of what is converted as one, in the order of the sheet."""
@@ -114,6 +117,7 @@ def load_project(
     samples_schema: Mapping[str, Any],
     *,
     made: Iterable[str] = (),
+    keep_going: bool = False,
 ) -> Project:
     """Check a configuration and the sample sheet it names.
 
@@ -125,6 +129,8 @@ def load_project(
         JSON schemas.
     made : iterable of str
         Folders whose files are made by the workflow itself, so that they may be missing now.
+    keep_going : bool
+        Whether mistakes that concern single cohorts put only those aside, as long as there are others.
 
     Returns
     -------
@@ -140,11 +146,16 @@ def load_project(
     if isinstance(full.get("samples"), str):
         samples, more = find_mistakes(Path(full["samples"]), samples_schema, tuple(made))
         mistakes += more
-    raise_mistakes(mistakes, "configuration or sample sheet")
+    refused: dict[str, list[str]] = {}
+    for mistake in mistakes:
+        refused.setdefault(mistake.cohort, []).append(mistake.text)
+    samples = [sample for sample in samples if sample.cohort not in refused]
+    if not keep_going or "" in refused or not samples:
+        raise_mistakes(mistakes, "configuration or sample sheet")
     cohorts: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
         cohorts.setdefault(sample.cohort, {}).setdefault(sample.entity, []).append(sample)
-    return Project(full, cohorts)
+    return Project(full, cohorts, refused)
 
 
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,12 +178,12 @@ def _size(path: str) -> int:
         return 0
 
 
-def _config_mistakes(config: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _config_mistakes(config: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
     full = _with_defaults(config, schema)
     errors = sorted(
         jsonschema.Draft202012Validator(schema).iter_errors(full), key=lambda error: list(map(str, error.path))
     )
-    return full, [_describe_config_error(error) for error in errors]
+    return full, [Mistake(_describe_config_error(error)) for error in errors]
 
 
 def _with_defaults(value: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

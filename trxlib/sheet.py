@@ -20,13 +20,29 @@ import jsonschema
 from trxlib.errors import ArrayNameError, InputError
 from trxlib.names import check_key
 
-__all__ = ["Sample", "find_mistakes", "raise_mistakes", "read_samples", "unknown_words"]
+__all__ = ["Mistake", "Sample", "find_mistakes", "raise_mistakes", "read_samples", "unknown_words"]
 
 #: Formats that do not store the grid of their image.
 _NEEDS_REFERENCE = (".tck", ".tck.gz", ".vtk", ".vtp", ".fib", ".dpy")
 _COMPANIONS = ("dps_", "dpv_")
 _EMPTY = ("", "n/a")
 _PATH_COLUMNS = ("tractogram", "reference", "transform")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is wrong, and where.
+
+    Parameters
+    ----------
+    text : str
+        One line for the user.
+    cohort : str
+        The only cohort that it concerns; empty where it may concern all.
+    """
+
+    text: str
+    cohort: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,11 +127,11 @@ def read_samples(path: str | Path, schema: Mapping[str, Any], *, made: Iterable[
     return samples
 
 
-def raise_mistakes(mistakes: list[str], what: str) -> None:
+def raise_mistakes(mistakes: list[Mistake], what: str) -> None:
     """Raise one InputError that lists all `mistakes`, if there are any; `what` has them."""
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        raise InputError("\n".join([f"{count} in the {what}:", *(f"  {mistake}" for mistake in mistakes)]))
+        raise InputError("\n".join([f"{count} in the {what}:", *(f"  {mistake.text}" for mistake in mistakes)]))
 
 
 def unknown_words(noun: str, unknown: list[Any], known: Iterable[str]) -> str:
@@ -129,26 +145,27 @@ def unknown_words(noun: str, unknown: list[Any], known: Iterable[str]) -> str:
     return f"{noun}{plural} {', '.join(texts)}; known are {', '.join(known)}"
 
 
-def find_mistakes(path: Path, schema: Mapping[str, Any], made: tuple[str, ...]) -> tuple[list[Sample], list[str]]:
+def find_mistakes(path: Path, schema: Mapping[str, Any], made: tuple[str, ...]) -> tuple[list[Sample], list[Mistake]]:
     """Return the rows of a sheet and all its mistakes, as `read_samples` would raise them."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        return [], [f"{path}: the sample sheet cannot be read ({reason}); check the key 'samples' of the configuration"]
+        text = f"{path}: the sample sheet cannot be read ({reason}); check the key 'samples' of the configuration"
+        return [], [Mistake(text)]
     lines = [
         (number, cells)
         for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE), start=1)
         if any(cell.strip() for cell in cells) and not cells[0].startswith("#")
     ]
     if not lines:
-        return [], [f"{path}: the sample sheet is empty; its first line names the columns"]
+        return [], [Mistake(f"{path}: the sample sheet is empty; its first line names the columns")]
     columns = [cell.strip() for cell in lines[0][1]]
     mistakes = _column_mistakes(path, columns, schema)
     if mistakes:
-        return [], mistakes
+        return [], [Mistake(text) for text in mistakes]
     if len(lines) == 1:
-        return [], [f"{path}: the sample sheet has no rows below its line of column names"]
+        return [], [Mistake(f"{path}: the sample sheet has no rows below its line of column names")]
     return _row_mistakes(path, columns, lines[1:], schema, made)
 
 
@@ -178,15 +195,15 @@ def _row_mistakes(
     lines: list[tuple[int, list[str]]],
     schema: Mapping[str, Any],
     made: tuple[str, ...],
-) -> tuple[list[Sample], list[str]]:
+) -> tuple[list[Sample], list[Mistake]]:
     samples: list[Sample] = []
-    mistakes: list[str] = []
+    mistakes: list[Mistake] = []
     validator = jsonschema.Draft202012Validator(schema)
     checked: dict[str, str] = {}  # a reference image is named by many rows and looked at once
     for line, cells in lines:
         where = f"{path}, line {line}"
         if len(cells) > len(columns):
-            mistakes.append(f"{where}: {len(cells)} cells, but there are {len(columns)} columns")
+            mistakes.append(Mistake(f"{where}: {len(cells)} cells, but there are {len(columns)} columns"))
             continue
         values = {name: cell.strip() for name, cell in zip(columns, cells, strict=False)}
         values = {name: value for name, value in values.items() if value not in _EMPTY}
@@ -201,7 +218,8 @@ def _row_mistakes(
         if tractogram.lower().endswith(_NEEDS_REFERENCE) and "reference" not in values:
             text = f"{tractogram!r} stores no affine, so it needs a reference image; name one in the column 'reference'"
             found.append(("reference", text))
-        mistakes += [f"{where}, column {column}: {text}" for column, text in found]
+        cohort = "" if "cohort" in dict(found) else values.get("cohort", "")
+        mistakes += [Mistake(f"{where}, column {column}: {text}", cohort) for column, text in found]
         if {"cohort", "subject", "tractogram"} <= values.keys():
             samples.append(_sample(line, values))
     return samples, mistakes + _clashes(path, samples)
@@ -252,31 +270,32 @@ def _sample(line: int, values: Mapping[str, str]) -> Sample:
     )
 
 
-def _clashes(path: Path, samples: list[Sample]) -> list[str]:
+def _clashes(path: Path, samples: list[Sample]) -> list[Mistake]:
     """Find rows that are the same subject and bundle, and names that would be one file or one group."""
-    mistakes: list[str] = []
+    mistakes: list[Mistake] = []
     rows: dict[tuple[str, str, str], Sample] = {}
     entities: dict[tuple[str, str], Sample] = {}
     for sample in samples:
         where = f"{path}, line {sample.line}"
         first = entities.setdefault((sample.cohort, sample.entity), sample)
         if (first.subject, first.session) != (sample.subject, sample.session):
-            mistakes.append(
+            text = (
                 f"{where}, column subject: {sample.entity!r} is also the name of line {first.line} "
                 f"(subject {first.subject}, session {first.session or 'none'}); rename one"
             )
+            mistakes.append(Mistake(text, sample.cohort))
             continue
         first = rows.setdefault((sample.cohort, sample.entity, sample.bundle), sample)
         if first is not sample:
             what = f"bundle {sample.bundle!r}" if sample.bundle else "a file without bundle"
-            mistakes.append(
+            text = (
                 f"{where}, column bundle: {sample.entity} has {what} in line {first.line} already; "
                 "remove one row, or give each its own bundle"
             )
+            mistakes.append(Mistake(text, sample.cohort))
     names = {(sample.cohort, name) for sample in samples for name in (sample.subject, sample.entity)}
-    mistakes += [
-        f"{path}, line {sample.line}, column bundle: {sample.bundle!r} is a subject's group too; rename the bundle"
-        for sample in samples
-        if (sample.cohort, sample.bundle) in names
-    ]
+    for sample in samples:
+        if (sample.cohort, sample.bundle) in names:
+            where = f"{path}, line {sample.line}, column bundle"
+            mistakes.append(Mistake(f"{where}: {sample.bundle!r} is a subject's group too; rename it", sample.cohort))
     return mistakes

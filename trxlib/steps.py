@@ -36,6 +36,7 @@ __all__ = [
     "plan_cohort",
     "plan_cohort_directly",
     "preflight",
+    "refuse_cohort",
     "seal_cohort",
     "start_logging",
     "summarise_cohort",
@@ -110,6 +111,18 @@ def make_demo_data(trk: Paths, tck: Paths, reference: str | Path) -> None:
                 if target.suffix == ".tck":
                     tractogram = nib.streamlines.TrkFile.load(partial).tractogram
                     nib.streamlines.TckFile(tractogram).save(partial)
+
+
+def refuse_cohort(cohort: str, mistakes: Sequence[str]) -> None:
+    """Fail for a cohort with mistakes in the sample sheet.
+
+    Raises
+    ------
+    InputError
+        Always; lists the mistakes.
+    """
+    lines = [f"cohort {cohort} is left out, its rows in the sample sheet have mistakes:", *mistakes]
+    raise InputError("\n  ".join(lines))
 
 
 def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: MissingPolicy) -> None:

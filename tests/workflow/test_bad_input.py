@@ -42,6 +42,17 @@ def test_all_mistakes_of_the_sheet_come_before_any_job(study):
     assert not (study.folder / "results").exists()
 
 
+def test_a_missing_file_stops_its_cohort_alone_with_keep_going(study):
+    (study.folder / "b.trk").unlink()
+    stopped = study.run("--cores", "2", fails=True)
+    assert "line 3, column tractogram: 'b.trk' does not exist" in stopped
+    assert not (study.folder / "results").exists()
+    text = study.run("--cores", "2", "--keep-going", "archives", fails=True)
+    assert "cohort bad is left out" in text
+    assert "line 3, column tractogram: 'b.trk' does not exist" in text
+    check_good_cohort_alone(study)
+
+
 def test_a_wrong_key_of_the_configuration(study):
     text = study.run("--cores", "2", "--config", "positions_type=float16", fails=True)
     assert "unknown key 'positions_type' (did you mean 'positions_dtype'?)" in text

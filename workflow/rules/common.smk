@@ -1,4 +1,6 @@
 # Tables, checks, wildcard constraints and input functions. No rules; what deserves a test is in trxlib/project.py.
+import sys
+
 import yaml
 from trxlib.errors import InputError
 from trxlib.project import load_project
@@ -11,9 +13,19 @@ def read_schema(name):
         return yaml.safe_load(stream)
 
 
+# A cohort with mistakes in its rows stops all, or, with --keep-going, fails alone. A job that was submitted reads
+# the sheet again: whatever happened to other cohorts by then is no matter of its own.
+KEEP_GOING = (
+    bool({"-k", "--keep-going"} & set(sys.argv)) or not workflow.is_main_process
+)
+
 try:
     PROJECT = load_project(
-        config, read_schema("config"), read_schema("samples"), made=[f"{DEMO}/"]
+        config,
+        read_schema("config"),
+        read_schema("samples"),
+        made=[f"{DEMO}/"],
+        keep_going=KEEP_GOING,
     )
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -50,9 +62,13 @@ def per_cohort(name):
     return [f"{RESULTS}/{cohort}/{name}" for cohort in COHORTS]
 
 
+def all_refused():
+    return [f"{RESULTS}/{cohort}/.refused" for cohort in PROJECT.refused]
+
+
 def all_archives():
     """The archive of each cohort, and what it is filled from."""
-    paths = [archive(cohort) for cohort in COHORTS]
+    paths = all_refused() + [archive(cohort) for cohort in COHORTS]
     if CONFIG["keep_subjects"]:
         # Asked for by themselves: one that was lost is made again, although no later job is due.
         for cohort in COHORTS:
@@ -100,6 +116,10 @@ def archive_of_cohort(wildcards):
 
 def rows_of_cohort(wildcards):
     return [sample.to_params() for sample in PROJECT.samples(wildcards.cohort)]
+
+
+def mistakes_of_cohort(wildcards):
+    return PROJECT.refused[wildcards.cohort]
 
 
 def rows_of_subject(wildcards):

@@ -1,6 +1,7 @@
 localrules:
     make_demo_data,
     pass_preflight,
+    refuse_cohort,
     watch_subject,
 
 
@@ -27,6 +28,20 @@ rule make_demo_data:
         runtime=5,
     script:
         "../scripts/make_demo_data.py"
+
+
+rule refuse_cohort:
+    """Fail for a cohort with mistakes in the sample sheet, while the others go on (--keep-going)."""
+    output:
+        touch(f"{RESULTS}/{{cohort}}/.refused"),
+    log:
+        "logs/{cohort}/refuse_cohort.log",
+    conda:
+        "../envs/trxlib.yaml"
+    params:
+        mistakes=mistakes_of_cohort,
+    script:
+        "../scripts/refuse_cohort.py"
 
 
 rule preflight:
