@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 from helpers import SHARED, make_trx_arrays
+from hypothesis import settings
 
 from trxlib.arrays import TrxArrays
+
+# No deadline: the machine may be busy. No database: a run depends on nothing before it.
+settings.register_profile("trxlib", deadline=None, database=None, max_examples=30, derandomize=False)
+settings.load_profile("trxlib")
 
 
 def pytest_configure(config: pytest.Config) -> None:

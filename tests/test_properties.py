@@ -20,9 +20,6 @@ from trxlib.errors import DataLossWarning
 from trxlib.ops.select import select_streamlines
 from trxlib.trx_file_memmap import TrxFile, concatenate, load, save
 
-settings.register_profile("trxlib", deadline=None, max_examples=30)
-settings.load_profile("trxlib")
-
 
 @pytest.fixture(scope="module")
 def scratch():
