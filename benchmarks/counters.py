@@ -97,11 +97,22 @@ def _load_save(data: Path, out: Path) -> None:
         trxlib.save(trx, str(out / "out.trx"))
 
 
+def _convert_large_tck(data: Path, out: Path) -> None:
+    """Convert a TCK as one beyond 64 MB is: without counting its streamlines first."""
+    from trxlib.formats import tck
+
+    limit, tck._COUNT_BYTES = tck._COUNT_BYTES, 0
+    try:
+        _convert("whole.tck")(data, out)
+    finally:
+        tck._COUNT_BYTES = limit
+
+
 LOOPS: dict[str, Callable[[Path, Path], None]] = {
     "trk": _convert("whole.trk"),
     "trk-rotated": _convert("rotated.trk"),
     "trk-data": _convert("data.trk"),
-    "tck": _convert("whole.tck"),
+    "tck": _convert_large_tck,
     "to-trk": _convert("whole.trx", ".trk"),
     "to-tck": _convert("whole.trx", ".tck"),
     "merge": _merge,

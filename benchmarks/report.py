@@ -218,21 +218,25 @@ def draw_bars(path: Path, rows: Sequence[Row]) -> None:
     titles = list(dict.fromkeys(row.title for row in shown))
     if not titles:
         return
-    figure, axes = plt.subplots(figsize=(9, 0.42 * len(titles) + 1.2))
+    figure, axes = plt.subplots(figsize=(10, 0.5 * len(titles) + 1.2))
     styles = {"limit": ("#888888", "|"), "trxlib": ("#c03020", "o"), "peer": ("#3060a0", "s")}
+    labels: dict[str, int] = {}
     for row in shown:
         kind = "limit" if row.ratio == 1 else "trxlib" if row.program.startswith("trxlib") else "peer"
         color, marker = styles[kind]
-        axes.plot(row.ratio, titles.index(row.title), marker, color=color)
+        place = titles.index(row.title)
+        axes.plot(row.ratio, place, marker, color=color, markersize=5)
         if kind == "peer":
-            axes.annotate(
-                row.program, (row.ratio, titles.index(row.title)), (5, 3), fontsize=6, textcoords="offset points"
-            )
+            # Above and below in turn, so that neighbours can be read.
+            labels[row.title] = labels.get(row.title, 0) + 1
+            shift = (2, 5) if labels[row.title] % 2 else (2, -9)
+            axes.annotate(row.program.split(",")[0], (row.ratio, place), shift, fontsize=6, textcoords="offset points")
         if row.target and row.program == "trxlib":
-            axes.plot(row.target, titles.index(row.title), "<", color="#208020", markerfacecolor="none")
+            axes.plot(row.target, place, "<", color="#208020", markerfacecolor="none")
     axes.set_xscale("log")
     axes.set_yticks(range(len(titles)), titles)
     axes.invert_yaxis()
+    axes.set_xlim(right=3 * max(row.ratio for row in shown))
     axes.set_xlabel("time / time of the limit (grey line); red: trxlib, blue: others, green: to reach")
     axes.grid(axis="x", alpha=0.3)
     figure.tight_layout()
