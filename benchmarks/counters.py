@@ -38,7 +38,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL, LARGE = 5_000, 20_000
 TOLERANCE = 0.20
 #: Differences below these are nothing: lines, bytes per byte, calls per 1000 streamlines, heap bytes per streamline.
-SLACK = {"lines": 5.0, "read": 0.02, "written": 0.02, "calls": 1.0, "heap": 4.0, "instructions": 50.0}
+#: A loop over streamlines runs 1000 lines and more; the list of a process's mappings, which saving reads, varies by 30.
+SLACK = {"lines": 60.0, "read": 0.02, "written": 0.02, "calls": 1.0, "heap": 4.0, "instructions": 50.0}
 
 
 def make_inputs(folder: Path, nb_streamlines: int) -> None:
