@@ -48,7 +48,8 @@ class TckSource:
     positions_dtype : dtype, optional
         float16, float32 or float64; by default that of the file.
     accept_count_mismatch : bool
-        Take a file that lacks its end marker and streamlines that its header counts, with a warning.
+        Count the streamlines of large files, too, and take a file that lacks its end marker and streamlines that
+        its header counts, with a warning.
     trust_count : bool, optional
         Take the header's count where the size of the file allows it; `chunks` raises CountError if it is wrong.
         With False the delimiters are counted first, which costs as much as copying the file. By default only
@@ -80,7 +81,8 @@ class TckSource:
                 "was made from, or a TRK or TRX file in the same space)"
             )
         self._rows = DelimitedRows(self._file, self.header, 3)
-        trusted = self._file.nbytes > _COUNT_BYTES if trust_count is None else trust_count
+        is_big = self._file.nbytes > _COUNT_BYTES
+        trusted = is_big and not accept_count_mismatch if trust_count is None else trust_count
         counts = self._rows.expected_counts() if trusted else None
         nb_streamlines, nb_vertices = counts or self._rows.count(accept=accept_count_mismatch)
         space, matrix = place_result(self._file.path, reference, reference, transform)
@@ -123,7 +125,7 @@ class TckSource:
         if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
             raise CountError(
                 f"{self._file.path}: the header counts {self.info.nb_streamlines} streamlines, the data hold others; "
-                "count them first (trust_count=False)"
+                "have them counted first (accept_count_mismatch, or trust_count=False)"
             )
         self._map.log_error()
 
