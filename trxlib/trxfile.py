@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -12,26 +11,25 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib import api_edit, tractograms
-from trxlib.api_join import Joined, untouched_members
+from trxlib.api_content import Bundle, Content
+from trxlib.api_join import Joined
 from trxlib.api_views import Views
 from trxlib.arrays import TrxArrays
 from trxlib.errors import GroupNotFoundError, InputError
 from trxlib.formats.reference import space_from
 from trxlib.header import Header
-from trxlib.ops.bundle import BundleSource
 from trxlib.ops.resize import Room
-from trxlib.ops.select import Runs, runs_of, select_runs
+from trxlib.ops.select import runs_of, select_runs
 from trxlib.rules import check_members
 from trxlib.space import Space
 from trxlib.storage.container import Container
 
 __all__ = ["TrxFile"]
 
-Bundle = tuple[TrxArrays, Runs | None]
 _DTYPES: dict[str, Any] = {"positions": np.float32, "offsets": np.uint32, "dpv": {}, "dps": {}}
 
 
-class TrxFile:
+class TrxFile(Content):
     """Streamlines with their data, groups and header.
 
     The attributes are ordinary: assign to them, or write into the arrays. Nothing reaches a file on disk before
@@ -73,106 +71,10 @@ class TrxFile:
         elif reference is not None:
             space = space_from(reference)
         nb_vertices, nb_streamlines = int(nb_vertices or 0), int(nb_streamlines or 0)
-        self.header: dict[str, Any] = Header(
-            space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices
-        ).to_dict()
-        self._joined: Joined | None = None
-        self._container: Container | None = None
+        super().__init__(Header(space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices))
         self._copy_safe = True
-        # Either plain arrays, as they were loaded or selected, or views of them, once somebody has looked.
-        self._plain: Bundle = (TrxArrays.empty(Header.from_dict(self.header)), None)
-        self._views: Views | None = None
         if nb_vertices or nb_streamlines or init_as is not None:
             self._views = Views.of_room(api_edit.allocate_as(nb_streamlines, nb_vertices, init_as))
-
-    # ---- what it shows
-
-    @property
-    def streamlines(self) -> Any:
-        """Streamlines in RASMM, mm: a nibabel ArraySequence over the mapped vertices."""
-        return self._shown().streamlines
-
-    @streamlines.setter
-    def streamlines(self, value: Any) -> None:
-        self._shown().streamlines = value
-
-    @property
-    def groups(self) -> dict[str, Any]:
-        """Name -> streamline indices."""
-        return self._shown().groups
-
-    @groups.setter
-    def groups(self, value: dict[str, Any]) -> None:
-        self._shown().groups = value
-
-    @property
-    def data_per_streamline(self) -> dict[str, Any]:
-        """Key -> array of shape (nb_streamlines, k)."""
-        return self._shown().data_per_streamline
-
-    @data_per_streamline.setter
-    def data_per_streamline(self, value: dict[str, Any]) -> None:
-        self._shown().data_per_streamline = value
-
-    @property
-    def data_per_vertex(self) -> dict[str, Any]:
-        """Key -> ArraySequence that shares the offsets of `streamlines`."""
-        return self._shown().data_per_vertex
-
-    @data_per_vertex.setter
-    def data_per_vertex(self, value: dict[str, Any]) -> None:
-        self._shown().data_per_vertex = value
-
-    @property
-    def data_per_group(self) -> dict[str, dict[str, Any]]:
-        """Group -> key -> array of shape (1, k)."""
-        return self._shown().data_per_group
-
-    @data_per_group.setter
-    def data_per_group(self, value: dict[str, dict[str, Any]]) -> None:
-        self._shown().data_per_group = value
-
-    def _shown(self) -> Views:
-        """Return the views, made when they are first asked for."""
-        self._materialise()
-        if self._views is None:
-            self._views = Views.of_arrays(*self._plain)
-        return self._views
-
-    def _materialise(self) -> None:
-        """Carry out a concatenation that nobody has looked at yet."""
-        if self._joined is not None:
-            self._container = self._joined.materialise()
-            self._plain = (self._container.arrays, None)
-            self._joined = None
-
-    def _bundle(self) -> Bundle:
-        """Return what the file holds as plain arrays, without what is preallocated and not filled."""
-        self._materialise()
-        if self._views is not None:
-            return self._views.bundle(self.header)
-        arrays, runs = self._plain
-        counts = {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices}
-        return replace(arrays, header=Header.from_dict({**self.header, **counts})), runs
-
-    def _source(self) -> BundleSource:
-        arrays, runs = self._bundle()
-        members = untouched_members(arrays, self._container) if runs is None else {}
-        path = self._container.path if self._container is not None else ""
-        return BundleSource(arrays, members=members, runs=runs, path=path)
-
-    def _room(self) -> Room | None:
-        """Return the preallocated arrays, if there are."""
-        return self._views.room if self._views is not None and self._views.is_room() else None
-
-    def _hold(self, content: Bundle | Room, other: TrxArrays | None = None) -> TrxFile:
-        """Hold other arrays from now on: a bundle, or room with the groups, dpg and sidecars of `other`."""
-        self._joined = None
-        if isinstance(content, Room):
-            self._views = Views.of_room(content, other)
-        else:
-            self._plain, self._views = content, None
-        return self
 
     @classmethod
     def _of(cls, header: Mapping[str, Any], content: Bundle | Room, other: TrxArrays | None = None) -> TrxFile:
@@ -202,12 +104,6 @@ class TrxFile:
     def __str__(self) -> str:
         """Describe space, counts and keys."""
         return api_edit.describe(self)
-
-    def __len__(self) -> int:
-        """Return the number of streamlines, with those preallocated."""
-        if self._joined is not None:
-            return self._joined.plan.header.nb_streamlines
-        return len(self._views.streamlines) if self._views is not None else self._plain[0].header.nb_streamlines
 
     def __getitem__(self, key: Any) -> Any:
         """Select streamlines, with their groups; an int gives a TrxFile of one streamline."""
@@ -264,16 +160,6 @@ class TrxFile:
         return TrxFile._of(copy.deepcopy(header.with_counts(*size).to_dict()), *copied)
 
     # ---- preallocation
-
-    def _get_real_len(self) -> tuple[int, int]:
-        """Return how many streamlines and vertices are filled."""
-        if self._joined is not None:
-            header = self._joined.plan.header
-            return header.nb_streamlines, header.nb_vertices
-        if self._views is not None:
-            return self._views.filled()
-        header = self._plain[0].header
-        return header.nb_streamlines, header.nb_vertices
 
     def _copy_fixed_arrays_from(
         self, trx: TrxFile, strs_start: int = 0, pts_start: int = 0, nb_strs_to_copy: int | None = None

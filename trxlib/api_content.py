@@ -1,0 +1,141 @@
+"""What a TrxFile holds: plain arrays, views that somebody has looked at, or a concatenation not carried out yet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Self
+
+from trxlib.api_join import Joined, untouched_members
+from trxlib.api_views import Views
+from trxlib.arrays import TrxArrays
+from trxlib.header import Header
+from trxlib.ops.bundle import BundleSource
+from trxlib.ops.resize import Room
+from trxlib.ops.select import Runs
+from trxlib.storage.container import Container
+
+__all__ = ["Bundle", "Content"]
+
+#: Arrays, and where the streamlines lie in them if not one behind the other.
+Bundle = tuple[TrxArrays, Runs | None]
+
+
+class Content:
+    """The attributes of a TrxFile, made when they are first asked for.
+
+    Parameters
+    ----------
+    header : Header
+        Of a file without streamlines.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self.header: dict[str, Any] = header.to_dict()
+        self._joined: Joined | None = None
+        self._container: Container | None = None
+        # Either plain arrays, as they were loaded or selected, or views of them, once somebody has looked.
+        self._plain: Bundle = (TrxArrays.empty(header), None)
+        self._views: Views | None = None
+
+    @property
+    def streamlines(self) -> Any:
+        """Streamlines in RASMM, mm: a nibabel ArraySequence over the mapped vertices."""
+        return self._shown().streamlines
+
+    @streamlines.setter
+    def streamlines(self, value: Any) -> None:
+        self._shown().streamlines = value
+
+    @property
+    def groups(self) -> dict[str, Any]:
+        """Name -> streamline indices."""
+        return self._shown().groups
+
+    @groups.setter
+    def groups(self, value: dict[str, Any]) -> None:
+        self._shown().groups = value
+
+    @property
+    def data_per_streamline(self) -> dict[str, Any]:
+        """Key -> array of shape (nb_streamlines, k)."""
+        return self._shown().data_per_streamline
+
+    @data_per_streamline.setter
+    def data_per_streamline(self, value: dict[str, Any]) -> None:
+        self._shown().data_per_streamline = value
+
+    @property
+    def data_per_vertex(self) -> dict[str, Any]:
+        """Key -> ArraySequence that shares the offsets of `streamlines`."""
+        return self._shown().data_per_vertex
+
+    @data_per_vertex.setter
+    def data_per_vertex(self, value: dict[str, Any]) -> None:
+        self._shown().data_per_vertex = value
+
+    @property
+    def data_per_group(self) -> dict[str, dict[str, Any]]:
+        """Group -> key -> array of shape (1, k)."""
+        return self._shown().data_per_group
+
+    @data_per_group.setter
+    def data_per_group(self, value: dict[str, dict[str, Any]]) -> None:
+        self._shown().data_per_group = value
+
+    def _shown(self) -> Views:
+        """Return the views, made when they are first asked for."""
+        self._materialise()
+        if self._views is None:
+            self._views = Views.of_arrays(*self._plain)
+        return self._views
+
+    def _materialise(self) -> None:
+        """Carry out a concatenation that nobody has looked at yet."""
+        if self._joined is not None:
+            self._container = self._joined.materialise()
+            self._plain = (self._container.arrays, None)
+            self._joined = None
+
+    def _bundle(self) -> Bundle:
+        """Return what the file holds as plain arrays, without what is preallocated and not filled."""
+        self._materialise()
+        if self._views is not None:
+            return self._views.bundle(self.header)
+        arrays, runs = self._plain
+        counts = {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices}
+        return replace(arrays, header=Header.from_dict({**self.header, **counts})), runs
+
+    def _source(self) -> BundleSource:
+        arrays, runs = self._bundle()
+        members = untouched_members(arrays, self._container) if runs is None else {}
+        path = self._container.path if self._container is not None else ""
+        return BundleSource(arrays, members=members, runs=runs, path=path)
+
+    def _room(self) -> Room | None:
+        """Return the preallocated arrays, if there are."""
+        return self._views.room if self._views is not None and self._views.is_room() else None
+
+    def _hold(self, content: Bundle | Room, other: TrxArrays | None = None) -> Self:
+        """Hold other arrays from now on: a bundle, or room with the groups, dpg and sidecars of `other`."""
+        self._joined = None
+        if isinstance(content, Room):
+            self._views = Views.of_room(content, other)
+        else:
+            self._plain, self._views = content, None
+        return self
+
+    def _get_real_len(self) -> tuple[int, int]:
+        """Return how many streamlines and vertices are filled."""
+        if self._joined is not None:
+            header = self._joined.plan.header
+            return header.nb_streamlines, header.nb_vertices
+        if self._views is not None:
+            return self._views.filled()
+        header = self._plain[0].header
+        return header.nb_streamlines, header.nb_vertices
+
+    def __len__(self) -> int:
+        """Return the number of streamlines, with those preallocated."""
+        if self._joined is not None:
+            return self._joined.plan.header.nb_streamlines
+        return len(self._views.streamlines) if self._views is not None else self._plain[0].header.nb_streamlines
