@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -123,7 +124,7 @@ class InputFile:
 class Slices:
     """The content of an `InputFile` in slices; what a slice leaves over stands before the next one.
 
-    A slice's memory is used again: it holds until two more have been asked for, or for the tasks of `in_order`.
+    A slice's memory is used again once no array refers to it.
 
     Parameters
     ----------
@@ -156,10 +157,8 @@ class Slices:
             self._stream = igzip.IGzipFile(fileobj=io.BufferedReader(self._raw, 1 << 18), mode="rb")
         self._swap = swap_dtype
         self._slice = slice_bytes
-        # In turn: the one whose end is carried over, the present one, the one read ahead, and those still worked on.
-        self._buffers = [np.empty(0, dtype=np.uint8)] * (3 + _AHEAD)
-        self._turn = 0
-        self._ahead: Future[int] | None = None
+        self._buffers: list[Bytes] = []
+        self._ahead: Future[tuple[Bytes, int]] | None = None
         if file.is_big:
             # Never touched, so free of cost: the C library then keeps freed arrays of up to this size for the next
             # slice, and does not give them back to the system each time.
@@ -234,26 +233,32 @@ class Slices:
         return np.concatenate(pieces)
 
     def _next_buffer(self) -> tuple[Bytes, int]:
-        turn = self._turn
-        self._turn = (turn + 1) % len(self._buffers)
-        got = self._fill_turn(turn) if self._ahead is None else self._ahead.result()
+        buffer, got = self._fill_buffer() if self._ahead is None else self._ahead.result()
         self._ahead = None
         self.position += got
         if got < self._slice:
             self._finish()
         elif self._pool is not None:
-            self._ahead = self._pool.submit(self._fill_turn, self._turn)
-        return self._buffers[turn], got
+            self._ahead = self._pool.submit(self._fill_buffer)
+        return buffer, got
 
-    def _fill_turn(self, turn: int) -> int:
-        if not len(self._buffers[turn]):
-            self._buffers[turn] = np.empty(_HEADROOM + self._slice, dtype=np.uint8)
-        part = self._buffers[turn][_HEADROOM:]
+    def _fill_buffer(self) -> tuple[Bytes, int]:
+        buffer = self._free_buffer()
+        part = buffer[_HEADROOM:]
         got = self._fill(part)
         if self._swap is not None:
             whole = got - got % self._swap.itemsize
             part[:whole].view(self._swap).byteswap(inplace=True)
-        return got
+        return buffer, got
+
+    def _free_buffer(self) -> Bytes:
+        """Return a buffer that nobody looks at any more, however long some slices are worked on."""
+        for buffer in self._buffers:
+            # References: the list, this loop, and the argument of this call. Every view of it would be one more.
+            if sys.getrefcount(buffer) <= 3:
+                return buffer
+        self._buffers.append(np.empty(_HEADROOM + self._slice, dtype=np.uint8))
+        return self._buffers[-1]
 
     def _fill(self, part: Bytes) -> int:
         """Read until `part` is full or the file ends."""

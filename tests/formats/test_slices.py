@@ -1,0 +1,90 @@
+"""Slices of files: nothing is overwritten while somebody looks at it, and results come in order."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.formats.made import write
+from trxlib.errors import FormatError, InputNotFoundError
+from trxlib.formats.slices import InputFile, Slices, in_order
+
+CONTENT = np.random.default_rng(0).bytes(10_007)
+
+
+@pytest.mark.parametrize("gz", [False, True])
+def test_all_bytes_in_order_and_kept_while_held(tmp_path: Path, slicing: str, gz: bool) -> None:
+    """Slices that are still worked on keep their bytes, however many follow them."""
+    file = InputFile(write(tmp_path / "a", CONTENT, gz=gz))
+    with Slices(file) as slices:
+        head = slices.take(100)
+        parts = []
+        while not slices.ended:
+            parts.append(slices.next(np.empty(0, np.uint8)))
+        assert slices.position == len(CONTENT)
+    assert bytes(head) + b"".join(map(bytes, parts)) == CONTENT
+
+
+def test_what_is_left_over_stands_before_the_next_slice(tmp_path: Path, slicing: str) -> None:
+    file = InputFile(write(tmp_path / "a", CONTENT))
+    found = []
+    with Slices(file) as slices:
+        carry = np.empty(0, np.uint8)
+        while not slices.ended:
+            part = slices.next(carry, at_least=1000)
+            used = len(part) if slices.ended else len(part) * 2 // 3
+            found.append(bytes(part[:used]))
+            carry = part[used:]
+    assert b"".join(found) == CONTENT
+
+
+def test_buffers_are_used_again(tmp_path: Path) -> None:
+    with Slices(InputFile(write(tmp_path / "a", CONTENT)), slice_bytes=48) as slices:
+        for _ in slices:
+            pass
+        assert len(slices._buffers) < 5
+
+
+def test_fingerprints(tmp_path: Path, slicing: str) -> None:
+    for gz in (False, True):
+        path = write(tmp_path / "a", CONTENT, gz=gz)
+        raw = path.read_bytes()
+        assert InputFile(path).fingerprint() == f"crc32:{zlib.crc32(raw):08x}:{len(raw)}"
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputNotFoundError, match="gone cannot be read"):
+        InputFile(tmp_path / "gone")
+    with pytest.raises(InputNotFoundError, match="is a folder"):
+        InputFile(tmp_path)
+    path = write(tmp_path / "a", CONTENT)
+    file = InputFile(path)
+    write(path, CONTENT + b"more")
+    with pytest.raises(FormatError, match="had 10007 bytes and now has 10011"):
+        file.fingerprint()
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_results_come_in_the_order_of_their_tasks(threads: bool) -> None:
+    def work(number: int) -> int:
+        time.sleep(0.002 * (number % 3))
+        return number
+
+    assert list(in_order((partial(work, number) for number in range(30)), threads=threads)) == list(range(30))
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_an_error_comes_at_its_place(threads: bool) -> None:
+    def work(number: int) -> float:
+        return 1 / (number - 3)
+
+    results = in_order((partial(work, number) for number in range(30)), threads=threads)
+    assert [next(results) for _ in range(3)] == [-1 / 3, -1 / 2, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert list(results) == []
