@@ -142,7 +142,7 @@ class FilteredSource:
         if self._rules.drop_empty:
             dropped |= chunk.lengths == 0
         outside = 0
-        if not (isinstance(chunk, CheckedChunk) and chunk.inside):
+        if not (isinstance(chunk, CheckedChunk) and chunk.inside) and not self._grid.contains(chunk.positions):
             self._judge_finite(chunk, first, dropped)
             outside = self._judge_outside(chunk, first, dropped)
         return (dropped if dropped.any() else None), outside

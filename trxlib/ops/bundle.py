@@ -30,6 +30,7 @@ __all__ = ["BundleSource", "headers_of"]
 
 Array = npt.NDArray[Any]
 _CHUNK_BYTES = 1 << 18  # stays in a core's cache between its CRC and its copy
+_STREAM_BYTES = 960_000  # of positions that writers of other formats get at a time, as readers give them
 
 
 class BundleSource:
@@ -166,18 +167,21 @@ class BundleSource:
         """
         starts, lengths = self._runs()
         arrays = self.arrays
-        step = max(1, int(_CHUNK_BYTES * max(1, len(lengths)) // max(1, 12 * arrays.header.nb_vertices)))
+        step = max(1, int(_STREAM_BYTES * max(1, len(lengths)) // max(1, 12 * arrays.header.nb_vertices)))
         blocks = range(0, len(lengths), step)
-        positions = self.positions_pass(
-            _rows_of(arrays.positions, starts[low : low + step], lengths[low : low + step]) for low in blocks
-        )
+
+        def rows_of(array: Array, low: int) -> Array:
+            if self.runs is None:
+                return array[int(starts[low]) : int(arrays.offsets[min(low + step, len(lengths))])]
+            return _rows_of(array, starts[low : low + step], lengths[low : low + step])
+
+        positions = self.positions_pass(rows_of(arrays.positions, low) for low in blocks)
         for low, block in zip(blocks, positions, strict=True):
-            at, n = starts[low : low + step], lengths[low : low + step]
             yield Chunk(
-                lengths=n,
+                lengths=lengths[low : low + step],
                 positions=block,
                 dps={key: array[low : low + step] for key, array in arrays.dps.items()},
-                dpv={key: _rows_of(array, at, n) for key, array in arrays.dpv.items()},
+                dpv={key: rows_of(array, low) for key, array in arrays.dpv.items()},
             )
             if progress is not None:
                 progress(self.info.nbytes * min(low + step, len(lengths)) // len(lengths), self.info.nbytes)
