@@ -43,6 +43,11 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
     -------
     TrxFile
 
+    Notes
+    -----
+    The file may be replaced or removed while it is open, as `save` does. It must not be shortened in place by
+    another program: no system keeps bytes that are mapped and gone.
+
     Raises
     ------
     FormatError

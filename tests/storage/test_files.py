@@ -257,3 +257,12 @@ def test_a_folder_that_cannot_be_put_in_place_brings_the_old_one_back(tmp_path, 
     with pytest.raises(OSError, match="No space left"):
         replace_folder(tmp_path / "new", tmp_path / "final")
     assert (tmp_path / "final" / "header.json").read_text() == "final"
+
+
+def test_a_system_that_tells_nothing_of_use_is_not_asked(monkeypatch):
+    for answer in ([], None, [(0, 1 << 63)]):
+        mapping._tells_changes.cache_clear()
+        monkeypatch.setattr(mapping, "_read_smaps", lambda answer=answer: answer)
+        assert mapping.changed_ranges() is None
+    monkeypatch.undo()
+    mapping._tells_changes.cache_clear()

@@ -6,8 +6,10 @@ after everything else is closed.
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -119,6 +121,28 @@ def changed_ranges() -> list[tuple[int, int]] | None:
     list of (int, int) or None
         First address and end of each; None where the system does not tell (it does on Linux).
     """
+    return _read_smaps() if _tells_changes() else None
+
+
+@functools.cache
+def _tells_changes() -> bool:
+    """Try out, once, whether the system tells a page that was written to from one that was only read."""
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(2 * mmap.PAGESIZE))
+        file.flush()
+        pages = np.frombuffer(_map(file.fileno(), 2 * mmap.PAGESIZE, "c"), dtype=np.uint8)
+    low = int(pages.__array_interface__["data"][0])
+
+    def is_told() -> bool:
+        return any(first <= low < end for first, end in _read_smaps() or ())
+
+    pages.max()  # only read
+    before = is_told()
+    pages[0] = 1
+    return is_told() and not before
+
+
+def _read_smaps() -> list[tuple[int, int]] | None:
     try:
         with open("/proc/self/smaps", encoding="ascii", errors="replace") as file:  # noqa: PTH123 (no file)
             return _parse_smaps(file)
