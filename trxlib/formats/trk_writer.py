@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from trxlib.errors import HeaderError, HeaderWarning, InputError
 from trxlib.formats.output import Float32Caster, merge_rows, open_output
 from trxlib.formats.positions import PositionsMap
+from trxlib.formats.slices import SLICE_BYTES, in_order
 from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, voxmm_to_voxel
 from trxlib.formats.voxel_order import check_voxel_order, reorder_matrix, voxel_order_of
 from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
@@ -67,12 +69,14 @@ def write_trk(
     work = np.dtype("<f8" if info.positions_dtype.itemsize == 8 else "<f4")
     packer = _Packer(path, PositionsMap(_rasmm_to_voxmm(record), work), scalars, properties)
     streamlines = vertices = 0
+    # Chunks of other formats hold only until the next one is asked for.
+    threads = info.format == "trx" and info.nbytes > 4 * SLICE_BYTES
     with open_output(path) as output:
         output.write(bytes(HEADER_BYTES))
-        for chunk in chunks:
-            output.write(packer.pack(chunk))
-            streamlines += len(chunk.lengths)
-            vertices += len(chunk.positions)
+        for words, added, grown in in_order((partial(packer.pack, chunk) for chunk in chunks), threads=threads):
+            output.write(words)
+            streamlines += added
+            vertices += grown
             if progress is not None:
                 progress(vertices, info.nb_vertices)
         if streamlines > _INT32_MAX:
@@ -90,8 +94,8 @@ class _Packer:
         self._map, self._scalars, self._properties = to_voxmm, scalars, properties
         self._caster = Float32Caster(str(path))
 
-    def pack(self, chunk: Chunk) -> Array:
-        """Return the bytes of a chunk's records, as words."""
+    def pack(self, chunk: Chunk) -> tuple[Array, int, int]:
+        """Return the bytes of a chunk's records, as words, and its numbers of streamlines and vertices."""
         rows = self._rows(chunk)
         width = rows.shape[1]
         properties = [self._caster.cast(chunk.dps[key], f"dps/{key}") for key in self._properties]
@@ -101,7 +105,7 @@ class _Packer:
         ends = starts + 1 + chunk.lengths * np.int64(width)
         for column in range(extra.shape[1]):
             words[ends + column] = extra[:, column]
-        return words
+        return words, len(chunk.lengths), len(chunk.positions)
 
     def _rows(self, chunk: Chunk) -> Array:
         # A copy, since the affine is applied in place.
