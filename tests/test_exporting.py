@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers import SHARED, make_trx_arrays, read_plain, write_plain_zip
 from trxlib import convert, export
-from trxlib.errors import DataLossWarning, GroupNotFoundError, InputError
+from trxlib.errors import DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
 
 REAL = SHARED / "data" / "cohort_small"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="needs the real tractograms of ../shared/data")
@@ -93,3 +93,18 @@ def test_trk_to_tck_without_a_trx_between(trx, tmp_path):
     convert(tmp_path / "a.trk", tmp_path / "b.tck")
     convert(tmp_path / "b.tck", tmp_path / "c.trx", reference=tmp_path / "a.trk")
     np.testing.assert_allclose(read_plain(tmp_path / "c.trx").positions, trx[0].positions, atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".trx", ".trk"])
+def test_a_wrong_count_that_was_trusted_is_counted_after_all(trx, tmp_path, monkeypatch, caplog, suffix):
+    """As in a TCK too large to be counted first: the size fits the header, the number of streamlines does not."""
+    with pytest.warns(DataLossWarning):
+        convert(trx[1], tmp_path / "a.tck")
+    data = (tmp_path / "a.tck").read_bytes()
+    (tmp_path / "a.tck").write_bytes(data.replace(b"count: 0000000004", b"count: 0000000006"))
+    monkeypatch.setattr("trxlib.formats.tck._COUNT_BYTES", 0)
+    with pytest.warns(HeaderWarning, match="count"):
+        convert(tmp_path / "a.tck", tmp_path / f"b{suffix}", reference=trx[1])
+    assert "counting" in caplog.text
+    lines = convert(tmp_path / f"b{suffix}", tmp_path / "c.trx")
+    assert lines[0].info.nb_streamlines == 4

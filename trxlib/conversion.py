@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import InputError
+from trxlib.errors import CountError, InputError
 from trxlib.exporting import EXPORT_SUFFIXES, export
+from trxlib.formats.table import detect_format
 from trxlib.inputs import NonFinite, OutOfVolume, open_input, read_headers
 from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.run import write_container
@@ -148,23 +149,41 @@ def convert(
     options = [{**_own_options(item, reference, transform), **common} for item in items]
     if Path(output).suffix.lower() in EXPORT_SUFFIXES:
         return _export(items, output, options, progress)
+    keywords: dict[str, Any] = {
+        "positions_dtype": np.dtype(positions_dtype) if positions_dtype is not None else None,
+        "missing": missing,
+    }
+    writing: dict[str, Any] = {"compression": compression, "level": level, "progress": progress}
+    try:
+        return _convert(items, options, output, keywords, writing)
+    except CountError as error:
+        if not any(detect_format(os.fspath(item.path)) == "tck" for item in items):
+            raise
+        # Rare, and known only at the end of a large file: the data are delimited, so they can be counted.
+        logger.warning("%s; counting", error)
+        options = [{**how, "trust_count": False} for how in options]
+        return _convert(items, options, output, keywords, writing)
+
+
+def _convert(
+    items: Sequence[ConvertInput],
+    options: Sequence[dict[str, Any]],
+    output: StrPath,
+    keywords: dict[str, Any],
+    writing: dict[str, Any],
+) -> list[ConvertedInput]:
     begin = time.perf_counter()
     with ExitStack() as stack:
         sources: list[Source] = []
-        for item, keywords in zip(items, options, strict=True):
-            opened = open_input(item.path, **keywords)
+        for item, how in zip(items, options, strict=True):
+            opened = open_input(item.path, **how)
             close = getattr(opened, "close", None)
             if close is not None:
                 stack.callback(close)
             sources.append(opened)
-        plan = plan_merge(
-            sources,
-            names=_names(items),
-            whole_groups=[[item.group] if item.group else [] for item in items],
-            positions_dtype=np.dtype(positions_dtype) if positions_dtype is not None else None,
-            missing=missing,
-        )
-        write_container(plan, sources, output, compression=compression, level=level, progress=progress)
+        whole_groups = [[item.group] if item.group else [] for item in items]
+        plan = plan_merge(sources, names=_names(items), whole_groups=whole_groups, **keywords)
+        write_container(plan, sources, output, **writing)
         _log(output, plan, begin)
         return [
             ConvertedInput(opened.info, item.group or "", place, opened.fingerprint())
@@ -198,6 +217,8 @@ def plan_conversion(
     options = [
         {
             **opening,
+            # Who fills cannot plan again: the counts must be right now.
+            "trust_count": False,
             "positions_dtype": np.dtype(positions_dtype).name if positions_dtype is not None else None,
             "reference": item.reference,
             "transform": item.transform,

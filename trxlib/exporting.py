@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trxlib.errors import DataLossWarning, GroupNotFoundError, InputError
+from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, InputError
+from trxlib.formats.table import detect_format
 from trxlib.formats.tck_writer import write_tck
 from trxlib.formats.trk_writer import write_trk
 from trxlib.inputs import open_input
@@ -74,7 +75,20 @@ def export(
         raise InputError(f"{output}: the suffix is {suffix!r}, expected {' or '.join(_WRITERS)}")
     if options.get("positions_dtype") is not None and suffix == ".trk":
         raise InputError(f"{output}: TRK holds float32 only; leave positions_dtype out")
+    try:
+        return _export(source, output, group, progress, options)
+    except CountError as error:
+        if detect_format(os.fspath(source)) != "tck":
+            raise
+        logger.warning("%s; counting", error)  # the data are delimited, so they can be counted
+        return _export(source, output, group, progress, {**options, "trust_count": False})
+
+
+def _export(
+    source: StrPath, output: StrPath, group: str | None, progress: Progress | None, options: dict[str, Any]
+) -> tuple[SourceInfo, str]:
     begin = time.perf_counter()
+    suffix = Path(output).suffix.lower()
     opened = open_input(source, **options)
     try:
         part = opened if group is None else _group_of(opened, group, source)

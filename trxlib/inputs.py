@@ -41,6 +41,7 @@ def open_input(
     nonfinite: NonFinite = "fail",
     drop_empty: bool = False,
     accept_count_mismatch: bool = False,
+    trust_count: bool | None = None,
 ) -> Source:
     """Open a tractogram of any format; its counts are those of what will be written.
 
@@ -54,6 +55,9 @@ def open_input(
         Files whose values are attached under these keys.
     out_of_volume, nonfinite, drop_empty, accept_count_mismatch
         See `trxlib.convert`.
+    trust_count : bool, optional
+        See `trxlib.formats.tck.TckSource`. By default the count of a large TCK's header is trusted, and a wrong one
+        is a CountError while it is read; False counts first.
 
     Returns
     -------
@@ -80,6 +84,7 @@ def open_input(
         transform=transform,
         positions_dtype=positions_dtype,
         accept_count_mismatch=accept_count_mismatch,
+        trust_count=trust_count,
         nonfinite=nonfinite,
         out_of_volume=out_of_volume,
         drop_empty=drop_empty,
