@@ -127,10 +127,13 @@ def changed_ranges() -> list[tuple[int, int]] | None:
 @functools.cache
 def _tells_changes() -> bool:
     """Try out, once, whether the system tells a page that was written to from one that was only read."""
-    with tempfile.TemporaryFile() as file:
-        file.write(bytes(2 * mmap.PAGESIZE))
-        file.flush()
-        pages = np.frombuffer(_map(file.fileno(), 2 * mmap.PAGESIZE, "c"), dtype=np.uint8)
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(2 * mmap.PAGESIZE))
+            file.flush()
+            pages = np.frombuffer(_map(file.fileno(), 2 * mmap.PAGESIZE, "c"), dtype=np.uint8)
+    except OSError:  # a full disk, say
+        return False
     low = int(pages.__array_interface__["data"][0])
 
     def is_told() -> bool:
