@@ -47,6 +47,9 @@ def test_a_node_crashes(local: Study, study: Study, cluster: Cluster) -> None:
     cluster.crash_node(node)
     study.release()
     cluster.boot_node(node)
+    lost = [job for job, where in jobs if where == node]
+    wait_for(lambda: cluster.are_requeued(lost), 120, f"jobs {lost} are not in the queue again")
+    cluster.run("scontrol", "update", f"jobid={','.join(lost)}", "starttime=now")  # spares two minutes of pause
     study.finish(run)
     assert study.digest() == local.digest()
     assert study.nb_fills() == NB_SHARDS + sum(where == node for _, where in jobs)
