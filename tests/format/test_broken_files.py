@@ -312,6 +312,14 @@ def test_data_that_a_record_states_beyond_the_file(tmp_path):
         load(path)
 
 
+def test_an_entry_without_a_name(tmp_path):
+    path = write_entries({**entries_of(make_trx_arrays(**GOOD)), "x.bit": b""}, tmp_path / "a.trx")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"x.bit", b"\0.bit"))  # zipfile cuts names at a NUL
+    with pytest.raises(FormatError, match="a.trx"):
+        load(path)
+
+
 def test_entries_that_overlap(tmp_path):
     path = write_entries(entries_of(make_trx_arrays(**GOOD)), tmp_path / "a.trx")
     with zipfile.ZipFile(path) as archive:
@@ -359,7 +367,7 @@ def test_folder_that_is_no_trx_folder(tmp_path):
 WHOLE = entries_of(make_trx_arrays(**GOOD))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_bytes_never_crash(tmp_path, data):
     """Change some bytes anywhere: either an error of the tree, or a file that can be used."""

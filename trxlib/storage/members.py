@@ -17,6 +17,8 @@ from trxlib.names import check_path
 
 __all__ = ["Member", "is_junk", "list_archive", "list_folder"]
 
+#: What zipfile raises for damaged directories; NotImplementedError is a RuntimeError.
+_UNREADABLE = (zipfile.BadZipFile, EOFError, struct.error, ValueError, LookupError, RuntimeError, OverflowError)
 _LOCAL_SIZE = 30
 _READ_WHOLE = 64  # bytes read beyond the fixed part: enough for most names
 
@@ -81,14 +83,15 @@ def list_archive(path: str | os.PathLike[str]) -> list[Member]:
             with zipfile.ZipFile(file) as archive:
                 infos = archive.infolist()
                 end = archive.start_dir
-        except (zipfile.BadZipFile, EOFError, struct.error, ValueError, NotImplementedError, OverflowError) as error:
+        except _UNREADABLE as error:
             raise ArchiveError(
                 f"{path}: no complete zip archive ({error}); the file of {size} bytes is of another format, was cut, "
                 "or is still being written"
             ) from None
         members = []
         for info in infos:
-            if info.is_dir() or is_junk(info.filename):
+            # Not info.is_dir(), which fails for an empty name.
+            if info.filename.endswith("/") or is_junk(info.filename):
                 continue
             check_path(info.filename)
             if info.flag_bits & 0x1:
