@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -155,25 +155,27 @@ class Study:
     def release(self) -> None:
         (self.folder / "hold").unlink(missing_ok=True)
 
-    def run_locally(self, *arguments: str) -> str:
+    def run_locally(self, *arguments: str, fails: bool = False) -> str:
+        """Run the workflow on this machine and return all that it said."""
         command = [*SNAKEMAKE, *arguments, "--workflow-profile", str(REPOSITORY / "workflow/profiles/default")]
+        cores = [] if "--cores" in arguments else ["--cores", "2"]
         done = subprocess.run(
-            ["timeout", "-s", "INT", "-k", "10", "200", *command, "--cores", "2"],
-            cwd=self.folder, env=self._env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            ["timeout", "-s", "INT", "-k", "10", "200", *command, *cores],
+            cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout
+        assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, profile: Sequence[str] = ON_SLURM) -> subprocess.Popen[str]:
         """Start the workflow on the cluster, in a group of its own so that it can be killed."""
         assert self.cluster is not None
         log = (self.folder / f"run{len(self.runs)}.log").open("w")
         # SIGTERM does not end a run that hangs.
-        command = ["timeout", "-s", "INT", "-k", "10", "400", *SNAKEMAKE, *arguments, *ON_SLURM]
+        command = ["timeout", "-s", "INT", "-k", "10", "400", *SNAKEMAKE, *arguments, *profile]
         run = subprocess.Popen(
-            command, cwd=self.folder, env=self._env(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True,
-            start_new_session=True,
+            command, cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            text=True, start_new_session=True,
         )  # fmt: skip
         log.close()
         self.runs.append(run)
@@ -197,6 +199,7 @@ class Study:
                 os.killpg(run.pid, signal.SIGKILL)
                 run.wait(30)
 
-    def _env(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return the variables of a run."""
         env = self.cluster.env if self.cluster is not None else dict(os.environ)
         return {**env, "PYTHONPATH": str(self.folder / "site")}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from slurm_helpers import NB_SHARDS, Cluster, Study, wait_for
+from slurm_helpers import NB_SHARDS, REPOSITORY, Cluster, Study, wait_for
 
 
 @pytest.mark.parametrize("keep_subjects", ["true", "false"])
@@ -23,6 +24,16 @@ def test_from_nothing(local: Study, cluster: Cluster, tmp_path: Path, keep_subje
     assert study.provenance() == local.provenance()
     assert log.count("has been submitted with SLURM jobid") == 3 + NB_SHARDS + (keep_subjects == "true")
     assert study.nb_fills() == NB_SHARDS
+
+
+def test_the_generic_profile(local: Study, study: Study) -> None:
+    if importlib.util.find_spec("snakemake_executor_plugin_cluster_generic") is None:
+        pytest.skip("needs snakemake-executor-plugin-cluster-generic: pip install .[cluster-generic]")
+    submit = "sbatch --parsable -o /dev/null -c {threads} --mem {resources.mem_mb} -t {resources.runtime}"
+    profile = ["--workflow-profile", str(REPOSITORY / "workflow/profiles/cluster-generic"), "--latency-wait", "10"]
+    profile += ["--cluster-generic-submit-cmd", submit, "--cluster-generic-cancel-cmd", "scancel"]
+    study.finish(study.start("archives", profile=profile))
+    assert study.digest() == local.digest()
 
 
 def test_a_fill_is_cancelled(local: Study, study: Study, cluster: Cluster) -> None:
