@@ -15,7 +15,7 @@
     │  ├─ SpaceMismatchError              another affine or other dimensions
     │  └─ MetadataMismatchError           other dps, dpv or dpg
     ├─ InputError (ValueError)            an argument, a sheet or a configuration is wrong
-    ├─ InputNotFoundError (FileNotFoundError)
+    ├─ InputNotFoundError (FileNotFoundError, ValueError)
     ├─ UnsupportedFormatError (ValueError)
     ├─ GroupNotFoundError (KeyError)      no group of that name
     └─ StateError (RuntimeError)          misuse of a good file
@@ -111,7 +111,7 @@ class InputError(TrxError, ValueError):
     """An argument, a sample sheet or a configuration is wrong."""
 
 
-class InputNotFoundError(TrxError, FileNotFoundError):
+class InputNotFoundError(TrxError, FileNotFoundError, ValueError):
     """An input file does not exist or cannot be read."""
 
     # FileNotFoundError would print only its errno pair.
