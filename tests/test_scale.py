@@ -108,8 +108,7 @@ def dry_run(folder: Path, *arguments: str) -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - begin
 
 
-def test_a_dry_run_over_ten_thousand_subjects_in_batches(many):
-    (many / "config/config.yaml").write_text("extract_groups: false\nsubjects_per_job: 20\n")
+def test_a_dry_run_over_ten_thousand_subjects(many):
     assert dry_run(many) < 60
 
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from trxlib.errors import InputError
-from trxlib.project import check_config, load_project
-from trxlib.sheet import read_samples
+from trxlib.project import Project, check_config, load_project
+from trxlib.sheet import Sample, read_samples
 
 SCHEMAS = Path(__file__).parents[1] / "workflow" / "schemas"
 SAMPLES = yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())
@@ -262,3 +262,16 @@ def test_with_keep_going_a_cohort_with_mistakes_is_put_aside(folder):
 def test_with_keep_going_other_mistakes_stop_all(folder, text):
     with pytest.raises(InputError):
         load_project({"samples": write_sheet(text)}, CONFIG, SAMPLES, keep_going=True)
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "size", "batches"), [(2000, "auto", 1, 2000), (10_000, "auto", 10, 1000), (7, 3, 3, 3)]
+)
+def test_subjects_are_converted_in_batches_where_jobs_would_be_thousands(count, wanted, size, batches):
+    sample = Sample(line=2, cohort="one", subject="sub-01", tractogram="a.trk")
+    project = Project({"subjects_per_job": wanted}, {"one": {f"sub-{number}": [sample] for number in range(count)}})
+    assert project.subjects_per_job == size
+    found = project.batches()
+    assert len(found) == batches
+    assert [entity for batch in found for entity in batch.rows] == project.entities("one")
+    assert found[0].paths == ["a.trk"]

@@ -17,6 +17,8 @@ from trxlib.sheet import Mistake, Sample, find_mistakes, raise_mistakes, unknown
 
 __all__ = ["Batch", "Project", "check_config", "load_project"]
 
+_MANY = 2000  # subjects; a dry run takes 5 to 10 ms for each job
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -87,9 +89,18 @@ class Project:
         """Return the size of the tractograms; files that do not exist yet count nothing."""
         return sum(_size(sample.tractogram) for sample in self.samples(cohort, entity))
 
+    @property
+    def subjects_per_job(self) -> int:
+        """How many subjects one job converts; by default one, and some where jobs would be thousands."""
+        wanted = self.config["subjects_per_job"]
+        if wanted != "auto":
+            return int(wanted)
+        nb_subjects = sum(map(len, self.cohorts.values()))
+        return 1 if nb_subjects <= _MANY else math.ceil(2 * nb_subjects / _MANY)
+
     def batches(self) -> list[Batch]:
         """Divide each cohort, in the order of the sheet, into what one job converts."""
-        size = self.config["subjects_per_job"]
+        size = self.subjects_per_job
         return [
             self._batch(cohort, start // size, entities[start : start + size])
             for cohort, entities in ((cohort, self.entities(cohort)) for cohort in self.cohorts)

@@ -57,9 +57,9 @@ def test_a_node_crashes(local: Study, study: Study, cluster: Cluster) -> None:
     node = jobs[0][1]
     cluster.crash_node(node)
     study.release()
-    cluster.boot_node(node)
     lost = [job for job, where in jobs if where == node]
-    wait_for(lambda: cluster.are_requeued(lost), 120, f"jobs {lost} are not in the queue again")
+    wait_for(lambda: cluster.are_requeued(lost), 180, f"jobs {lost} are not in the queue again")
+    cluster.boot_node(node)
     cluster.run("scontrol", "update", f"jobid={','.join(lost)}", "starttime=now")  # spares two minutes of pause
     study.finish(run)
     assert study.digest() == local.digest()

@@ -75,7 +75,7 @@ rule pass_preflight:
         touch(f"{RESULTS}/{{cohort}}/.preflight.stamp"),
 
 
-if CONFIG["subjects_per_job"] == 1:
+if PROJECT.subjects_per_job == 1:
 
     rule watch_subject:
         """Notice that the files or options of a subject changed. Nothing is run: only the file's time counts."""
