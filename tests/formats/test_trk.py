@@ -12,7 +12,7 @@ import pytest
 
 from tests.formats.made import GRID, SIZES, read_all, some_streamlines, trk_bytes, write
 from trxlib.errors import CountError, FormatError, HeaderError, HeaderWarning, InputError, TrxError
-from trxlib.formats.trk import TrkSource
+from trxlib.formats.trk import TrkSource, _Records
 from trxlib.space import Space
 
 HALF = np.array(SIZES) / 2
@@ -308,3 +308,27 @@ def test_facts_say_what_a_trx_header_has_no_field_for(tmp_path: Path) -> None:
     assert facts["origin"] == [1, 2, 3]
     assert facts["pad2"] == b"LPS\0".hex()
     assert facts["flags"] == "010000000001"
+
+
+def test_records_are_found_at_once_just_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    records = _Records.__new__(_Records)
+    records.width, records.nb_properties = 3, 0
+    found_at_once = 0
+    for _ in range(300):
+        parts = [np.zeros(0, dtype="<i4")]
+        for length in rng.integers(0, 6, rng.integers(0, 20)):
+            points = rng.random(3 * length, dtype=np.float32)
+            points[rng.random(3 * length) < 0.01] = 0  # as small as a count
+            parts += [np.array([length], dtype="<i4"), points.view("<i4")]
+        words = np.concatenate(parts)
+        words = words[: rng.integers(0, len(words) + 1)]
+        quick = records._find_at_once(words)
+        if quick is not None:
+            found_at_once += 1
+            with monkeypatch.context() as patched:
+                patched.setattr(_Records, "_find_at_once", lambda *_: None)
+                plain = records._find(words)
+            assert [part.tolist() for part in quick[:2]] == [part.tolist() for part in plain[:2]]
+            assert quick[2] == plain[2]
+    assert found_at_once > 100

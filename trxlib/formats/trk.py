@@ -29,6 +29,8 @@ __all__ = ["TrkSource"]
 Array = npt.NDArray[Any]
 _FLOAT32 = np.dtype("<f4")
 _INT32 = np.dtype("<i4")
+#: Words below this may be counts: as float32 they are below 1.5e-39, which no coordinate is but 0.
+_COUNT_LIMIT = 1 << 20
 
 
 class TrkSource:
@@ -237,8 +239,11 @@ class _Records:
 
     def _find(self, words: Array) -> tuple[Array, Array, int]:
         """Return starts and lengths of the whole records in `words`, and where they end."""
-        # Unsigned, a negative count is beyond any end. A plain loop that touches one word per record is faster
-        # here than any search over all words.
+        # Scalars and properties are often 0, as small as a count; coordinates hardly ever are.
+        found_at_once = self._find_at_once(words) if self.width == 3 and not self.nb_properties else None
+        if found_at_once is not None:
+            return found_at_once
+        # Unsigned, a negative count is beyond any end. A plain loop touches one word per record.
         view = words.view(np.uint32).data
         width, extra, total = self.width, 1 + self.nb_properties, len(view)
         found: list[int] = []
@@ -254,6 +259,19 @@ class _Records:
         starts = np.cumsum(lengths * np.int64(width) + extra)
         starts -= lengths * np.int64(width) + extra
         return starts, lengths, position
+
+    def _find_at_once(self, words: Array) -> tuple[Array, Array, int] | None:
+        """Do the same by a search for words too small for a coordinate; None if these do not form a chain."""
+        starts = np.flatnonzero(words.view(np.uint32) < _COUNT_LIMIT)
+        if not len(starts) or starts[0]:
+            return None
+        lengths = words[starts]
+        ends = starts + 1 + lengths * np.int64(3)
+        if not np.array_equal(ends[:-1], starts[1:]) or ends[-1] < len(words):
+            return None
+        if ends[-1] > len(words):
+            return starts[:-1], lengths[:-1], int(starts[-1])
+        return starts, lengths, len(words)
 
     def _check_next(self, words: Array, record: int, content: int | None) -> int:
         """Return the bytes of the record that begins at `words`, 0 if its count is not there yet."""
