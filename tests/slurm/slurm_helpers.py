@@ -86,9 +86,6 @@ class Cluster:
         rows = [line.split("|") for line in self.run("squeue", "-h", "-t", "running", "-o", "%i|%N|%k").splitlines()]
         return [(job, node) for job, node, comment in rows if f"rule_{rule}" in comment]
 
-    def are_requeued(self, jobs: list[str]) -> bool:
-        return set(jobs) <= set(self.run("squeue", "-h", "-t", "pending", "-o", "%i").split())
-
     def cancel_all(self) -> None:
         self.run("scancel", "--quiet", "--user", self.run("id", "-un").strip())
         wait_for(lambda: not self.run("squeue", "-h", "-o", "%i"), 60, "jobs are left")

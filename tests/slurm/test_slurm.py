@@ -57,10 +57,8 @@ def test_a_node_crashes(local: Study, study: Study, cluster: Cluster) -> None:
     node = jobs[0][1]
     cluster.crash_node(node)
     study.release()
-    lost = [job for job, where in jobs if where == node]
-    wait_for(lambda: cluster.are_requeued(lost), 180, f"jobs {lost} are not in the queue again")
     cluster.boot_node(node)
-    cluster.run("scontrol", "update", f"jobid={','.join(lost)}", "starttime=now")  # spares two minutes of pause
+    # SLURM waits until it misses the node's answer, then as long as old credentials hold: 3 minutes in all.
     study.finish(run)
     assert study.digest() == local.digest()
     assert study.nb_fills() == NB_SHARDS + sum(where == node for _, where in jobs)
