@@ -112,15 +112,6 @@ def test_a_dry_run_over_ten_thousand_subjects(many):
     assert dry_run(many) < 60
 
 
-def test_the_time_of_a_dry_run_is_no_worse_than_proportional(tmp_path):
-    small_cohort(tmp_path / "100", 100)
-    small_cohort(tmp_path / "500", 500)
-    small_cohort(tmp_path / "2500", 2500)
-    start, few, more = (dry_run(tmp_path / number) for number in ("100", "500", "2500"))
-    # 2000 subjects more, against 400 more: 5 times, and something for a machine that does other things.
-    assert more - start < 9 * (few - start) + 5
-
-
 def test_more_entries_than_16_bits_count(tmp_path):
     """One group with one dpg per streamline: 70,002 entries."""
     count = 35_000
