@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import GroupNotFoundError
+from trxlib.errors import GroupNotFoundError, InputError
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import plan_merge
 from trxlib.ops.run import write_container
@@ -68,6 +68,8 @@ def extract_groups(
     ------
     GroupNotFoundError
         If a name is no group of the file; nothing has been written then.
+    InputError
+        If a group's file would replace the input; nothing has been written then.
     FormatError
         If a group has members that are no streamlines of the file.
     """
@@ -81,6 +83,12 @@ def extract_groups(
             )
         for name in groups:
             check_members(groups[name], source.info.nb_streamlines, f"{path}: groups/{name}")
+        for name in wanted:
+            output = Path(folder, f"{name}.trx")
+            if output.exists() and output.samefile(path):
+                raise InputError(
+                    f"{path}: group {name!r} would replace the very file that it is read from; choose another folder"
+                )
         Path(folder).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(max(1, workers)) as pool:
             return list(pool.map(lambda name: _extract(source, name, Path(folder, f"{name}.trx")), wanted))

@@ -167,6 +167,9 @@ def test_missing_keys_error_drop_and_fill(tmp_path):
     paths = [write_plain_zip(bundle, tmp_path / f"{n}.trx") for n, bundle in enumerate((first, second, empty))]
     with pytest.raises(MetadataMismatchError, match=r"dps/x is lacking in 2"):
         merge(paths, tmp_path / "out.trx")
+    with pytest.raises(InputError, match="missing is 'dropp', expected"):
+        merge(paths, tmp_path / "out.trx", missing="dropp")
+    assert not (tmp_path / "out.trx").exists()
     with pytest.warns(DataLossWarning) as caught:
         merge(paths, tmp_path / "out.trx", missing="drop")
     assert "dps/x (lacking in 2)" in str(caught[0].message)
@@ -329,6 +332,17 @@ def test_an_unknown_group_is_named_before_anything_is_written(three, tmp_path):
     with pytest.raises(KeyError, match="no group 'nope'; it has CC, CST_L, none"):
         extract_groups(three[1][0], tmp_path / "groups", ["CC", "nope"])
     assert not (tmp_path / "groups").exists()
+
+
+def test_a_group_of_the_name_of_its_own_file_does_not_replace_it(three, tmp_path):
+    archive = tmp_path / "CC.trx"
+    shutil.copy(three[1][0], archive)
+    before = archive.read_bytes()
+    with pytest.raises(InputError, match="group 'CC' would replace the very file that it is read from"):
+        extract_groups(archive, tmp_path)
+    assert archive.read_bytes() == before
+    assert not (tmp_path / "CST_L.trx").exists()
+    extract_groups(archive, tmp_path, ["CST_L"])
 
 
 def test_a_plan_of_another_version_or_a_broken_receipt_is_refused(tmp_path):

@@ -117,6 +117,18 @@ def test_a_changed_subject_is_seen_while_the_sheet_changes_too(changed_demo):
     assert (jobs["preflight"], jobs["convert_subject"], jobs["seal_cohort"]) == (1, 1, 1)
 
 
+def test_a_subject_that_left_the_sheet_leaves_the_archive(changed_demo):
+    sheet = changed_demo.folder / "config/samples.tsv"
+    sheet.write_text("".join(line for line in sheet.read_text().splitlines(keepends=True) if "sub-05" not in line))
+    jobs = changed_demo.jobs()
+    assert "convert_subject" not in jobs
+    assert [jobs.get(name) for name in LATER] == [1] * len(LATER)
+    changed_demo.run("--cores", "2")
+    rows = read_table(changed_demo.folder / "results/demo/provenance.tsv")
+    assert sorted({row["subject"] for row in rows}) == ["sub-01", "sub-02", "sub-03", "sub-04"]
+    assert "Nothing to be done" in changed_demo.run("--cores", "2")
+
+
 def test_an_option_of_the_conversion_redoes_all_subjects(changed_demo):
     jobs = changed_demo.jobs("--config", "positions_dtype=float16")
     assert jobs["convert_subject"] == 5

@@ -6,7 +6,9 @@ import sys
 import pytest
 from workflow_helpers import REPOSITORY, Workflow
 
-COHORT = dict.fromkeys(["plan_cohort", "fill_cohort", "seal_cohort", "summarise_cohort", "draw_cohort"], 1)
+COHORT = dict.fromkeys(
+    ["watch_cohort", "plan_cohort", "fill_cohort", "seal_cohort", "summarise_cohort", "draw_cohort"], 1
+)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trxlib.dtypes import widest_dtype
-from trxlib.errors import DataLossWarning, DtypeError, FormatError, MetadataMismatchError, ShapeError
+from trxlib.errors import DataLossWarning, DtypeError, FormatError, InputError, MetadataMismatchError, ShapeError
 from trxlib.source import ArraySpec, Headers
 
 __all__ = ["MissingPolicy", "unite_columns", "united_positions_dtype"]
@@ -45,6 +45,8 @@ def unite_columns(
     MetadataMismatchError
         Lists all misfits at once.
     """
+    if missing not in ("error", "drop", "fill"):
+        raise InputError(f"missing is {missing!r}, expected 'error' or 'drop' or 'fill'")
     tables: list[Mapping[str, ArraySpec]] = [getattr(source.info, section) for source in sources]
     filled = [number for number, source in enumerate(sources) if source.info.nb_streamlines] or [*range(len(sources))]
     columns: dict[str, ArraySpec] = {}

@@ -1,9 +1,23 @@
 if CONFIG["keep_subjects"]:
 
+    rule watch_cohort:
+        """Notice that the subjects of a cohort, or its settings, changed. Nothing is run: only the file's time counts."""
+
+        # As watch_subject: whatever is behind the preflight is not looked at while the preflight is due, which it is
+        # when a subject leaves the sheet.
+        output:
+            stamp=touch(f"{RESULTS}/{{cohort}}/.cohort.stamp"),
+        params:
+            subjects=subjects_of_cohort,
+            groups=groups_of_subjects,
+            missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
+            nb_shards=nb_shards,
+
     rule plan_cohort:
         """Give each subject its byte ranges in the cohort's archive; headers only."""
         input:
             subjects=subjects_of_cohort,
+            stamp=f"{RESULTS}/{{cohort}}/.cohort.stamp",
         output:
             plan=f"{RESULTS}/{{cohort}}/plan.json",
         log:

@@ -2,6 +2,7 @@ localrules:
     make_demo_data,
     pass_preflight,
     refuse_cohort,
+    watch_cohort,
     watch_subject,
 
 
