@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.cases import CASES, ROOT, Case, Context
 from benchmarks.data import SIZES, make_data
 from benchmarks.measure import Entry, run_once, run_side_by_side
-from benchmarks.report import START, Row, machine_facts, rows_of, write_report
+from benchmarks.report import START, Row, machine_facts, rows_of, update_page, write_report
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -24,11 +24,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", default=["*"], metavar="PATTERN", help="which cases; --list shows them")
     parser.add_argument("--repeat", type=int, default=5, help="runs after the warm-up")
     parser.add_argument("--limit", type=float, default=120, help="seconds after which a process is stopped")
-    parser.add_argument("--patience", type=float, default=10, help="programs slower than this run fewer times")
+    parser.add_argument("--patience", type=float, default=10, help="peers that take more seconds run fewer times")
     parser.add_argument("--only-trxlib", action="store_true", help="leave the peers out")
     parser.add_argument("--data", type=Path, help="folder for the data; by default a temporary one")
     parser.add_argument("--keep-data", action="store_true", help="do not remove the data at the end")
     parser.add_argument("--results", type=Path, default=Path("results/benchmarks"), help="folder for tables and plots")
+    parser.add_argument("--update", type=Path, help="Markdown file: its table between the marks, its plots beside it")
     parser.add_argument("--list", action="store_true", help="show the cases and stop")
     return parser.parse_args(arguments)
 
@@ -49,6 +50,8 @@ def main(arguments: list[str]) -> int:
         facts["load at the end"] = f"{os.getloadavg()[0]:.2f}"
         command = shlex.join(["python", "-m", "benchmarks", *_without_paths(arguments)])
         write_report(options.results, options.size, facts, rows, command)
+        if options.update:
+            update_page(options.update, options.results)
         say(f"written: {options.results}/table.md, table.tsv, machine.json, cases.png, scaling.png")
     finally:
         if not options.keep_data:
@@ -94,9 +97,9 @@ def _without_paths(arguments: list[str]) -> list[str]:
     """Leave the folders out of the command that the table shows."""
     kept, skip = [], False
     for argument in arguments:
-        if not skip and argument not in ("--data", "--results", "--keep-data"):
+        if not skip and argument not in ("--data", "--results", "--update", "--keep-data"):
             kept.append(argument)
-        skip = argument in ("--data", "--results")
+        skip = argument in ("--data", "--results", "--update")
     return kept
 
 

@@ -135,8 +135,8 @@ def run_side_by_side(
 ) -> None:
     """Run every entry once to warm up, then all in turn, `repeat` times; fill their samples.
 
-    An entry that takes longer than `patience` seconds is run fewer times, as the table says: once more if it takes up
-    to three times as long, else its first run counts.
+    A peer that takes longer than `patience` seconds is run fewer times, as the table says: once more if it takes up
+    to three times as long, else its first run counts. So is anything that takes ten times as long.
     """
     for number in range(repeat + 1):
         for entry in entries:
@@ -155,6 +155,8 @@ def run_side_by_side(
 def _enough(entry: Entry, number: int, patience: float) -> bool:
     if number == 0 or not entry.samples:
         return False
+    if not entry.peer:
+        patience *= 10
     first = entry.samples[0].seconds
     return first > 3 * patience or (first > patience and number > 1)
 

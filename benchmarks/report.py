@@ -26,6 +26,7 @@ PROGRAMS = {"MRtrix3": ["tckconvert", "-version"], "trxrs": ["trxrs", "--version
 
 #: What every process of Python with numpy pays, measured in turn with the others of each case.
 START = "start of Python and numpy"
+MARKS = ("<!-- table of python -m benchmarks -->", "<!-- end of the table -->")
 
 
 @dataclass
@@ -162,6 +163,16 @@ def write_report(folder: Path, size: str, facts: dict[str, str], rows: Sequence[
     (folder / "table.md").write_text(markdown(size, facts, rows, command))
     draw_bars(folder / "cases.png", rows)
     draw_scaling(folder / "scaling.png", rows)
+
+
+def update_page(page: Path, results: Path) -> None:
+    """Put the table between the marks of a page, and the plots beside it as ``<page>_<plot>``."""
+    before, _, rest = page.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    table = (results / "table.md").read_text()
+    page.write_text(f"{before}{MARKS[0]}\n\n{table}\n{MARKS[1]}{after}")
+    for plot in results.glob("*.png"):
+        shutil.copyfile(plot, page.with_name(f"{page.stem}_{plot.name}"))
 
 
 COLUMNS = (

@@ -123,7 +123,7 @@ def test_a_wrong_result_is_an_error_of_the_entry(tmp_path):
 
 
 def test_slow_entries_run_fewer_times(tmp_path):
-    slow, slower = Entry("slow", ["sleep", "0.1"]), Entry("slower", ["sleep", "0.4"])
+    slow, slower = (Entry(time, ["sleep", time], peer=True) for time in ("0.1", "0.4"))
     run_entries(tmp_path, slow, slower, repeat=4, patience=0.06)
     assert len(slow.samples) == 1  # the warm-up does not count
     assert len(slower.samples) == 1  # nothing but the warm-up
