@@ -234,3 +234,16 @@ def test_help_and_import_stay_light():
 
 def test_version():
     assert run("--version").stdout == f"trxlib {trxlib.__version__}\n"
+
+
+def test_an_output_that_exists_is_replaced_only_by_force(trx, tmp_path):
+    """Who forgets the output has named an input last."""
+    other = write_plain_zip(make_trx_arrays(5), tmp_path / "b.trx")
+    before = other.read_bytes()
+    for command in ("merge", "convert"):
+        result = run(command, trx, other)
+        assert result.exit_code == 1
+        assert "exists, and the last path is what is written" in result.stderr
+        assert other.read_bytes() == before
+    assert run("merge", "--force", trx, other).exit_code == 0
+    assert read_plain(other).header.nb_streamlines == 12

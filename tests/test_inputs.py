@@ -125,3 +125,12 @@ def test_files_beside_a_trx_are_attached(bundle, tmp_path):
     (tmp_path / "weights.txt").write_text("1 2 3\n")
     with pytest.raises(FormatError, match=r"weights.txt"):
         convert(item, tmp_path / "out.trx")
+
+
+def test_what_is_no_input_is_refused(bundle, tmp_path):
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    for wrong in (None, 5, [5]):
+        with pytest.raises(InputError, match="is no input"):
+            convert(wrong, tmp_path / "out.trx")
+    with pytest.raises(InputError, match="positions_dtype is 'foo'"):
+        convert(path, tmp_path / "out.trx", positions_dtype="foo")

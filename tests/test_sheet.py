@@ -102,6 +102,12 @@ def test_short_rows_end_in_empty_cells(folder):
             "line 3, column subject: 'sub-01_ses-1' is also the name of line 2",
         ),
         ("cohort subject bundle tractogram\none 01 sub-01 a.trk", "line 2, column bundle: 'sub-01' is a subject's"),
+        (
+            "cohort subject bundle tractogram\none 01 CC a.trk\none 02 cc b.trk",
+            "line 3, column bundle: 'cc' and 'CC' of line 2 differ only in case",
+        ),
+        ("cohort subject tractogram\none s1 a.trk\none S1 b.trk", "line 3, column subject: 'sub-S1' and 'sub-s1'"),
+        ("cohort subject tractogram\none 01 a.trk\nOne 02 b.trk", "line 3, column cohort: 'One' and 'one'"),
     ],
 )
 def test_mistakes_name_their_place(folder, text, message):

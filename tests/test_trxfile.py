@@ -6,6 +6,7 @@ import copy
 import gc
 import json
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -26,14 +27,24 @@ from nibabel.streamlines import ArraySequence
 
 import trxlib
 from trxlib.errors import (
+    CapacityError,
+    ClosedError,
+    DataLossWarning,
     FormatError,
-    GroupNotFoundError,
     InputError,
     InputNotFoundError,
     ReadOnlyError,
     UnsupportedFormatError,
 )
-from trxlib.trx_file_memmap import TrxFile, load, load_from_directory, load_from_zip, save
+from trxlib.trx_file_memmap import (
+    TrxFile,
+    concatenate,
+    load,
+    load_from_directory,
+    load_from_zip,
+    save,
+    zip_from_folder,
+)
 
 
 @pytest.fixture
@@ -201,10 +212,11 @@ def test_close_empties_and_can_be_repeated(archive):
     assert len(trx) == 0
     assert trx.groups == trx.data_per_vertex == {}
     assert trx.header["NB_VERTICES"] == 0
-    with pytest.raises(IndexError, match="out of range for 0 streamlines"):
+    with pytest.raises(ClosedError, match="was closed"):
         trx.select([0])
-    with pytest.raises(GroupNotFoundError, match="no group 'CC'"):
+    with pytest.raises(ClosedError, match="was closed"):
         trx.get_group("CC")
+    assert "streamlines: 0" in str(trx)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -428,3 +440,49 @@ def test_twenty_files_of_72_groups_open_under_a_limit_of_1024(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["480", "72"]
     assert json.loads(zipfile.ZipFile(tmp_path / "out.trx").read("header.json"))["NB_STREAMLINES"] == 480
+
+
+def test_a_closed_file_is_never_saved_over_the_real_one(archive):
+    before = archive.read_bytes()
+    with load(archive) as trx:
+        pass
+    for use in (lambda: save(trx, archive), lambda: trx[0], lambda: trx.append(trx), lambda: concatenate([trx])):
+        with pytest.raises(ClosedError, match="was closed"):
+            use()
+    assert archive.read_bytes() == before
+
+
+def test_pickle_carries_the_arrays(archive, arrays):
+    trx = load(archive)
+    for thing, count in ((trx, arrays.header.nb_streamlines), (trx[[3, 1]], 2)):
+        again = pickle.loads(pickle.dumps(thing))
+        assert len(again) == count
+        assert_trx_equal(again, thing)
+
+
+def test_dpg_of_a_group_that_is_not_there_is_left_out_with_a_warning(archive, tmp_path):
+    trx = load(archive)
+    trx.data_per_group["nope"] = {"v": np.ones((1, 1), "<f4")}
+    with pytest.warns(DataLossWarning, match="dpg/nope"):
+        save(trx, tmp_path / "d.trx")
+    assert "nope" not in load(tmp_path / "d.trx").data_per_group
+
+
+def test_numbers_that_json_has_not_are_written_as_texts(archive, tmp_path):
+    trx = load(archive)
+    trx.header["N"] = [float("nan"), 1.0, np.float32(-np.inf)]
+    save(trx, tmp_path / "n.trx")
+    assert load(tmp_path / "n.trx").header["N"] == ["nan", 1.0, "-inf"]
+
+
+def test_wrong_calls_are_errors_of_the_tree(archive, tmp_path):
+    trx = load(archive)
+    with pytest.raises(InputError, match="extra_buffer is -5"):
+        trx.append(trx, extra_buffer=-5)
+    with pytest.raises(InputError, match="compression is 99"):
+        save(trx, tmp_path / "x.trx", 99)
+    with pytest.raises(CapacityError, match="has no room"):
+        TrxFile(nb_vertices=10**18, nb_streamlines=10**9)
+    save(trx, tmp_path / "folder")
+    with pytest.raises(InputError, match="inside the folder"):
+        zip_from_folder(tmp_path / "folder", tmp_path / "folder" / "a.trx")

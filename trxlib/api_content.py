@@ -8,6 +8,7 @@ from typing import Any, Self
 from trxlib.api_join import Joined, untouched_members
 from trxlib.api_views import Views
 from trxlib.arrays import TrxArrays
+from trxlib.errors import ClosedError
 from trxlib.header import Header
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.resize import Room
@@ -33,6 +34,7 @@ class Content:
         self.header: dict[str, Any] = header.to_dict()
         self._joined: Joined | None = None
         self._container: Container | None = None
+        self._closed = False
         # Either plain arrays, as they were loaded or selected, or views of them, once somebody has looked.
         self._plain: Bundle = (TrxArrays.empty(header), None)
         self._views: Views | None = None
@@ -99,6 +101,9 @@ class Content:
     def _bundle(self) -> Bundle:
         """Return what the file holds as plain arrays, without what is preallocated and not filled."""
         self._materialise()
+        if self._closed and not len(self):
+            # An empty file in its place would be saved over the real one without a word.
+            raise ClosedError("this TrxFile was closed; load it again, or work with it before close()")
         if self._views is not None:
             return self._views.bundle(self.header)
         arrays, runs = self._plain

@@ -333,7 +333,7 @@ def describe(trx: TrxFile) -> str:
         plan = trx._joined.plan
         keys: dict[str, Any] = {"dpv": plan.dpv, "dps": plan.dps, "groups": plan.groups}
     else:
-        arrays, _ = trx._bundle()
+        arrays = TrxArrays.empty(header) if trx._closed else trx._bundle()[0]
         keys = {"dpv": arrays.dpv, "dps": arrays.dps, "groups": arrays.groups}
         keys |= {f"dpg of {group}": values for group, values in arrays.dpg.items()}
     lines += [f"{what}: {', '.join(sorted(names)) or 'none'}" for what, names in keys.items()]

@@ -150,6 +150,8 @@ def zip_from_folder(
     """
     if not is_archive_name(filename):
         raise UnsupportedFormatError(f"{filename}: expected the suffix .trx or .zip")
+    if Path(directory).resolve() in Path(filename).resolve().parents:
+        raise InputError(f"{filename}: lies inside the folder that it is made of; choose a name outside of it")
     with load_from_directory(directory) as trx:
         save(trx, filename, compression_standard, level=level)
 

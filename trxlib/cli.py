@@ -77,6 +77,8 @@ MissingOption = Annotated[
 ]
 CompressOption = Annotated[bool, typer.Option("--compress", help="Deflate; stored archives load without unpacking.")]
 
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+
 
 def main() -> None:
     """Run the command line."""
@@ -149,6 +151,7 @@ def convert(
     accept_count_mismatch: Annotated[
         bool, typer.Option("--accept-count-mismatch", help="Read a TRK whose header counts other streamlines.")
     ] = False,
+    force: ForceOption = False,
     compress: CompressOption = False,
     level: Annotated[int | None, typer.Option(min=0, max=9, help="Of --compress.")] = None,
 ) -> None:
@@ -166,6 +169,7 @@ def convert(
         "drop_empty": drop_empty,
         "accept_count_mismatch": accept_count_mismatch,
     }
+    _check_new(paths[-1], force)
     with _reporting(), _progress("convert") as progress:
         import trxlib
         from trxlib.exporting import EXPORT_SUFFIXES
@@ -195,6 +199,7 @@ def merge(
     keep_groups: Annotated[bool, typer.Option(help="Whether groups of the inputs are kept.")] = True,
     positions_dtype: DtypeOption = None,
     check_space: Annotated[bool, typer.Option(help="Whether inputs in another space are refused.")] = True,
+    force: ForceOption = False,
     compress: CompressOption = False,
     workers: Annotated[int, typer.Option(min=1, help="Threads; the bytes do not depend on it.")] = 1,
 ) -> None:
@@ -202,6 +207,7 @@ def merge(
     inputs = _all_but_last(paths)
     if name and len(name) != len(inputs):
         raise typer.BadParameter(f"--name is given {len(name)} times for {len(inputs)} inputs; give one for each")
+    _check_new(paths[-1], force)
     with _reporting(), _progress("merge") as progress:
         import trxlib
 
@@ -302,6 +308,13 @@ def _progress(what: str) -> Iterator[Progress | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _check_new(output: str | Path, force: bool) -> None:
+    """Refuse to replace a file: who forgets the output has named an input last."""
+    if Path(output).exists() and not force:
+        typer.echo(f"error: {output}: exists, and the last path is what is written; --force replaces it", err=True)
+        raise typer.Exit(1)
 
 
 def _all_but_last(paths: Sequence[Any]) -> list[Any]:

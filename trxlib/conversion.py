@@ -6,15 +6,15 @@ import logging
 import os
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
+from trxlib.dtypes import check_float_dtype
 from trxlib.errors import CountError, InputError
 from trxlib.exporting import EXPORT_SUFFIXES, export
 from trxlib.formats.table import detect_format
@@ -150,7 +150,9 @@ def convert(
     if Path(output).suffix.lower() in EXPORT_SUFFIXES:
         return _export(items, output, options, progress)
     keywords: dict[str, Any] = {
-        "positions_dtype": np.dtype(positions_dtype) if positions_dtype is not None else None,
+        "positions_dtype": check_float_dtype(positions_dtype, "positions_dtype")
+        if positions_dtype is not None
+        else None,
         "missing": missing,
     }
     writing: dict[str, Any] = {"compression": compression, "level": level, "progress": progress}
@@ -219,7 +221,9 @@ def plan_conversion(
             **opening,
             # Who fills cannot plan again: the counts must be right now.
             "trust_count": False,
-            "positions_dtype": np.dtype(positions_dtype).name if positions_dtype is not None else None,
+            "positions_dtype": check_float_dtype(positions_dtype, "positions_dtype").name
+            if positions_dtype is not None
+            else None,
             "reference": item.reference,
             "transform": item.transform,
             "dps": dict(item.dps),
@@ -232,7 +236,7 @@ def plan_conversion(
         names=_names(items),
         whole_groups=[[item.group] if item.group else [] for item in items],
         options=options,
-        positions_dtype=np.dtype(positions_dtype) if positions_dtype is not None else None,
+        positions_dtype=check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None,
         missing=missing,
     )
 
@@ -241,6 +245,8 @@ def _normalise(source: Any) -> list[ConvertInput]:
     """Turn every form that `convert` accepts into a list of ConvertInput."""
     if isinstance(source, (str, os.PathLike, ConvertInput)):
         source = [source]
+    if not isinstance(source, Iterable):
+        raise InputError(f"{source!r} is no input; expected a path, (path, group), a ConvertInput, or a list of them")
     items = []
     for entry in source:
         if isinstance(entry, ConvertInput):

@@ -11,9 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DtypeError
+from trxlib.errors import DtypeError, InputError
 
-__all__ = ["DTYPES", "cast_integers", "dtype_of_extension", "extension_of_dtype", "little_endian", "widest_dtype"]
+__all__ = [
+    "DTYPES",
+    "cast_integers",
+    "check_float_dtype",
+    "dtype_of_extension",
+    "extension_of_dtype",
+    "little_endian",
+    "widest_dtype",
+]
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "bit": np.dtype(np.bool_),
@@ -104,6 +112,23 @@ def cast_integers(array: npt.NDArray[Any], dtype: npt.DTypeLike, what: str) -> n
             bad = low if low < info.min else high
             raise DtypeError(f"{what} holds {bad}, which does not fit {target.name} ({info.min} to {info.max})")
     return array.astype(target)
+
+
+def check_float_dtype(dtype: npt.DTypeLike, what: str) -> np.dtype[Any]:
+    """Return float16, float32 or float64, little-endian.
+
+    Raises
+    ------
+    InputError
+        For any other type, or for what is none.
+    """
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise InputError(f"{what} is {dtype!r}, expected float16, float32 or float64") from None
+    if found.kind != "f" or found.itemsize > 8:
+        raise InputError(f"{what} is {found.name}, expected float16, float32 or float64")
+    return DTYPES[found.newbyteorder("=").name]
 
 
 def widest_dtype(dtypes: list[np.dtype[Any]], what: str) -> np.dtype[Any]:

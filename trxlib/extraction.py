@@ -73,6 +73,10 @@ def extract_groups(
     FormatError
         If a group has members that are no streamlines of the file.
     """
+    if isinstance(names, str):
+        raise InputError(f"names is {names!r}, expected a list; put a single name in brackets")
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise InputError(f"{folder}: is a file, expected the name of a folder")
     with closing(BundleSource.open(path)) as source:
         groups = source.arrays.groups
         wanted = sorted(set(groups if names is None else names))

@@ -165,7 +165,7 @@ class Header:
         }
         try:
             extra = {key: self.extra[key] for key in sorted(self.extra)}
-            return json.dumps({**content, **extra}, default=_plain, ensure_ascii=False).encode()
+            return json.dumps(_strict({**content, **extra}), allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError) as error:
             raise HeaderError(f"a header key outside the format cannot be written as JSON: {error}") from None
 
@@ -185,8 +185,14 @@ def _whole(value: Any) -> int:
     return number
 
 
-def _plain(value: Any) -> Any:
-    """Turn numpy values in a header's extra keys into JSON ones."""
+def _strict(value: Any) -> Any:
+    """Turn numpy values into JSON ones, and NaN and infinities, which JSON has not, into texts."""
     if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON type")
+        value = value.tolist()
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return value

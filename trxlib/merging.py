@@ -9,9 +9,9 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import closing
 
-import numpy as np
 import numpy.typing as npt
 
+from trxlib.dtypes import check_float_dtype
 from trxlib.errors import InputError
 from trxlib.ops.bundle import BundleSource, headers_of
 from trxlib.ops.plan import MissingPolicy, Plan, plan_merge
@@ -84,6 +84,10 @@ def merge(
     DataLossWarning
         Names every key that is left out.
     """
+    if isinstance(paths, (str, os.PathLike)) or isinstance(names, str):
+        raise InputError("paths and names are lists; put a single one in brackets")
+    if names is not None and not all(isinstance(name, str) for name in names):
+        raise InputError(f"names are {list(names)!r}, expected texts")
     if names is not None and len(names) != len(paths):
         raise InputError(f"{len(names)} names are given for {len(paths)} inputs; give one for each")
     if names is not None and len(set(names)) != len(names):
@@ -101,7 +105,7 @@ def merge(
         options=[{}] * len(paths),
         missing=missing,
         keep_groups=keep_groups,
-        positions_dtype=np.dtype(positions_dtype) if positions_dtype is not None else None,
+        positions_dtype=check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None,
         check_space=check_space,
     )
     write_container(

@@ -293,9 +293,25 @@ def _clashes(path: Path, samples: list[Sample]) -> list[Mistake]:
                 "remove one row, or give each its own bundle"
             )
             mistakes.append(Mistake(text, sample.cohort))
+    mistakes += _case_clashes(path, samples)
     names = {(sample.cohort, name) for sample in samples for name in (sample.subject, sample.entity)}
     for sample in samples:
         if (sample.cohort, sample.bundle) in names:
             where = f"{path}, line {sample.line}, column bundle"
             mistakes.append(Mistake(f"{where}: {sample.bundle!r} is a subject's group too; rename it", sample.cohort))
+    return mistakes
+
+
+def _case_clashes(path: Path, samples: list[Sample]) -> list[Mistake]:
+    """Find names that differ only in case: on many disks their files would be one, and most are slips."""
+    mistakes = []
+    seen: dict[tuple[str, ...], tuple[str, int]] = {}
+    for sample in samples:
+        for column, scope in (("cohort", ()), ("subject", (sample.cohort,)), ("bundle", (sample.cohort,))):
+            name = getattr(sample, column)
+            first, line = seen.setdefault((column, *scope, name.casefold()), (name, sample.line))
+            if first != name:
+                where = f"{path}, line {sample.line}, column {column}"
+                text = f"{where}: {name!r} and {first!r} of line {line} differ only in case; write them alike"
+                mistakes.append(Mistake(text, sample.cohort))
     return mistakes

@@ -123,7 +123,9 @@ def check_same_space(spaces: Mapping[str, Space]) -> None:
         if kind is not common:
             text = f"dimensions {list(kind.dimensions)}, affine {_short(kind.voxel_to_rasmm)}"
             lines += [f"  {name}: {text}" for name in names]
-    lines.append("  resample or register them first, or name a 4x4 RAS-to-RAS transform for them")
+    lines.append(
+        "  resample or register them first, or name a 4x4 RAS-to-RAS transform and, as reference, the image it leads to"
+    )
     raise SpaceMismatchError("\n".join(lines))
 
 

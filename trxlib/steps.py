@@ -161,8 +161,18 @@ def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: Missi
         _PREFLIGHT_COLUMNS,
         (_preflight_row(row, item.info) for row, item in zip(rows, found.values(), strict=True)),
     )
+    _warn_of_repeats(rows)
     total = sum(item.info.nb_streamlines for item in found.values())
     logger.info("%d inputs, %d streamlines: all headers fit together", len(rows), total)
+
+
+def _warn_of_repeats(rows: Sequence[Row]) -> None:
+    """Warn of a tractogram that two subjects have: most such rows were copied and not changed."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        other = first.setdefault(row["tractogram"], row)
+        if other is not row:
+            logger.warning("%s: %s is the tractogram of %s too", _name_of(row), row["tractogram"], _name_of(other))
 
 
 def _name_of(row: Row) -> str:

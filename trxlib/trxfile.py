@@ -127,6 +127,17 @@ class TrxFile(Content):
         trx._plain, trx._views = self._plain, api_edit.copy_views(self._views) if self._views is not None else None
         return trx
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what `pickle` needs: the arrays themselves, so that another process needs no file."""
+        arrays, runs = self._bundle()
+        if runs is not None or self._room() is not None:
+            arrays, _ = self.to_memory(resize=False)._bundle()
+        return TrxFile._of, (
+            dict(self.header)
+            | {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices},
+            (arrays, None),
+        )
+
     def __deepcopy__(self, memo: Any = None) -> TrxFile:
         """Return a copy that shares nothing; `memo` is what `copy.deepcopy` passes."""
         return self.deepcopy()
@@ -270,6 +281,8 @@ class TrxFile(Content):
         SpaceMismatchError, MetadataMismatchError
             If it does not fit; this file is unchanged then.
         """
+        if extra_buffer < 0:
+            raise InputError(f"extra_buffer is {extra_buffer}, expected 0 or more streamlines")
         if tractograms.is_sft(obj):
             obj = TrxFile.from_sft(obj, dtype_dict=self.get_dtype_dict())
         elif tractograms.is_tractogram(obj):
@@ -433,8 +446,12 @@ class TrxFile(Content):
         return tractograms.to_sft(self._source())
 
     def close(self) -> None:
-        """Remove temporary data and become an empty TrxFile; arrays handed out before stay readable."""
+        """Remove temporary data and become an empty TrxFile; arrays handed out before stay readable.
+
+        To select from the closed file, to save or to append it raises ClosedError.
+        """
         container = self._container
         self.__init__()  # type: ignore[misc]
+        self._closed = True
         if container is not None:
             container.close()

@@ -267,6 +267,16 @@ def test_wrong_calls_are_refused(three, tmp_path):
         merge(paths, tmp_path / "no" / "out.trx")
     with pytest.raises(InputNotFoundError, match="no such file"):
         merge([tmp_path / "nothing.trx"], tmp_path / "out.trx")
+    with pytest.raises(InputError, match="put a single one in brackets"):
+        merge(str(paths[0]), tmp_path / "out.trx")
+    with pytest.raises(InputError, match="expected texts"):
+        merge(paths, tmp_path / "out.trx", names=[1, 2, 3])
+    with pytest.raises(InputError, match="positions_dtype is 'foo', expected float16"):
+        merge(paths, tmp_path / "out.trx", positions_dtype="foo")
+    with pytest.raises(InputError, match="put a single name in brackets"):
+        extract_groups(paths[0], tmp_path / "groups", "CC")
+    with pytest.raises(InputError, match="is a file, expected the name of a folder"):
+        extract_groups(paths[0], paths[1])
     (tmp_path / "dir.trx").mkdir()
     with pytest.raises(InputError, match="is a folder"):
         merge(paths, tmp_path / "dir.trx")

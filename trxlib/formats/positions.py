@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.dtypes import DTYPES
-from trxlib.errors import DtypeError, HeaderError, InputError
+from trxlib.dtypes import check_float_dtype
+from trxlib.errors import DtypeError, HeaderError
 
 __all__ = ["PositionsMap", "all_finite", "check_positions_dtype"]
 
@@ -34,10 +34,7 @@ def check_positions_dtype(dtype: npt.DTypeLike | None, default: str) -> np.dtype
     InputError
         For any other type.
     """
-    name = np.dtype(default if dtype is None else dtype).newbyteorder("=").name
-    if name not in ("float16", "float32", "float64"):
-        raise InputError(f"positions_dtype is {name}, expected float16, float32 or float64")
-    return DTYPES[name]
+    return check_float_dtype(default if dtype is None else dtype, "positions_dtype")
 
 
 def all_finite(values: Array) -> bool:

@@ -19,7 +19,7 @@ from isal import isal_zlib
 
 from trxlib.arrays import TrxArrays
 from trxlib.dtypes import little_endian
-from trxlib.errors import HeaderWarning
+from trxlib.errors import DataLossWarning, HeaderWarning
 from trxlib.names import ArrayName, make_key
 from trxlib.ragged import iter_gathered
 from trxlib.source import ArraySpec, Chunk, Headers, Progress, Source, SourceInfo
@@ -220,12 +220,20 @@ def headers_of(source: Source) -> Headers:
         facts = dict(source.info.facts)
         return Headers(source.info, extra={source.info.format.upper(): facts} if facts else {})
     arrays = source.arrays
+    orphans = sorted(set(arrays.dpg) - set(arrays.groups))
+    if orphans:
+        warnings.warn(
+            f"{source.path or 'dpg'}: left out, since there are no such groups: dpg/{', dpg/'.join(orphans)}",
+            DataLossWarning,
+            stacklevel=3,
+        )
     return Headers(
         info=source.info,
         groups={group: len(members) for group, members in arrays.groups.items()},
         dpg={
             group: {key: little_endian(array).reshape(1, -1).copy() for key, array in values.items()}
             for group, values in arrays.dpg.items()
+            if group in arrays.groups
         },
         extra=dict(arrays.header.extra),
         sidecars=dict(arrays.sidecars),

@@ -19,6 +19,7 @@ from trxlib.storage.workspace import final_path, writing
 __all__ = ["is_archive_name", "write_container"]
 
 _BLOCK = 1 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
 def is_archive_name(path: str | os.PathLike[str]) -> bool:
@@ -59,6 +60,8 @@ def write_container(
     progress : callable, optional
         Called with vertex bytes done and in all.
     """
+    if compression not in _METHODS:
+        raise InputError(f"{output}: compression is {compression!r}, expected a method of zipfile: {list(_METHODS)}")
     if not is_archive_name(output):
         if Path(output).suffix:
             raise UnsupportedFormatError(

@@ -72,9 +72,8 @@ def _map_temporary(nbytes: int) -> mmap.mmap:
                 os.posix_fallocate(file.fileno(), 0, nbytes)
             else:
                 file.truncate(nbytes)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise CapacityError(
-                f"{root} has no room for {nbytes} bytes of temporary data ({error.strerror}); set TRX_TMPDIR to a "
-                "larger disk"
+                f"{root} has no room for {nbytes} bytes of temporary data ({error}); set TRX_TMPDIR to a larger disk"
             ) from None
         return mmap.mmap(file.fileno(), nbytes)
