@@ -38,8 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL, LARGE = 5_000, 20_000
 TOLERANCE = 0.20
 #: Differences below these are nothing: lines, bytes per byte, calls per 1000 streamlines, heap bytes per streamline.
-#: A loop over streamlines runs 1000 lines and more.
-SLACK = {"lines": 60.0, "read": 0.02, "written": 0.02, "calls": 1.0, "heap": 4.0, "instructions": 50.0}
+#: A loop over streamlines runs 1000 lines and more. What Python does at its start differs by 450 instructions for each
+#: streamline of these small inputs from one environment to another.
+SLACK = {"lines": 60.0, "read": 0.02, "written": 0.02, "calls": 1.0, "heap": 4.0, "instructions": 600.0}
 
 
 def make_inputs(folder: Path, nb_streamlines: int) -> None:
