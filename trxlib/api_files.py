@@ -117,9 +117,6 @@ def save(
     FormatError
         If something in `trx` cannot be written; what stood there before is still there.
     """
-    suffix = Path(filename).suffix
-    if suffix and not is_archive_name(filename):
-        raise UnsupportedFormatError(f"{filename}: the suffix is {suffix}, expected .trx, .zip or none (a folder)")
     options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
     if trx._joined is not None:
         trx._joined.write(filename, trx.header, compression=compression_standard, **options)

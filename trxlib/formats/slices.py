@@ -12,6 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -20,8 +21,9 @@ import numpy.typing as npt
 from isal import igzip, isal_zlib
 
 from trxlib.errors import FormatError, InputNotFoundError
+from trxlib.source import Chunk, Progress, SourceInfo
 
-__all__ = ["SLICE_BYTES", "InputFile", "Slices", "in_order", "is_gzip"]
+__all__ = ["SLICE_BYTES", "InputFile", "Slices", "counted_chunks", "in_order", "is_gzip"]
 
 T = TypeVar("T")
 
@@ -305,3 +307,41 @@ def in_order(tasks: Iterator[Callable[[], T]], *, threads: bool) -> Generator[T,
         finally:
             for future in pending:
                 future.cancel()
+
+
+def counted_chunks(
+    tasks: Generator[Callable[[], tuple[Chunk, int]], None, None],
+    file: InputFile,
+    info: SourceInfo,
+    progress: Progress | None,
+) -> Generator[Chunk, None, tuple[int, int]]:
+    """Yield the chunks that tasks make, until there are more than the header states.
+
+    Parameters
+    ----------
+    tasks : generator of callable
+        Each returns a chunk and the bytes of the file done by then; closed at the end.
+    file : InputFile
+        What is read.
+    info : SourceInfo
+        What its header states.
+    progress : callable, optional
+        Called with bytes done and in all.
+
+    Returns
+    -------
+    tuple of 2 int
+        Streamlines and vertices found, for the caller to compare.
+    """
+    streamlines = vertices = 0
+    with closing(tasks), closing(in_order(tasks, threads=file.is_big)) as results:
+        for chunk, done in results:
+            streamlines += len(chunk.lengths)
+            vertices += len(chunk.positions)
+            if streamlines > info.nb_streamlines or vertices > info.nb_vertices:
+                break
+            if len(chunk.lengths):
+                yield chunk
+            if progress is not None:
+                progress(done, file.nbytes)
+    return streamlines, vertices

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
 from trxlib.formats.grid import CheckedChunk, Grid
 from trxlib.formats.positions import PositionsMap, check_positions_dtype
 from trxlib.formats.reference import place_result
-from trxlib.formats.slices import InputFile, Slices, in_order
+from trxlib.formats.slices import InputFile, Slices, counted_chunks
 from trxlib.formats.tck_header import TckHeader, read_tck_header
 from trxlib.source import Chunk, Progress, SourceInfo
 from trxlib.space import Space
@@ -110,18 +109,7 @@ class TckSource:
         FormatError
             If the data are truncated, or something follows their end.
         """
-        streamlines = vertices = 0
-        tasks = self._tasks()
-        with closing(tasks), closing(in_order(tasks, threads=self._file.is_big)) as results:
-            for chunk, done in results:
-                streamlines += len(chunk.lengths)
-                vertices += len(chunk.positions)
-                if streamlines > self.info.nb_streamlines or vertices > self.info.nb_vertices:
-                    break
-                if len(chunk.lengths):
-                    yield chunk
-                if progress is not None:
-                    progress(done, self._file.nbytes)
+        streamlines, vertices = yield from counted_chunks(self._tasks(), self._file, self.info, progress)
         if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
             raise CountError(
                 f"{self._file.path}: the header counts {self.info.nb_streamlines} streamlines, the data hold others; "

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
 from trxlib.formats.grid import CheckedChunk, Grid, VoxmmBox
 from trxlib.formats.positions import PositionsMap, check_positions_dtype
 from trxlib.formats.reference import place_result
-from trxlib.formats.slices import InputFile, Slices, in_order
+from trxlib.formats.slices import InputFile, Slices, counted_chunks
 from trxlib.formats.trk_header import HEADER_BYTES, TrkHeader, read_trk_header
 from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
 from trxlib.space import Space
@@ -102,18 +101,7 @@ class TrkSource:
             If a record is impossible or truncated, or there are more or fewer than `info` says; file, byte and
             record are named.
         """
-        streamlines = vertices = 0
-        tasks = self._tasks()
-        with closing(tasks), closing(in_order(tasks, threads=self._file.is_big)) as results:
-            for chunk, done in results:
-                streamlines += len(chunk.lengths)
-                vertices += len(chunk.positions)
-                if streamlines > self.info.nb_streamlines or vertices > self.info.nb_vertices:
-                    break
-                if len(chunk.lengths):
-                    yield chunk
-                if progress is not None:
-                    progress(done, self._file.nbytes)
+        streamlines, vertices = yield from counted_chunks(self._tasks(), self._file, self.info, progress)
         if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
             raise self._mismatch(streamlines)
         self._map.log_error()
