@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -54,8 +53,7 @@ def apply_rules(source: BundleSource, *, nonfinite: str, out_of_volume: str, dro
                 f"nonfinite is {nonfinite!r} and out_of_volume {out_of_volume!r}; expected 'fail' or 'drop', and "
                 "'keep', 'drop' or 'fail'"
             )
-        before = source.positions_pass
-        source.positions_pass = lambda blocks: _checked(source, before(blocks), out_of_volume)
+        source.passes = [*source.passes, _Check(source, out_of_volume)]
         return source
     rules = filter_source(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
     rows = rules.kept_rows()
@@ -69,44 +67,50 @@ def apply_rules(source: BundleSource, *, nonfinite: str, out_of_volume: str, dro
     return source.with_selection(arrays, runs)
 
 
-def _checked(source: BundleSource, blocks: Iterator[Array], out_of_volume: str) -> Iterator[Array]:
-    """Pass blocks of positions on, checked; count the streamlines that leave the grid."""
-    grid = Grid(source.info.space)
-    outside, last, done = 0, -1, 0
-    for block in blocks:
-        if grid.contains(block):  # all finite and inside, by the bounding box: nearly always
-            done += len(block)
-            yield block
-            continue
+class _Check:
+    """Refuses blocks that break a rule; counts the streamlines that leave the grid."""
+
+    def __init__(self, source: BundleSource, out_of_volume: str) -> None:
+        self._path, self._nb_streamlines = source.path, source.info.nb_streamlines
+        self._space, self._out_of_volume = source.info.space, out_of_volume
+        self._grid = Grid(self._space)
+        self._outside: list[Array] = []
+
+    def __call__(self, block: Array, vertex: int, offsets: Array) -> Array:
+        """Return the block as it is."""
+        if self._grid.contains(block):  # all finite and inside, by the bounding box: nearly always
+            return block
         if not all_finite(block):
-            vertex = int(np.argmin(np.isfinite(block).all(axis=1)))
+            row = int(np.argmin(np.isfinite(block).all(axis=1)))
             raise FormatError(
-                f"{source.path}: streamline {_streamline(source, done + vertex)} has the vertex "
-                f"{block[vertex].tolist()}, expected finite numbers; repair the file, or drop such streamlines "
+                f"{self._path}: streamline {_streamlines(offsets, vertex + row)} has the vertex "
+                f"{block[row].tolist()}, expected finite numbers; repair the file, or drop such streamlines "
                 "(nonfinite='drop')"
             )
-        found = grid.find_outside(block)
+        found = self._grid.find_outside(block)
         if len(found):
-            if out_of_volume == "fail":
+            rows = _streamlines(offsets, found + vertex)
+            if self._out_of_volume == "fail":
                 raise FormatError(
-                    f"{source.path}: streamline {_streamline(source, done + int(found[0]))} leaves the grid of "
-                    f"{list(source.info.space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or "
-                    "check the reference"
+                    f"{self._path}: streamline {rows[0]} leaves the grid of {list(self._space.dimensions)} voxels; "
+                    "keep or drop such streamlines (out_of_volume), or check the reference"
                 )
-            rows = np.unique(np.searchsorted(source.arrays.offsets, found + done, side="right") - 1)
-            outside += len(rows) - int(rows[0] == last)  # a streamline may go on in the next block
-            last = int(rows[-1])
-        done += len(block)
-        yield block
-    if outside:
-        logger.warning(
-            "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
-            source.path,
-            outside,
-            source.info.nb_streamlines,
-            "x".join(map(str, source.info.space.dimensions)),
-        )
+            self._outside.append(np.unique(rows))
+        return block
+
+    def end(self) -> None:
+        """Log how many streamlines leave the grid."""
+        if self._outside:
+            logger.warning(
+                "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
+                self._path,
+                # A streamline may go on in the next block.
+                len(np.unique(np.concatenate(self._outside))),
+                self._nb_streamlines,
+                "x".join(map(str, self._space.dimensions)),
+            )
+        self._outside = []
 
 
-def _streamline(source: BundleSource, vertex: int) -> int:
-    return int(np.searchsorted(source.arrays.offsets, vertex, side="right")) - 1
+def _streamlines(offsets: Array, vertices: Any) -> Any:
+    return np.searchsorted(offsets, vertices, side="right") - 1

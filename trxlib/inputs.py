@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ from trxlib.storage.scratch import scratch_arrays
 __all__ = ["NonFinite", "OutOfVolume", "open_input", "read_headers"]
 
 StrPath = str | os.PathLike[str]
+Array = npt.NDArray[Any]
 OutOfVolume = Literal["keep", "drop", "fail"]
 NonFinite = Literal["fail", "drop"]
 
@@ -146,9 +146,18 @@ def _place(source: BundleSource, reference: Any, transform: Any) -> None:
     space, _ = place_result(source.path, arrays.space, target, matrix)
     arrays.header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
     if matrix is not None and not np.array_equal(matrix, np.eye(4)):
-        source.positions_pass = partial(_transformed, PositionsMap(matrix, arrays.positions.dtype))
+        source.passes = [_Move(PositionsMap(matrix, arrays.positions.dtype))]
 
 
-def _transformed(mapping: PositionsMap, blocks: Iterator[npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:
-    for block in blocks:
-        yield mapping.apply(np.array(block))  # a copy: the map works in place, and these are the file's rows
+class _Move:
+    """Applies a transform to the positions of a bundle."""
+
+    def __init__(self, mapping: PositionsMap) -> None:
+        self._map = mapping
+
+    def __call__(self, block: Array, vertex: int, offsets: Array) -> Array:
+        """Return the moved positions; the file's rows stay as they are."""
+        return self._map.apply(block, keep=True)
+
+    def end(self) -> None:
+        """Say nothing: the type stays, so nothing was rounded to float16 that was not before."""

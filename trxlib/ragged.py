@@ -21,6 +21,7 @@ __all__ = [
     "gather_rows",
     "is_contiguous",
     "iter_gathered",
+    "join_neighbours",
     "lengths_of",
     "offsets_dtype",
     "offsets_of",
@@ -156,16 +157,18 @@ def iter_gathered(data: Array, starts: Array, lengths: Array, chunk_bytes: int =
     max_rows = max(1, chunk_bytes // row_bytes)
     block = 1 << 16
     for low in range(0, len(starts), block):
-        s = np.asarray(starts[low : low + block], dtype=np.int64)
-        n = np.asarray(lengths[low : low + block], dtype=np.int64)
-        s, n = s[n > 0], n[n > 0]
-        if not len(s):
-            continue
-        # Neighbours that follow each other become one run.
-        first = np.flatnonzero(np.concatenate(([True], s[1:] != s[:-1] + n[:-1])))
-        n = np.add.reduceat(n, first)
-        s = s[first]
-        yield from _iter_runs(data, s, n, max_rows)
+        yield from _iter_runs(data, *join_neighbours(starts[low : low + block], lengths[low : low + block]), max_rows)
+
+
+def join_neighbours(starts: Array, lengths: Array) -> tuple[Array, Array]:
+    """Return the runs, int64, without empty ones and with those that follow each other as one."""
+    s = np.asarray(starts, dtype=np.int64)
+    n = np.asarray(lengths, dtype=np.int64)
+    s, n = s[n > 0], n[n > 0]
+    if not len(s):
+        return s, n
+    first = np.flatnonzero(np.concatenate(([True], s[1:] != s[:-1] + n[:-1])))
+    return s[first], np.add.reduceat(n, first)
 
 
 def _iter_runs(data: Array, starts: Array, lengths: Array, max_rows: int) -> Iterator[Array]:

@@ -6,7 +6,8 @@ drop), so that the counts it states are those of the result. The engine never as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +16,17 @@ import numpy.typing as npt
 
 from trxlib.space import Space
 
-__all__ = ["ArraySpec", "Chunk", "Headers", "Progress", "Source", "SourceInfo"]
+__all__ = [
+    "ArraySpec",
+    "Chunk",
+    "DeferredChunk",
+    "DeferredChunks",
+    "Headers",
+    "Progress",
+    "Source",
+    "SourceInfo",
+    "placed",
+]
 
 Array = npt.NDArray[Any]
 #: Called as ``progress(done, total)`` with bytes.
@@ -93,7 +104,7 @@ class Headers:
 
 @dataclass
 class Chunk:
-    """Some consecutive whole streamlines. The arrays are reused: they hold until the next chunk is asked for.
+    """Some consecutive whole streamlines. The arrays hold as long as the source is open.
 
     Parameters
     ----------
@@ -109,6 +120,78 @@ class Chunk:
     positions: Array
     dps: dict[str, Array] = field(default_factory=dict)
     dpv: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def nb_vertices(self) -> int:
+        """The sum of the lengths."""
+        return int(self.lengths.sum(dtype=np.int64))
+
+
+class DeferredChunk(Chunk):
+    """A chunk whose positions, dps and dpv are made when one of them is first used, by the thread that uses it.
+
+    Parameters
+    ----------
+    lengths : ndarray of integers, shape (n,)
+        Known at once.
+    make : callable
+        Returns the chunk; called once, unless it fails.
+    """
+
+    def __init__(self, lengths: Array, make: Callable[[], Chunk]) -> None:
+        self.lengths = lengths
+        self._make: Callable[[], Chunk] | None = make
+        self._lock = threading.Lock()
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the arrays are there."""
+        return self._make is None
+
+    def settle(self) -> Chunk:
+        """Make the arrays now; what is wrong with them is raised here, or where they are first used."""
+        with self._lock:
+            if self._make is not None:
+                made = self._make()
+                vars(self).update({name: value for name, value in vars(made).items() if name[0] != "_"})
+                self._make = None
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        # Asked only for what is not there yet.
+        if name.startswith("_") or name not in vars(self.settle()):
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        return vars(self)[name]
+
+
+class DeferredChunks:
+    """The chunks that a source has handed out and that may not be made yet."""
+
+    def __init__(self) -> None:
+        self._chunks: list[DeferredChunk] = []
+
+    def add(self, lengths: Array, make: Callable[[], Chunk]) -> DeferredChunk:
+        """Return a new chunk and remember it until it is made."""
+        self._chunks = [chunk for chunk in self._chunks if not chunk.is_made]
+        self._chunks.append(DeferredChunk(lengths, make))
+        return self._chunks[-1]
+
+    def settle(self) -> None:
+        """Wait until all are made; afterwards what was counted on the way is complete."""
+        for chunk in self._chunks:
+            chunk.settle()
+        self._chunks = []
+
+
+def placed(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, int, int]]:
+    """Yield each chunk with the numbers of its first streamline and vertex."""
+    streamline = vertex = 0
+    for chunk in chunks:
+        place = streamline, vertex
+        streamline += len(chunk.lengths)
+        vertex += chunk.nb_vertices
+        yield chunk, *place
+        del chunk  # what it holds is free as soon as its arrays are made
 
 
 class Source(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from trxlib import parallel
 from trxlib.formats.slices import InputFile, Slices
 
 
@@ -13,4 +14,6 @@ def slicing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param != "one slice":
         monkeypatch.setitem(Slices.__init__.__kwdefaults__, "slice_bytes", 48)
     monkeypatch.setattr(InputFile, "is_big", property(lambda _: request.param == "threads"))
+    monkeypatch.setattr(parallel, "_BIG_BYTES", 0 if request.param == "threads" else 1 << 40)
+    monkeypatch.setattr(parallel, "_CORES", 3)
     return str(request.param)

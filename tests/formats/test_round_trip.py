@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tests.formats.made import GRID, SIZES, some_streamlines, tck_bytes, trk_bytes, write
+from trxlib import parallel
 from trxlib.conversion import convert
 from trxlib.exporting import export
-from trxlib.formats.slices import InputFile, Slices
+from trxlib.formats.slices import Slices
 
 REFERENCE = (np.diag([*SIZES, 1.0]), GRID)
 
@@ -71,7 +72,8 @@ def test_the_slicing_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyP
     digests = set()
     for slice_bytes, threads in ((1 << 20, False), (48, False), (480, True), (9600, True)):
         monkeypatch.setitem(Slices.__init__.__kwdefaults__, "slice_bytes", slice_bytes)
-        monkeypatch.setattr(InputFile, "is_big", property(lambda _, threads=threads: threads))
+        monkeypatch.setattr(parallel, "_BIG_BYTES", 0 if threads else 1 << 40)
+        monkeypatch.setattr(parallel, "_CORES", 3)
         convert(path, tmp_path / "a.trx")
         digests.add(hashlib.sha256((tmp_path / "a.trx").read_bytes()).hexdigest())
     assert len(digests) == 1

@@ -1,10 +1,8 @@
-"""Slices of files: nothing is overwritten while somebody looks at it, and results come in order."""
+"""Slices of files: nothing is overwritten while somebody looks at it."""
 
 from __future__ import annotations
 
-import time
 import zlib
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 
 from tests.formats.made import write
 from trxlib.errors import FormatError, InputNotFoundError
-from trxlib.formats.slices import InputFile, Slices, in_order
+from trxlib.formats.slices import InputFile, Slices
 
 CONTENT = np.random.default_rng(0).bytes(10_007)
 
@@ -67,24 +65,3 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     write(path, CONTENT + b"more")
     with pytest.raises(FormatError, match="had 10007 bytes and now has 10011"):
         file.fingerprint()
-
-
-@pytest.mark.parametrize("threads", [False, True])
-def test_results_come_in_the_order_of_their_tasks(threads: bool) -> None:
-    def work(number: int) -> int:
-        time.sleep(0.002 * (number % 3))
-        return number
-
-    assert list(in_order((partial(work, number) for number in range(30)), threads=threads)) == list(range(30))
-
-
-@pytest.mark.parametrize("threads", [False, True])
-def test_an_error_comes_at_its_place(threads: bool) -> None:
-    def work(number: int) -> float:
-        return 1 / (number - 3)
-
-    results = in_order((partial(work, number) for number in range(30)), threads=threads)
-    assert [next(results) for _ in range(3)] == [-1 / 3, -1 / 2, -1]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
-    assert list(results) == []

@@ -310,25 +310,29 @@ def test_facts_say_what_a_trx_header_has_no_field_for(tmp_path: Path) -> None:
     assert facts["flags"] == "010000000001"
 
 
-def test_records_are_found_at_once_just_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("nb_scalars", "nb_properties"), [(0, 0), (1, 0), (0, 2), (2, 1)])
+def test_records_are_found_at_once_just_as_one_after_the_other(nb_scalars: int, nb_properties: int) -> None:
     rng = np.random.default_rng(0)
     records = _Records.__new__(_Records)
-    records.width, records.nb_properties = 3, 0
+    records.width, records.nb_properties = 3 + nb_scalars, nb_properties
     found_at_once = 0
     for _ in range(300):
         parts = [np.zeros(0, dtype="<i4")]
         for length in rng.integers(0, 6, rng.integers(0, 20)):
-            points = rng.random(3 * length, dtype=np.float32)
-            points[rng.random(3 * length) < 0.01] = 0  # as small as a count
-            parts += [np.array([length], dtype="<i4"), points.view("<i4")]
+            numbers = rng.random((3 + nb_scalars) * length + nb_properties, dtype=np.float32)
+            numbers[rng.random(len(numbers)) < 0.005] = 0  # as small as a count
+            parts += [np.array([length], dtype="<i4"), numbers.view("<i4")]
         words = np.concatenate(parts)
         words = words[: rng.integers(0, len(words) + 1)]
+        records._failures = 1 << 20  # one after the other
+        plain = records._find(words)
+        assert plain.is_small is None
         quick = records._find_at_once(words)
         if quick is not None:
             found_at_once += 1
-            with monkeypatch.context() as patched:
-                patched.setattr(_Records, "_find_at_once", lambda *_: None)
-                plain = records._find(words)
-            assert [part.tolist() for part in quick[:2]] == [part.tolist() for part in plain[:2]]
-            assert quick[2] == plain[2]
-    assert found_at_once > 100
+            assert quick.starts.tolist() == plain.starts.tolist()
+            assert quick.lengths.tolist() == plain.lengths.tolist()
+            assert len(quick.words) == len(plain.words)
+            assert quick.is_small is not None
+            assert np.flatnonzero(quick.is_small).tolist() == plain.starts.tolist()
+    assert found_at_once > 80

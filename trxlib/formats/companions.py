@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from trxlib.formats.slices import InputFile
 from trxlib.formats.tck import DelimitedRows
 from trxlib.formats.tck_header import TSF_MAGIC, read_tck_header
 from trxlib.names import check_key
-from trxlib.source import ArraySpec, Chunk, Progress, Source, SourceInfo
+from trxlib.source import ArraySpec, Chunk, DeferredChunk, Progress, Source, SourceInfo
 
 __all__ = ["AttachedSource", "attach_companions", "read_rows"]
 
@@ -106,16 +107,16 @@ class AttachedSource:
         scalars = {key: _TsfReader(path) for key, path in self._dpv.items() if isinstance(path, Path)}
         streamline = vertex = 0
         for chunk in self._source.chunks(progress):
-            for key, values in self._dps.items():
-                chunk.dps[key] = np.asarray(values[streamline : streamline + len(chunk.lengths)])
-            for key, rows in self._dpv.items():
-                if isinstance(rows, Path):
-                    chunk.dpv[key] = scalars[key].take(chunk.lengths, streamline, self.info.path)
-                else:
-                    chunk.dpv[key] = np.asarray(rows[vertex : vertex + len(chunk.positions)])
-            streamline += len(chunk.lengths)
-            vertex += len(chunk.positions)
-            yield chunk
+            stop = streamline + len(chunk.lengths), vertex + chunk.nb_vertices
+            dps = {key: np.asarray(values[streamline : stop[0]]) for key, values in self._dps.items()}
+            dpv = {
+                key: scalars[key].take(chunk.lengths, streamline, self.info.path)
+                if isinstance(rows, Path)
+                else np.asarray(rows[vertex : stop[1]])
+                for key, rows in self._dpv.items()
+            }
+            streamline, vertex = stop
+            yield DeferredChunk(chunk.lengths, partial(_with_values, chunk, dps, dpv))
         for reader in scalars.values():
             reader.check_end(streamline, self.info.path)
 
@@ -146,6 +147,12 @@ class AttachedSource:
             )
         (self._dps if section == "dps" else self._dpv)[key] = values
         return ArraySpec(values.shape[1], values.dtype)
+
+
+def _with_values(chunk: Chunk, dps: dict[str, Array], dpv: dict[str, Array]) -> Chunk:
+    chunk.dps.update(dps)
+    chunk.dpv.update(dpv)
+    return chunk
 
 
 class _TsfReader:

@@ -10,15 +10,16 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DataLossWarning, FormatError, InputError
-from trxlib.formats.grid import CheckedChunk, Grid
+from trxlib.formats.grid import Grid
 from trxlib.formats.positions import all_finite
-from trxlib.source import Chunk, Progress, Source, SourceInfo
+from trxlib.source import Chunk, DeferredChunks, Progress, Source, SourceInfo
 
 __all__ = ["FilteredSource", "filter_source"]
 
@@ -85,23 +86,36 @@ class FilteredSource:
         FormatError
             Naming the streamline, if a rule says ``"fail"``.
         """
-        kept_outside = first = 0
+        deferred, first = DeferredChunks(), 0
+        outside: list[int] = []
         for chunk in self._source.chunks(progress):
-            dropped, outside = self._judge(chunk, first)
+            if not self._rules.drops:
+                yield deferred.add(chunk.lengths, partial(self._check, chunk, first, outside))
+                first += len(chunk.lengths)
+                continue
+            dropped, count = self._judge(chunk, first)
             first += len(chunk.lengths)
-            kept_outside += outside
+            outside.append(count)
             if dropped is not None:
                 chunk = _take(chunk, ~dropped)
             if len(chunk.lengths):
                 yield chunk
-        if kept_outside:
+        deferred.settle()
+        if sum(outside):
             logger.warning(
                 "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
                 self.info.path,
-                kept_outside,
+                sum(outside),
                 self.info.nb_streamlines,
                 "x".join(map(str, self.info.space.dimensions)),
             )
+
+    def _check(self, chunk: Chunk, first: int, outside: list[int]) -> Chunk:
+        """Return a chunk of which nothing is dropped, or raise what is wrong with it."""
+        _, count = self._judge(chunk, first)
+        if count:
+            outside.append(count)
+        return chunk
 
     def fingerprint(self) -> str:
         """Return that of the file."""
@@ -142,7 +156,8 @@ class FilteredSource:
         if self._rules.drop_empty:
             dropped |= chunk.lengths == 0
         outside = 0
-        if not (isinstance(chunk, CheckedChunk) and chunk.inside) and not self._grid.contains(chunk.positions):
+        # Sources that have looked already say so (CheckedChunk).
+        if not getattr(chunk, "inside", False) and not self._grid.contains(chunk.positions):
             self._judge_finite(chunk, first, dropped)
             outside = self._judge_outside(chunk, first, dropped)
         return (dropped if dropped.any() else None), outside

@@ -15,7 +15,7 @@ from trxlib.space import Space
 __all__ = ["CheckedChunk", "Grid", "VoxmmBox"]
 
 Array = npt.NDArray[Any]
-_ROW = 128  # vertices of a long row: numpy is slow on rows of 3
+_ROW = 512  # vertices of a long row: numpy is slow on rows of 3
 
 
 @dataclass

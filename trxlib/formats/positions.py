@@ -8,6 +8,7 @@ little quicker, but rounds differently from machine to machine.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ __all__ = ["PositionsMap", "all_finite", "check_positions_dtype"]
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _TILE = 4096  # vertices of a long row: 48 kB of float32, so that all passes but the first find it in the cache
-_BLOCK = 16384  # vertices whose columns are worked on at a time: 64 kB each
+_BLOCK = 40_000  # vertices whose columns are worked on at a time: in the cache, and few calls
 _FLOAT16_MAX = 65504.0
 _LARGEST = 1e30  # of an affine that float32 can apply
 
@@ -65,6 +66,7 @@ class PositionsMap:
         self._path = path
         #: The largest error that float16 made so far, in mm.
         self.largest_error = 0.0
+        self._lock = threading.Lock()  # chunks are worked on side by side
         linear, shift = matrix[:3, :3], matrix[:3, 3]
         if not np.abs(matrix).max() < _LARGEST:
             raise HeaderError(
@@ -79,13 +81,15 @@ class PositionsMap:
         self._scale_row = np.tile(self._scale, _TILE).astype(self._work)
         self._shift_row = np.tile(shift, _TILE).astype(self._work)
 
-    def apply(self, rows: Array) -> Array:
+    def apply(self, rows: Array, *, keep: bool = False) -> Array:
         """Return the positions of some vertices.
 
         Parameters
         ----------
         rows : ndarray of floats, shape (v, 3 + k), C order, native byte order
-            Coordinates in the first three columns; may be overwritten.
+            Coordinates in the first three columns.
+        keep : bool
+            Leave `rows` as they are; by default they may be overwritten.
 
         Returns
         -------
@@ -104,7 +108,8 @@ class PositionsMap:
             else:
                 points = np.ascontiguousarray(rows, dtype=self._work) if rows.shape[1] == 3 else self._columns(rows)
                 if not self.is_identity:
-                    points = self._diagonal_map(points)
+                    in_place = not keep or not np.may_share_memory(points, rows)
+                    points = self._diagonal_map(points, points if in_place else np.empty_like(points))
             return self._narrow(points) if self.dtype.itemsize == 2 else points
 
     def log_error(self) -> None:
@@ -118,32 +123,37 @@ class PositionsMap:
             points[:, axis] = rows[:, axis]
         return points
 
-    def _diagonal_map(self, points: Array) -> Array:
-        flat = points.reshape(-1)
-        for start in range(0, len(flat), 3 * _TILE):
-            values = flat[start : start + 3 * _TILE]
+    def _diagonal_map(self, points: Array, out: Array) -> Array:
+        whole = len(points) // _TILE * _TILE
+        # One call for all long rows: each call gives up and takes back the interpreter's lock.
+        for part, shape in (
+            (slice(whole), (whole // _TILE, 3 * _TILE)),
+            (slice(whole, None), (1, 3 * (len(points) - whole))),
+        ):
+            values, result = points[part].reshape(shape), out[part].reshape(shape)
+            columns = values.shape[1]
             if self._has_scale:
-                np.multiply(values, self._scale_row[: len(values)], out=values)
+                values = np.multiply(values, self._scale_row[:columns], out=result)
             if self._has_shift:
-                np.add(values, self._shift_row[: len(values)], out=values)
-        return points
+                np.add(values, self._shift_row[:columns], out=result)
+        return out
 
     def _general_map(self, rows: Array) -> Array:
         result = np.empty((len(rows), 3), dtype=self._work)
-        linear, shift = self._linear.astype(self._work), self._shift.astype(self._work)
-        buffers = np.empty((5, min(_BLOCK, len(rows))), dtype=self._work)
+        factors, shift = self._linear.T[:, :, None].astype(self._work), self._shift[:, None].astype(self._work)
+        buffers = np.empty((3, 3, min(_BLOCK, len(rows))), dtype=self._work)
         for start in range(0, len(rows), _BLOCK):
-            part = rows[start : start + _BLOCK]
-            columns, (values, product) = buffers[:3, : len(part)], buffers[3:, : len(part)]
+            part, out = rows[start : start + _BLOCK], result[start : start + _BLOCK]
+            columns, sums, products = buffers[:, :, : len(part)]
             for axis in range(3):
                 columns[axis] = part[:, axis]
+            np.multiply(columns[0], factors[0], out=sums)
+            for axis in (1, 2):
+                np.multiply(columns[axis], factors[axis], out=products)
+                np.add(sums, products, out=sums)
+            np.add(sums, shift, out=sums)
             for axis in range(3):
-                first, *others = np.flatnonzero(linear[axis]).tolist() or [axis]
-                np.multiply(columns[first], linear[axis, first], out=values)
-                for other in others:
-                    np.multiply(columns[other], linear[axis, other], out=product)
-                    np.add(values, product, out=values)
-                np.add(values, shift[axis], out=result[start : start + len(part), axis])
+                out[:, axis] = sums[axis]
         return result
 
     def _narrow(self, points: Array) -> Array:
@@ -158,5 +168,6 @@ class PositionsMap:
                     "use float32"
                 )
             error = error[finite]
-        self.largest_error = max(self.largest_error, float(error.max(initial=0.0)))
+        with self._lock:
+            self.largest_error = max(self.largest_error, float(error.max(initial=0.0)))
         return result

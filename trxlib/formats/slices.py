@@ -1,4 +1,4 @@
-"""Bytes of an input file in big slices: plain or gzip, with a CRC-32 of the file's own bytes and read-ahead.
+"""Bytes of an input file in big slices: plain or gzip, with a CRC-32 of the file's own bytes.
 
 Every format that is streamed reads through here, so that a file is read once and its fingerprint costs nothing.
 """
@@ -9,32 +9,26 @@ import io
 import os
 import sys
 import zlib
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from isal import igzip, isal_zlib
 
 from trxlib.errors import FormatError, InputNotFoundError
-from trxlib.source import Chunk, Progress, SourceInfo
+from trxlib.source import Chunk, DeferredChunks, Progress, SourceInfo
 
-__all__ = ["SLICE_BYTES", "InputFile", "Slices", "counted_chunks", "in_order", "is_gzip"]
+__all__ = ["SLICE_BYTES", "InputFile", "Slices", "counted_chunks", "is_gzip"]
 
-T = TypeVar("T")
-
+Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 #: A slice and what is made of it stay in the cache of one core. A multiple of 4, 12 and 24.
-SLICE_BYTES = 24 * 40_000
+SLICE_BYTES = 24 * 80_000
 _HEADROOM = 1 << 16
 _KEPT_BYTES = 24 << 20
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-#: Results of `in_order` that may be under way at once.
-_AHEAD = 2
 _BAD_GZIP: Any = (EOFError, OSError, zlib.error, isal_zlib.error)
 
 
@@ -98,18 +92,18 @@ class InputFile:
 
     @property
     def is_big(self) -> bool:
-        """Whether threads are worth their start, and there is a second core for them."""
-        return self.nbytes > 4 * SLICE_BYTES and _CORES > 1
+        """Whether it takes more than a few slices."""
+        return self.nbytes > 4 * SLICE_BYTES
 
     def head(self, count: int) -> bytes:
         """Return the first `count` bytes of the content, or fewer at its end."""
-        with Slices(self, slice_bytes=count, read_ahead=False) as slices:
+        with Slices(self, slice_bytes=count) as slices:
             return bytes(slices.take(count))
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>``; read now unless a whole pass has ended already."""
         if self._crc is None:
-            with Slices(self, read_ahead=False, plain=True) as slices:
+            with Slices(self, plain=True) as slices:
                 for _ in slices:
                     pass
         return f"crc32:{self._crc:08x}:{self.nbytes}"
@@ -137,8 +131,6 @@ class Slices:
     swap_dtype : numpy.dtype, optional
         Items of this type are byte-swapped in place (big-endian files), counted from the end of the part that
         `take` returned.
-    read_ahead : bool
-        Read the next slice in a thread while the present one is worked on.
     plain : bool
         Do not look through gzip.
     """
@@ -149,7 +141,6 @@ class Slices:
         *,
         slice_bytes: int = SLICE_BYTES,
         swap_dtype: np.dtype[Any] | None = None,
-        read_ahead: bool = True,
         plain: bool = False,
     ) -> None:
         self.file = file
@@ -160,12 +151,10 @@ class Slices:
         self._swap = swap_dtype
         self._slice = slice_bytes
         self._buffers: list[Bytes] = []
-        self._ahead: Future[tuple[Bytes, int]] | None = None
         if file.is_big:
             # Never touched, so free of cost: the C library then keeps freed arrays of up to this size for the next
             # slice, and does not give them back to the system each time.
             np.empty(_KEPT_BYTES, dtype=np.uint8)
-        self._pool = ThreadPoolExecutor(1) if read_ahead and file.is_big else None
         self._ended = False
         #: Content bytes handed out so far.
         self.position = 0
@@ -174,8 +163,6 @@ class Slices:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
         self._stream.close()
         self._raw.close()
 
@@ -235,22 +222,15 @@ class Slices:
         return np.concatenate(pieces)
 
     def _next_buffer(self) -> tuple[Bytes, int]:
-        buffer, got = self._fill_buffer() if self._ahead is None else self._ahead.result()
-        self._ahead = None
-        self.position += got
-        if got < self._slice:
-            self._finish()
-        elif self._pool is not None:
-            self._ahead = self._pool.submit(self._fill_buffer)
-        return buffer, got
-
-    def _fill_buffer(self) -> tuple[Bytes, int]:
         buffer = self._free_buffer()
         part = buffer[_HEADROOM:]
         got = self._fill(part)
         if self._swap is not None:
             whole = got - got % self._swap.itemsize
             part[:whole].view(self._swap).byteswap(inplace=True)
+        self.position += got
+        if got < self._slice:
+            self._finish()
         return buffer, got
 
     def _free_buffer(self) -> Bytes:
@@ -284,43 +264,19 @@ class Slices:
         self.file.set_crc(self._raw.crc, self._raw.done)
 
 
-def in_order(tasks: Iterator[Callable[[], T]], *, threads: bool) -> Generator[T, None, None]:
-    """Yield the results of tasks in their order; with `threads`, the next ones are worked on meanwhile.
-
-    numpy lets other threads run during its loops, so that finding records, turning them into positions and
-    writing these overlap.
-    """
-    if not threads:
-        for task in tasks:
-            yield task()
-        return
-    # The caller, who finds records and writes, has a core of its own.
-    with ThreadPoolExecutor(min(_AHEAD, max(1, _CORES - 1))) as pool:
-        pending: deque[Future[T]] = deque()
-        try:
-            for task in tasks:
-                pending.append(pool.submit(task))
-                if len(pending) > _AHEAD:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
 def counted_chunks(
-    tasks: Generator[Callable[[], tuple[Chunk, int]], None, None],
+    parts: Generator[tuple[Array, Callable[[], Chunk], int], None, None],
     file: InputFile,
     info: SourceInfo,
     progress: Progress | None,
 ) -> Generator[Chunk, None, tuple[int, int]]:
-    """Yield the chunks that tasks make, until there are more than the header states.
+    """Yield chunks that are made where they are used, until there are more streamlines than the header states.
 
     Parameters
     ----------
-    tasks : generator of callable
-        Each returns a chunk and the bytes of the file done by then; closed at the end.
+    parts : generator of (lengths, callable, int)
+        Lengths of some streamlines, what makes a chunk of them, and the bytes of the file done by then; closed at
+        the end.
     file : InputFile
         What is read.
     info : SourceInfo
@@ -331,17 +287,21 @@ def counted_chunks(
     Returns
     -------
     tuple of 2 int
-        Streamlines and vertices found, for the caller to compare.
+        Streamlines and vertices found, for the caller to compare; all chunks are made by then.
     """
     streamlines = vertices = 0
-    with closing(tasks), closing(in_order(tasks, threads=file.is_big)) as results:
-        for chunk, done in results:
-            streamlines += len(chunk.lengths)
-            vertices += len(chunk.positions)
+    deferred = DeferredChunks()
+    with closing(parts):
+        for lengths, make, done in parts:
+            chunk = deferred.add(lengths, make)
+            streamlines += len(lengths)
+            vertices += chunk.nb_vertices
             if streamlines > info.nb_streamlines or vertices > info.nb_vertices:
                 break
-            if len(chunk.lengths):
+            if len(lengths):
                 yield chunk
+            del chunk, make  # the slice behind them is free as soon as they are made
             if progress is not None:
                 progress(done, file.nbytes)
+    deferred.settle()
     return streamlines, vertices

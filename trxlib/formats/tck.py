@@ -109,7 +109,7 @@ class TckSource:
         FormatError
             If the data are truncated, or something follows their end.
         """
-        streamlines, vertices = yield from counted_chunks(self._tasks(), self._file, self.info, progress)
+        streamlines, vertices = yield from counted_chunks(self._parts(), self._file, self.info, progress)
         if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
             raise CountError(
                 f"{self._file.path}: the header counts {self.info.nb_streamlines} streamlines, the data hold others; "
@@ -117,14 +117,14 @@ class TckSource:
             )
         self._map.log_error()
 
-    def _tasks(self) -> Generator[Callable[[], tuple[Chunk, int]], None, None]:
+    def _parts(self) -> Generator[tuple[Array, Callable[[], Chunk], int], None, None]:
         for rows, ends, done in self._rows.iterate():
-            yield partial(self._make_chunk, rows, ends, done)
+            lengths = np.diff(ends, prepend=-1) - 1
+            yield lengths, partial(self._make_chunk, rows, ends, lengths), done
 
-    def _make_chunk(self, rows: Array, ends: Array, done: int) -> tuple[Chunk, int]:
-        lengths, kept = self._rows.split(rows, ends)
-        positions = self._map.apply(kept)
-        return CheckedChunk(lengths, positions, inside=self._grid.contains(positions)), done
+    def _make_chunk(self, rows: Array, ends: Array, lengths: Array) -> Chunk:
+        positions = self._map.apply(self._rows.without_delimiters(rows, ends))
+        return CheckedChunk(lengths, positions, inside=self._grid.contains(positions))
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""
@@ -227,12 +227,15 @@ class DelimitedRows:
 
     def split(self, rows: Array, ends: Array) -> tuple[Array, Array]:
         """Return lengths, and the rows without delimiters in an array of their own."""
-        lengths = np.diff(ends, prepend=-1) - 1
+        return np.diff(ends, prepend=-1) - 1, self.without_delimiters(rows, ends)
+
+    def without_delimiters(self, rows: Array, ends: Array) -> Array:
+        """Return the other rows in an array of their own."""
         mask = np.ones(len(rows), dtype=np.bool_)
         mask[ends] = False
         # One element per row: numpy copies these faster than rows.
         kept = rows.view(np.dtype((np.void, self._row_bytes)))[:, 0][mask]
-        return lengths, kept.view(self._native).reshape(-1, self._ncols)
+        return kept.view(self._native).reshape(-1, self._ncols)
 
     def _slices(self) -> Iterator[tuple[Array, Array, int]]:
         """Yield rows, which of them are delimiters, and the bytes of the file read; check how the data end.

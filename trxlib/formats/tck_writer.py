@@ -13,13 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DataLossWarning, InputError
-from trxlib.formats.output import Float32Caster, Output, merge_rows, open_output
+from trxlib.formats.output import Float32Caster, Output, open_output
 from trxlib.formats.tck_header import TCK_MAGIC, TSF_MAGIC
-from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
+from trxlib.parallel import run_each, threads_for
+from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo, placed
+from trxlib.storage.vectored import Runs
 
 __all__ = ["companion_paths", "write_tck"]
 
 Array = npt.NDArray[Any]
+#: What happens to a file beside the tracks: called for chunks side by side (chunk, first streamline, first vertex),
+#: then with the result in their order, and at the end with the number of vertices.
+_Companion = tuple[Callable[[Chunk, int, int], Any], Callable[[Any], object], Callable[[int], object]]
 _COUNT_DIGITS = 10
 
 
@@ -88,23 +93,32 @@ def write_tck(
     fields = _lines(facts) if "timestamp" in facts else [("timestamp", "0"), *_lines(facts)]
     with ExitStack() as stack:
         tracks = _MrtrixFile(stack.enter_context(open_output(path)), TCK_MAGIC, fields, "<f8" if double else "<f4", 3)
-        others: list[tuple[Callable[[Chunk], None], Callable[[], None]]] = []
+        others: list[_Companion] = []
         for key, target in dps.items():
             others.append(_open_rows(stack, target, key, "dps", info))
         for key, target in dpv.items():
             is_tsf = Path(target).suffix == ".tsf"
             others.append((_open_tsf if is_tsf else _open_rows)(stack, target, key, "dpv", info, fields))
         vertices = 0
-        for chunk in chunks:
-            tracks.append(chunk.positions, chunk.lengths)
-            for append, _ in others:
-                append(chunk)
-            vertices += len(chunk.positions)
+
+        def put(item: tuple[Chunk, int, int]) -> tuple[Chunk, list[Any]]:
+            tracks.put(item[0].positions, *item)
+            return item[0], [prepare(*item) for prepare, _, _ in others]
+
+        def append(done: tuple[Chunk, list[Any]]) -> None:
+            nonlocal vertices
+            chunk, prepared = done
+            tracks.count += len(chunk.lengths)
+            for (_, add, _), data in zip(others, prepared, strict=True):
+                add(data)
+            vertices += chunk.nb_vertices
             if progress is not None:
                 progress(vertices, info.nb_vertices)
-        tracks.finish()
-        for _, finish in others:
-            finish()
+
+        run_each(placed(chunks), put, append, threads=threads_for(info.nbytes))
+        tracks.finish(vertices)
+        for _, _, finish in others:
+            finish(vertices)
 
 
 class _MrtrixFile:
@@ -112,28 +126,32 @@ class _MrtrixFile:
 
     def __init__(self, output: Output, magic: bytes, fields: list[tuple[str, str]], dtype: str, ncols: int) -> None:
         self._output, self._magic, self._fields = output, magic, fields
-        self._dtype, self._ncols, self._count = np.dtype(dtype), ncols, 0
-        self._output.write(self._header())
+        self._dtype, self._ncols = np.dtype(dtype), ncols
+        #: Streamlines written, for the header.
+        self.count = 0
+        self._row_bytes = ncols * self._dtype.itemsize
+        self._start = output.put(0, self._header())
 
-    def append(self, rows: Array, lengths: Array) -> None:
-        """Write streamlines, a NaN row behind each."""
-        item = np.dtype((np.void, self._ncols * self._dtype.itemsize))
+    def put(self, rows: Array, chunk: Chunk, streamline: int, vertex: int) -> None:
+        """Write the rows of a chunk's streamlines, a NaN row behind each, to their place."""
         values = np.ascontiguousarray(rows, dtype=self._dtype)
-        merged, starts = merge_rows(values.view(item)[:, 0], lengths, 1)
-        merged[starts + lengths] = np.full(self._ncols, np.nan, dtype=self._dtype).view(item)[0]
-        self._output.write(merged.view(np.uint8))
-        self._count += len(lengths)
+        lengths = chunk.lengths.astype(np.int64)
+        none, one = np.zeros(len(lengths), dtype=np.int64), np.ones(len(lengths), dtype=np.int64)
+        delimiter = np.full((1, self._ncols), np.nan, dtype=self._dtype)
+        parts = [Runs(values, np.cumsum(lengths) - lengths, lengths), Runs(delimiter, none, one)]
+        self._output.put_runs(self._start + (streamline + vertex) * self._row_bytes, parts)
 
-    def finish(self) -> None:
+    def finish(self, vertices: int) -> None:
         """Write the end marker of tracks (scalars have none), and the count into the header."""
         if self._ncols > 1:
-            self._output.write(np.full(self._ncols, np.inf, dtype=self._dtype))
-        self._output.rewrite(self._header())
+            end = np.full(self._ncols, np.inf, dtype=self._dtype)
+            self._output.put(self._start + (self.count + vertices) * self._row_bytes, end)
+        self._output.put(0, self._header())
 
     def _header(self) -> bytes:
         datatype = "Float64LE" if self._dtype.itemsize == 8 else "Float32LE"
         lines = [self._magic.decode(), *(f"{key}: {value}" for key, value in self._fields), f"datatype: {datatype}"]
-        lines.append(f"count: {self._count:0{_COUNT_DIGITS}d}")
+        lines.append(f"count: {self.count:0{_COUNT_DIGITS}d}")
         text = "\n".join(lines).encode() + b"\nfile: . "
         # The offset counts its own digits.
         offset = len(text) + len(b"\nEND\n")
@@ -169,21 +187,25 @@ def _check_keys(path: Any, section: str, specs: Mapping[str, ArraySpec], targets
 
 def _open_tsf(
     stack: ExitStack, target: Any, key: str, section: str, info: SourceInfo, fields: list[tuple[str, str]]
-) -> tuple[Callable[[Chunk], None], Callable[[], None]]:
+) -> _Companion:
     if info.dpv[key].ncols != 1:
         raise InputError(f"{target}: dpv/{key} has {info.dpv[key].ncols} columns, a .tsf holds one; name a .npy")
     file = _MrtrixFile(stack.enter_context(open_output(target)), TSF_MAGIC, fields, "<f4", 1)
     caster = Float32Caster(str(target))
 
-    def append(chunk: Chunk) -> None:
-        file.append(caster.cast(chunk.dpv[key], f"{section}/{key}"), chunk.lengths)
+    def prepare(chunk: Chunk, streamline: int, vertex: int) -> int:
+        file.put(caster.cast(chunk.dpv[key], f"{section}/{key}"), chunk, streamline, vertex)
+        return len(chunk.lengths)
 
-    return append, file.finish
+    def add(count: int) -> None:
+        file.count += count
+
+    return prepare, add, file.finish
 
 
 def _open_rows(
     stack: ExitStack, target: Any, key: str, section: str, info: SourceInfo, fields: object = None
-) -> tuple[Callable[[Chunk], None], Callable[[], None]]:
+) -> _Companion:
     suffix = Path(target).suffix.lower()
     if suffix not in (".npy", ".txt", ".csv"):
         raise InputError(f"{target}: {section}/{key} can go to .npy, .txt or .csv, and a column of dpv to .tsf")
@@ -191,21 +213,21 @@ def _open_rows(
     output = stack.enter_context(open_output(target))
     if suffix == ".npy":
         rows = info.nb_streamlines if section == "dps" else info.nb_vertices
-        output.write(_npy_header(spec, rows))
+        output.append(_npy_header(spec, rows))
 
-        def append(chunk: Chunk) -> None:
-            output.write(np.array(getattr(chunk, section)[key], dtype=spec.dtype).reshape(-1).view(np.uint8))
+        def prepare(chunk: Chunk, streamline: int, vertex: int) -> bytes:
+            return np.ascontiguousarray(getattr(chunk, section)[key], dtype=spec.dtype).tobytes()
 
     else:
         # As many digits as it takes to read the same number back.
         number = "%d" if spec.dtype.kind in "iub" else "%.17g" if spec.dtype.itemsize == 8 else "%.9g"
         line = (",".join if suffix == ".csv" else " ".join)([number] * spec.ncols) + "\n"
 
-        def append(chunk: Chunk) -> None:
+        def prepare(chunk: Chunk, streamline: int, vertex: int) -> bytes:
             values = getattr(chunk, section)[key]
-            output.write((line * len(values) % tuple(values.reshape(-1).tolist())).encode())
+            return (line * len(values) % tuple(values.reshape(-1).tolist())).encode()
 
-    return append, output.finish
+    return prepare, output.append, lambda vertices: None
 
 
 def _npy_header(spec: ArraySpec, rows: int) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ Array = npt.NDArray[Any]
 _FLOAT32 = np.dtype("<f4")
 _INT32 = np.dtype("<i4")
 #: Words below this may be counts: as float32 they are below 1.5e-39, which no coordinate is but 0.
-_COUNT_LIMIT = 1 << 20
+_COUNT_LIMIT = np.uint32(1 << 20)
+#: So many slices in a row with other small words, and they are not searched any more.
+_MAX_FAILURES = 4
 
 
 class TrkSource:
@@ -101,7 +104,7 @@ class TrkSource:
             If a record is impossible or truncated, or there are more or fewer than `info` says; file, byte and
             record are named.
         """
-        streamlines, vertices = yield from counted_chunks(self._tasks(), self._file, self.info, progress)
+        streamlines, vertices = yield from counted_chunks(self._parts(), self._file, self.info, progress)
         if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
             raise self._mismatch(streamlines)
         self._map.log_error()
@@ -110,17 +113,21 @@ class TrkSource:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""
         return self._file.fingerprint()
 
-    def _tasks(self) -> Generator[Callable[[], tuple[Chunk, int]], None, None]:
-        for words, starts, lengths, done in self._records.iterate():
-            yield partial(self._make_chunk, words, starts, lengths, done)
+    def _parts(self) -> Generator[tuple[Array, Callable[[], Chunk], int], None, None]:
+        for found, done in self._records.iterate():
+            yield found.lengths, partial(self._make_chunk, found), done
 
-    def _make_chunk(self, words: Array, starts: Array, lengths: Array, done: int) -> tuple[Chunk, int]:
+    def _make_chunk(self, found: _Found) -> Chunk:
         records = self._records
-        mask = np.ones(len(words), dtype=np.bool_)
-        mask[starts] = False
+        words, starts, lengths = found.words, found.starts, found.lengths
+        if found.is_small is not None:
+            mask = np.logical_not(found.is_small)
+        else:
+            mask = np.ones(len(words), dtype=np.bool_)
+            mask[starts] = False
         dps = {}
         if records.nb_properties:
-            where = (starts + 1 + lengths * records.width)[:, None] + np.arange(records.nb_properties)
+            where = (starts + 1 + lengths * np.int64(records.width))[:, None] + np.arange(records.nb_properties)
             mask[where] = False
             values = words[where].view(_FLOAT32)
             dps = _split(values, self.header.properties, 0)
@@ -130,7 +137,7 @@ class TrkSource:
         positions = self._map.apply(rows)
         if self._box is None:
             inside = self._grid.contains(positions)
-        return CheckedChunk(lengths, positions, dps, dpv, inside), done
+        return CheckedChunk(lengths, positions, dps, dpv, inside)
 
     def _count(self, accept: bool) -> tuple[int, int]:
         """Return the numbers of streamlines and vertices: by arithmetic where header and size allow it."""
@@ -165,6 +172,29 @@ class TrkSource:
         )
 
 
+@dataclass
+class _Found:
+    """Whole records.
+
+    Parameters
+    ----------
+    words : ndarray of int32
+        All of their words.
+    starts, lengths : ndarray of integers, shape (n,)
+        Where the count of each stands, and the count.
+    is_small : ndarray of bool, optional
+        Which words are counts, where this is known already.
+    """
+
+    words: Array
+    starts: Array
+    lengths: Array
+    is_small: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
 class _Records:
     """Where the records of a TRK file lie."""
 
@@ -176,6 +206,7 @@ class _Records:
         self.nb_properties = header.nb_properties
         #: Byte of the content up to which records were found.
         self.offset = HEADER_BYTES
+        self._failures = 0
 
     def _open(self) -> Slices:
         slices = Slices(self._file, swap_dtype=_INT32 if self._big_endian else None)
@@ -183,20 +214,21 @@ class _Records:
         self.offset = HEADER_BYTES
         return slices
 
-    def iterate(self) -> Iterator[tuple[Array, Array, Array, int]]:
-        """Yield words, starts and lengths of the records of each slice, and the bytes of the file read so far."""
+    def iterate(self) -> Iterator[tuple[_Found, int]]:
+        """Yield the records of each slice, and the bytes of the file read so far."""
         record, needed = 0, 0
         carry = np.empty(0, dtype=np.uint8)
         with self._open() as slices:
             while not slices.ended:
                 part = slices.next(carry, needed)
                 words = part[: len(part) // 4 * 4].view(_INT32)
-                starts, lengths, end = self._find(words)
-                record += len(starts)
+                found = self._find(words)
+                end = len(found.words)
+                record += len(found)
                 self.offset += 4 * end
                 needed = self._check_next(words[end:], record, self._file.content_nbytes)
                 carry = part[4 * end :]
-                yield words[:end], starts, lengths, slices.file_done
+                yield found, slices.file_done
             self._check_end(len(carry), needed, record)
 
     def count(self) -> tuple[int, int]:
@@ -214,9 +246,10 @@ class _Records:
                     continue
                 record, vertices, self.offset = record + bool(passed), vertices + length, self.offset + passed
                 words = part[jump : jump + (len(part) - jump) // 4 * 4].view(_INT32)
-                starts, lengths, end = self._find(words)
-                record += len(starts)
-                vertices += int(lengths.sum(dtype=np.int64))
+                found = self._find(words)
+                end = len(found.words)
+                record += len(found)
+                vertices += int(found.lengths.sum(dtype=np.int64))
                 self.offset += 4 * end
                 passed = self._check_next(words[end:], record, self._file.content_nbytes)
                 length = int(words[end]) if passed else 0
@@ -225,41 +258,43 @@ class _Records:
         self._check_end(passed - skip if passed else len(carry), passed, record)
         return record, vertices
 
-    def _find(self, words: Array) -> tuple[Array, Array, int]:
-        """Return starts and lengths of the whole records in `words`, and where they end."""
-        # Scalars and properties are often 0, as small as a count; coordinates hardly ever are.
-        found_at_once = self._find_at_once(words) if self.width == 3 and not self.nb_properties else None
-        if found_at_once is not None:
-            return found_at_once
+    def _find(self, words: Array) -> _Found:
+        """Return the whole records in `words`."""
+        # Scalars and properties may be 0, as small as a count; coordinates hardly ever are.
+        found = self._find_at_once(words) if self._failures < _MAX_FAILURES else None
+        if found is not None:
+            self._failures = 0
+            return found
+        self._failures += 1
         # Unsigned, a negative count is beyond any end. A plain loop touches one word per record.
         view = words.view(np.uint32).data
         width, extra, total = self.width, 1 + self.nb_properties, len(view)
-        found: list[int] = []
-        append = found.append
+        counts: list[int] = []
+        append = counts.append
         position = 0
         while position < total:
             length = view[position]
             append(length)
             position += extra + length * width
         if position > total:
-            position -= extra + found.pop() * width
-        lengths = np.array(found, dtype=np.int32)
-        starts = np.cumsum(lengths * np.int64(width) + extra)
-        starts -= lengths * np.int64(width) + extra
-        return starts, lengths, position
+            position -= extra + counts.pop() * width
+        lengths = np.array(counts, dtype=np.int32)
+        sizes = lengths * np.int64(width) + extra
+        return _Found(words[:position], np.cumsum(sizes) - sizes, lengths)
 
-    def _find_at_once(self, words: Array) -> tuple[Array, Array, int] | None:
+    def _find_at_once(self, words: Array) -> _Found | None:
         """Do the same by a search for words too small for a coordinate; None if these do not form a chain."""
-        starts = np.flatnonzero(words.view(np.uint32) < _COUNT_LIMIT)
+        is_small = np.less(words.view(np.uint32), _COUNT_LIMIT)
+        starts = np.flatnonzero(is_small)
         if not len(starts) or starts[0]:
             return None
         lengths = words[starts]
-        ends = starts + 1 + lengths * np.int64(3)
+        ends = starts + (1 + self.nb_properties) + lengths * np.int64(self.width)
         if not np.array_equal(ends[:-1], starts[1:]) or ends[-1] < len(words):
             return None
-        if ends[-1] > len(words):
-            return starts[:-1], lengths[:-1], int(starts[-1])
-        return starts, lengths, len(words)
+        last = len(starts) - (ends[-1] > len(words))
+        end = int(ends[last - 1]) if last else 0
+        return _Found(words[:end], starts[:last], lengths[:last], is_small[:end])
 
     def _check_next(self, words: Array, record: int, content: int | None) -> int:
         """Return the bytes of the record that begins at `words`, 0 if its count is not there yet."""

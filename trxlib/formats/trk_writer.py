@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError, HeaderWarning, InputError
-from trxlib.formats.output import Float32Caster, merge_rows, open_output
+from trxlib.formats.output import Float32Caster, open_output
 from trxlib.formats.positions import PositionsMap
-from trxlib.formats.slices import SLICE_BYTES, in_order
 from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, voxmm_to_voxel
 from trxlib.formats.voxel_order import check_voxel_order, reorder_matrix, voxel_order_of
-from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
+from trxlib.parallel import run_each, threads_for
+from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo, placed
 from trxlib.space import Space
+from trxlib.storage.vectored import Runs
 
 __all__ = ["write_trk"]
 
@@ -67,53 +67,64 @@ def write_trk(
     record["n_properties"] = sum(info.dps[key].ncols for key in properties)
     # float64 positions are moved as such: then coordinates of a TRK come back bit for bit under any affine.
     work = np.dtype("<f8" if info.positions_dtype.itemsize == 8 else "<f4")
-    packer = _Packer(path, PositionsMap(_rasmm_to_voxmm(record), work), scalars, properties)
+    packer = _Packer(path, PositionsMap(_rasmm_to_voxmm(record), work), scalars, properties, record)
     streamlines = vertices = 0
-    # Chunks of other formats hold only until the next one is asked for.
-    threads = info.format == "trx" and info.nbytes > 4 * SLICE_BYTES
     with open_output(path) as output:
-        output.write(bytes(HEADER_BYTES))
-        for words, added, grown in in_order((partial(packer.pack, chunk) for chunk in chunks), threads=threads):
-            output.write(words)
-            streamlines += added
-            vertices += grown
+        output.append(bytes(HEADER_BYTES))
+
+        def put(item: tuple[Chunk, int, int]) -> Chunk:
+            chunk, streamline, vertex = item
+            words = streamline * (1 + packer.nb_properties) + vertex * packer.width
+            output.put_runs(HEADER_BYTES + 4 * words, packer.pack(chunk))
+            return chunk
+
+        def count(chunk: Chunk) -> None:
+            nonlocal streamlines, vertices
+            streamlines += len(chunk.lengths)
+            vertices += chunk.nb_vertices
             if progress is not None:
                 progress(vertices, info.nb_vertices)
+
+        run_each(placed(chunks), put, count, threads=threads_for(info.nbytes))
         if streamlines > _INT32_MAX:
             raise HeaderError(f"{path}: {streamlines} streamlines, a TRK header counts {_INT32_MAX} at most; use TRX")
         record["n_count"] = streamlines
-        output.rewrite(record.tobytes())
+        output.put(0, record.tobytes())
 
 
 class _Packer:
     """Turns chunks into records."""
 
     def __init__(
-        self, path: str | os.PathLike[str], to_voxmm: PositionsMap, scalars: Sequence[str], properties: Sequence[str]
-    ) -> None:
+        self, path: str | os.PathLike[str], to_voxmm: PositionsMap, scalars: Sequence[str], properties: Sequence[str],
+        record: Any,
+    ) -> None:  # fmt: skip
         self._map, self._scalars, self._properties = to_voxmm, scalars, properties
+        #: Numbers of a vertex, and of a streamline behind its vertices.
+        self.width, self.nb_properties = 3 + int(record["n_scalars"]), int(record["n_properties"])
         self._caster = Float32Caster(str(path))
 
-    def pack(self, chunk: Chunk) -> tuple[Array, int, int]:
-        """Return the bytes of a chunk's records, as words, and its numbers of streamlines and vertices."""
-        rows = self._rows(chunk)
-        width = rows.shape[1]
+    def pack(self, chunk: Chunk) -> list[Runs]:
+        """Return the counts, the rows and the properties of a chunk's records."""
+        lengths = chunk.lengths.astype(np.int64)
+        each = np.arange(len(lengths))
+        one = np.ones(len(lengths), dtype=np.int64)
+        parts = [
+            Runs(lengths.astype("<i4"), each, one),
+            Runs(self._rows(chunk), np.cumsum(lengths) - lengths, lengths),
+        ]
         properties = [self._caster.cast(chunk.dps[key], f"dps/{key}") for key in self._properties]
-        extra = np.concatenate(properties, axis=1) if properties else np.empty((len(chunk.lengths), 0), np.float32)
-        words, starts = merge_rows(rows.reshape(-1), chunk.lengths * np.int64(width), 1 + extra.shape[1], lead=1)
-        words.view("<i4")[starts] = chunk.lengths
-        ends = starts + 1 + chunk.lengths * np.int64(width)
-        for column in range(extra.shape[1]):
-            words[ends + column] = extra[:, column]
-        return words, len(chunk.lengths), len(chunk.positions)
+        if properties:
+            parts.append(Runs(np.concatenate(properties, axis=1), each, one))
+        return parts
 
     def _rows(self, chunk: Chunk) -> Array:
-        # A copy, since the affine is applied in place.
-        points = self._map.apply(np.array(chunk.positions, dtype=self._map.dtype)).astype("<f4", copy=False)
+        positions = np.asarray(chunk.positions, dtype=self._map.dtype)
+        points = self._map.apply(positions, keep=True).astype("<f4", copy=False)
         if not self._scalars:
             return points
         scalars = [self._caster.cast(chunk.dpv[key], f"dpv/{key}") for key in self._scalars]
-        rows = np.empty((len(points), 3 + sum(values.shape[1] for values in scalars)), dtype="<f4")
+        rows = np.empty((len(points), self.width), dtype="<f4")
         start = 0
         for values in (points, *scalars):
             for column in range(values.shape[1]):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +22,26 @@ from trxlib.dtypes import little_endian
 from trxlib.errors import DataLossWarning, HeaderWarning
 from trxlib.names import ArrayName, make_key
 from trxlib.ragged import iter_gathered
-from trxlib.source import ArraySpec, Chunk, Headers, Progress, Source, SourceInfo
+from trxlib.source import ArraySpec, Chunk, DeferredChunks, Headers, Progress, Source, SourceInfo
 from trxlib.storage.container import Container, open_container
 from trxlib.storage.members import Member
+from trxlib.storage.vectored import Runs
 
-__all__ = ["BundleSource", "headers_of"]
+__all__ = ["BundleSource", "PositionsPass", "headers_of"]
 
 Array = npt.NDArray[Any]
-_CHUNK_BYTES = 1 << 18  # stays in a core's cache between its CRC and its copy
-_STREAM_BYTES = 960_000  # of positions that writers of other formats get at a time, as readers give them
+_CHUNK_BYTES = 1 << 19  # stays in a core's cache between its CRC and its copy
+_STREAM_BYTES = 1_920_000  # of positions that writers of other formats get at a time, as readers give them
+
+
+class PositionsPass(Protocol):
+    """Something that positions pass through: checked or moved, not modified in place; shapes and type stay."""
+
+    def __call__(self, block: Array, vertex: int, offsets: Array) -> Array:
+        """Return the block that goes on; its first vertex and the result's offsets are given. Safe in any thread."""
+
+    def end(self) -> None:
+        """Log what was counted."""
 
 
 class BundleSource:
@@ -61,8 +72,8 @@ class BundleSource:
         self.members = dict(members or {})
         self.runs = runs
         self.path = path
-        #: Positions pass through this on their way, block by block in order; shapes and type stay.
-        self.positions_pass: Callable[[Iterator[Array]], Iterator[Array]] = iter
+        #: Positions pass through these on their way, block by block, in any thread and order.
+        self.passes: list[PositionsPass] = []
         #: What is asked for the fingerprint instead, where more than the TRX file went into this bundle.
         self.origin: Source | None = None
         self._container: Container | None = None
@@ -82,7 +93,7 @@ class BundleSource:
     def with_selection(self, arrays: TrxArrays, runs: tuple[Array, Array]) -> BundleSource:
         """Return a source of a selection of this one, as made by `trxlib.ops.select.select_runs`."""
         selected = BundleSource(arrays, runs=runs, path=self.path)
-        selected.positions_pass = self.positions_pass
+        selected.passes = self.passes
         selected.origin = self.origin or self
         selected._container = self._container
         return selected
@@ -118,7 +129,7 @@ class BundleSource:
         """Return the place on disk that holds exactly the bytes the engine needs, or None."""
         if self.runs is not None and section in ("positions", "dpv"):
             return None
-        if section == "positions" and self.positions_pass is not iter:
+        if section == "positions" and self.passes:
             return None
         return self._member_by_key.get((section, key))
 
@@ -126,12 +137,16 @@ class BundleSource:
     def _member_by_key(self) -> dict[tuple[str, str], Member]:
         return {(name.section, name.name): member for name, member in self.members.items() if not name.group}
 
-    def iter_rows(self, section: str, key: str) -> Iterator[Array]:
-        """Yield the rows of an array in order, about a megabyte at a time."""
-        rows = self._iter_rows(section, key)
-        yield from self.positions_pass(rows) if section == "positions" else rows
+    def plain_runs(self, section: str, key: str) -> Runs | None:
+        """Return runs of rows in memory that only need to be copied, or None."""
+        array = self.rows(section, key)
+        is_plain = section == "dpv" or (section == "positions" and not self.passes)
+        if self.runs is None or not is_plain or array is None or not array.flags.c_contiguous:
+            return None
+        return Runs(array, *self.runs)
 
-    def _iter_rows(self, section: str, key: str) -> Iterator[Array]:
+    def iter_rows(self, section: str, key: str) -> Iterator[Array]:
+        """Yield the rows of an array in order, half a megabyte at a time, as they are before `pass_positions`."""
         array = self.rows(section, key)
         assert array is not None
         if self.runs is not None and section in ("positions", "dpv"):
@@ -140,6 +155,23 @@ class BundleSource:
         step = max(1, _CHUNK_BYTES // max(1, array.dtype.itemsize * array.shape[1]))
         for start in range(0, len(array), step):
             yield array[start : start + step]
+
+    def pass_positions(self, block: Array, vertex: int) -> Array:
+        """Return the positions of the result, for a block of which the first vertex is given; safe in any thread.
+
+        Raises
+        ------
+        FormatError
+            Naming the streamline that breaks a rule.
+        """
+        for step in self.passes:
+            block = step(block, vertex, self.arrays.offsets)
+        return block
+
+    def end_passes(self) -> None:
+        """Log what was counted, now that all positions have passed."""
+        for step in self.passes:
+            step.end()
 
     def iter_starts(self) -> Iterator[Array]:
         """Yield the first vertex of each streamline (int64), chunk by chunk, without the closing offset."""
@@ -166,25 +198,33 @@ class BundleSource:
             Called with bytes done and in all.
         """
         starts, lengths = self._runs()
-        arrays = self.arrays
-        step = max(1, int(_STREAM_BYTES * max(1, len(lengths)) // max(1, 12 * arrays.header.nb_vertices)))
-        blocks = range(0, len(lengths), step)
-
-        def rows_of(array: Array, low: int) -> Array:
-            if self.runs is None:
-                return array[int(starts[low]) : int(arrays.offsets[min(low + step, len(lengths))])]
-            return _rows_of(array, starts[low : low + step], lengths[low : low + step])
-
-        positions = self.positions_pass(rows_of(arrays.positions, low) for low in blocks)
-        for low, block in zip(blocks, positions, strict=True):
-            yield Chunk(
-                lengths=lengths[low : low + step],
-                positions=block,
-                dps={key: array[low : low + step] for key, array in arrays.dps.items()},
-                dpv={key: rows_of(array, low) for key, array in arrays.dpv.items()},
-            )
+        total = len(lengths)
+        step = max(1, int(_STREAM_BYTES * max(1, total) // max(1, 12 * self.arrays.header.nb_vertices)))
+        deferred, vertex = DeferredChunks(), 0
+        for low in range(0, total, step):
+            part = slice(low, min(low + step, total))
+            chunk = deferred.add(lengths[part], partial(self._make_chunk, part, starts[part], lengths[part], vertex))
+            vertex += chunk.nb_vertices
+            yield chunk
             if progress is not None:
-                progress(self.info.nbytes * min(low + step, len(lengths)) // len(lengths), self.info.nbytes)
+                progress(self.info.nbytes * part.stop // total, self.info.nbytes)
+        deferred.settle()
+        self.end_passes()
+
+    def _make_chunk(self, part: slice, starts: Array, lengths: Array, vertex: int) -> Chunk:
+        arrays = self.arrays
+
+        def rows_of(array: Array) -> Array:
+            if self.runs is None:
+                return array[int(starts[0]) : int(arrays.offsets[part.stop])]
+            return _rows_of(array, starts, lengths)
+
+        return Chunk(
+            lengths=lengths,
+            positions=self.pass_positions(rows_of(arrays.positions), vertex),
+            dps={key: array[part] for key, array in arrays.dps.items()},
+            dpv={key: rows_of(array) for key, array in arrays.dpv.items()},
+        )
 
     def _runs(self) -> tuple[Array, Array]:
         if self.runs is not None:

@@ -22,9 +22,12 @@ from trxlib.names import ArrayName
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import InputPlan, Plan, companions_of, stamp_of
 from trxlib.ops.receipt import Range, ReadInput, Receipt, merge_ranges
+from trxlib.parallel import run_each, threads_for
+from trxlib.ragged import join_neighbours
 from trxlib.rules import check_members
-from trxlib.source import Chunk, Progress, Source
+from trxlib.source import Chunk, Progress, Source, placed
 from trxlib.storage.partial import Target
+from trxlib.storage.vectored import Runs
 
 __all__ = ["Opener", "fill_inputs", "fill_shard"]
 
@@ -32,6 +35,7 @@ Array = npt.NDArray[Any]
 #: Opens an input when its turn comes; called with its number and plan, in the worker's thread.
 Opener = Callable[[int, InputPlan], Source]
 _STEP = 1 << 17  # rows of offsets, members or NaN written at a time
+_BLOCK_BYTES, _BLOCK_RUNS = 1 << 21, 4096  # gathered at a time, so that they are still in the cache for their CRC
 
 
 def fill_inputs(
@@ -97,6 +101,7 @@ def _fill_all(
     low, high = (0, len(plan.inputs)) if shard is None else plan.shards[shard]
     total = sum(item.nb_vertices for item in plan.inputs[low:high]) * 3 * plan.positions_dtype.itemsize
     tick = _Ticker(progress, total)
+    share = max(1, min(workers, high - low))
 
     def fill_one(number: int) -> tuple[list[Range], ReadInput | None]:
         item = plan.inputs[number]
@@ -105,7 +110,7 @@ def _fill_all(
         try:
             with naming(item):
                 _check_counts(item, source)
-                ranges = _InputFiller(plan, item, target, tick).fill(source)
+                ranges = _InputFiller(plan, item, target, tick, share).fill(source)
             _check_stamp(item)  # replaced while it was read
             if item.stamp is None:
                 return ranges, None
@@ -164,35 +169,56 @@ class _Ticker:
 
 
 class _Cursor:
-    """Writes one after the other into an input's range of one entry."""
+    """An input's rows of one entry, written one part after the other, or each part at its place."""
 
     def __init__(self, target: Target, name: ArrayName, first_row: int, nb_rows: int) -> None:
         self.target = target
         self.name = name
         self.path = name.path
         self.start = first_row * name.row_nbytes
-        self.left = nb_rows * name.row_nbytes
-        self.position = self.start
+        self.nbytes = nb_rows * name.row_nbytes
+        self.done = 0
         self.crc = 0
 
+    @property
+    def left(self) -> int:
+        """Bytes to come."""
+        return self.nbytes - self.done
+
     def write(self, rows: Array) -> None:
-        """Write rows, converted to the entry's type; refuses more than the input owns."""
+        """Write the next rows, converted to the entry's type; refuses more than the input owns."""
+        self.add(*self.put(self.done // self.name.row_nbytes, rows))
+
+    def put(self, row: int, rows: Array) -> tuple[int, int]:
+        """Write rows from the input's row `row` on, and return their bytes and CRC for `add`; safe in any thread."""
         if not rows.size:
-            return
+            return 0, 0
         data = np.ascontiguousarray(convert_values(rows, self.name.dtype, self.name.label))
-        if data.nbytes > self.left:
-            raise FormatError(f"{self.name.label} goes on after the last row that the header states")
-        crc = self.target.write(self.path, self.position, data)
-        self.crc = isal_zlib.crc32_combine(self.crc, crc, data.nbytes) if self.position > self.start else crc
-        self.position += data.nbytes
-        self.left -= data.nbytes
+        place = self._place(row, data.nbytes)
+        return data.nbytes, self.target.write(self.path, place, data)
+
+    def put_runs(self, row: int, runs: Runs) -> tuple[int, int]:
+        """Do the same with runs of rows, which have the entry's type."""
+        nbytes = int(runs.lengths.sum()) * runs.row_nbytes
+        return nbytes, self.target.gather(self.path, self._place(row, nbytes), runs)
+
+    def add(self, nbytes: int, crc: int) -> None:
+        """Count what `put` has written; called in the order of the rows."""
+        self.crc = isal_zlib.crc32_combine(self.crc, crc, nbytes) if self.done else crc
+        self.done += nbytes
 
     def end(self) -> Range:
         """Return what was written; refuses less than the input owns."""
         if self.left:
             rows = self.left // self.name.row_nbytes
             raise FormatError(f"{self.name.label} ends {rows} rows before the end that the header states")
-        return Range(self.path, self.start, self.position - self.start, self.crc)
+        return Range(self.path, self.start, self.done, self.crc)
+
+    def _place(self, row: int, nbytes: int) -> int:
+        first = row * self.name.row_nbytes
+        if first + nbytes > self.nbytes:
+            raise FormatError(f"{self.name.label} goes on after the last row that the header states")
+        return self.start + first
 
 
 def convert_values(rows: Array, dtype: np.dtype[Any], what: str) -> Array:
@@ -216,13 +242,14 @@ def convert_values(rows: Array, dtype: np.dtype[Any], what: str) -> Array:
 
 
 class _InputFiller:
-    """Fills the rows of one input."""
+    """Fills the rows of one input; `share` others are at work at the same time."""
 
-    def __init__(self, plan: Plan, item: InputPlan, target: Target, tick: _Ticker) -> None:
+    def __init__(self, plan: Plan, item: InputPlan, target: Target, tick: _Ticker, share: int) -> None:
         self.plan = plan
         self.item = item
         self.target = target
         self.tick = tick
+        self.share = share
 
     def fill(self, source: Source) -> list[Range]:
         """Copy everything of `source` and return the ranges written."""
@@ -255,12 +282,44 @@ class _InputFiller:
         if rows is None:
             return self._fill_nan(cursor)
         copied = self._copy(source, name, cursor, rows)
-        if copied is None:
-            for part in source.iter_rows(name.section, name.name):
-                cursor.write(part)
-                self._tick(name, part.nbytes)
-            copied = cursor.end()
-        return copied
+        if copied is not None:
+            return copied
+        runs = source.plain_runs(name.section, name.name)
+        if runs is not None and rows.dtype == name.dtype and rows.shape[1] == name.ncols:
+            self._gather(runs, cursor)
+        else:
+            self._stream(source, cursor)
+        return cursor.end()
+
+    def _stream(self, source: BundleSource, cursor: _Cursor) -> None:
+        """Write the rows of an array, positions as they come out of their passes."""
+        name = cursor.name
+        is_positions = name.section == "positions"
+
+        def put(item: tuple[int, Array]) -> tuple[int, int, int]:
+            row, part = item
+            return part.nbytes, *cursor.put(row, source.pass_positions(part, row) if is_positions else part)
+
+        def add(written: tuple[int, int, int]) -> None:
+            cursor.add(*written[1:])
+            self._tick(name, written[0])
+
+        rows = _numbered(source.iter_rows(name.section, name.name))
+        run_each(rows, put, add, threads=threads_for(cursor.nbytes, self.share))
+        if is_positions:
+            source.end_passes()
+
+    def _gather(self, runs: Runs, cursor: _Cursor) -> None:
+        """Write runs of rows straight from where they lie, a block of them at a time."""
+
+        def put(block: tuple[int, Runs]) -> tuple[int, int]:
+            return cursor.put_runs(*block)
+
+        def add(written: tuple[int, int]) -> None:
+            cursor.add(*written)
+            self._tick(cursor.name, written[0])
+
+        run_each(_blocks(runs), put, add, threads=threads_for(cursor.nbytes, self.share))
 
     def _copy(self, source: BundleSource, name: ArrayName, cursor: _Cursor, rows: Array) -> Range | None:
         """Copy an array's bytes as they lie on disk, if they are just those wanted."""
@@ -312,25 +371,63 @@ class _InputFiller:
             if key not in columns
         ]
         ranges = [self._fill_nan(cursors.pop(key)) for key in lacking]
-        vertex = self.item.first_vertex
-        for chunk in source.chunks():
-            vertex = self._write_chunk(chunk, cursors, vertex)
-            self._tick(cursors["positions", "positions"].name, chunk.positions.nbytes)
+
+        def put(item: tuple[Chunk, int, int]) -> list[tuple[_Cursor, int, int]]:
+            return [(cursor, *written) for cursor, written in self._put_chunk(*item, cursors)]
+
+        def add(written: list[tuple[_Cursor, int, int]]) -> None:
+            for cursor, nbytes, crc in written:
+                cursor.add(nbytes, crc)
+                self._tick(cursor.name, nbytes)
+
+        run_each(placed(source.chunks()), put, add, threads=threads_for(info.nbytes, self.share))
         return ranges + [cursor.end() for cursor in cursors.values()]
 
-    def _write_chunk(self, chunk: Chunk, cursors: dict[tuple[str, str], _Cursor], vertex: int) -> int:
-        """Write one chunk behind the last and return the vertex that the next one starts at."""
-        ends = np.cumsum(chunk.lengths, dtype=np.int64) + vertex
+    def _put_chunk(
+        self, chunk: Chunk, streamline: int, vertex: int, cursors: dict[tuple[str, str], _Cursor]
+    ) -> Iterator[tuple[_Cursor, tuple[int, int]]]:
+        """Write one chunk, whose first streamline and vertex in the input are given."""
         for (section, key), cursor in cursors.items():
             match section:
                 case "positions":
-                    cursor.write(chunk.positions)
+                    yield cursor, cursor.put(vertex, chunk.positions)
                 case "offsets":
-                    cursor.write(ends - chunk.lengths)
+                    starts = np.cumsum(chunk.lengths, dtype=np.int64) - chunk.lengths
+                    yield cursor, cursor.put(streamline, starts + (self.item.first_vertex + vertex))
+                case "dpv":
+                    yield cursor, cursor.put(vertex, chunk.dpv[key])
                 case _:
-                    cursor.write(getattr(chunk, section)[key])
-        return int(ends[-1]) if len(ends) else vertex
+                    yield cursor, cursor.put(streamline, getattr(chunk, section)[key])
 
     def _tick(self, name: ArrayName, nbytes: int) -> None:
         if name.section == "positions":
             self.tick.add(nbytes)
+
+
+def _numbered(parts: Iterator[Array]) -> Iterator[tuple[int, Array]]:
+    """Yield each part with the number of its first row."""
+    row = 0
+    for part in parts:
+        yield row, part
+        row += len(part)
+
+
+def _blocks(runs: Runs) -> Iterator[tuple[int, Runs]]:
+    """Yield some runs at a time, with the row at which they are written; a long run comes in pieces."""
+    most = max(1, _BLOCK_BYTES // runs.row_nbytes)
+    row = 0
+    for first in range(0, len(runs.starts), _STEP):
+        starts, lengths = join_neighbours(runs.starts[first : first + _STEP], runs.lengths[first : first + _STEP])
+        ends = np.cumsum(lengths)
+        low = done = 0
+        while low < len(ends):
+            high = min(int(np.searchsorted(ends, done + most, side="right")), low + _BLOCK_RUNS)
+            if high > low:
+                yield row + done, Runs(runs.data, starts[low:high], lengths[low:high])
+            else:
+                high = low + 1
+                for cut in range(0, int(lengths[low]), most):
+                    piece = np.array([min(most, int(lengths[low]) - cut)], dtype=np.int64)
+                    yield row + done + cut, Runs(runs.data, starts[low:high] + cut, piece)
+            low, done = high, int(ends[high - 1])
+        row += done

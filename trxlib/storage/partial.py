@@ -18,6 +18,7 @@ from isal import isal_zlib
 
 from trxlib.errors import ArchiveError, InputError, StaleError
 from trxlib.storage.layout import Layout
+from trxlib.storage.vectored import Runs, populate, write_runs
 from trxlib.storage.workspace import check_replaceable, final_path, private_name, replace_folder
 
 __all__ = ["PartialArchive", "PartialFolder", "Target"]
@@ -34,6 +35,9 @@ class Target(Protocol):
 
     def write(self, path: str, start: int, data: Buffer) -> int:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
+
+    def gather(self, path: str, start: int, runs: Runs) -> int:
+        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
 
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
         """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
@@ -86,6 +90,14 @@ class PartialArchive:
             _write_at(self._fd, view, self._place(path, start, len(view)))
         return int(isal_zlib.crc32(view))
 
+    def gather(self, path: str, start: int, runs: Runs) -> int:
+        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
+        position = self._place(path, start, int(runs.lengths.sum()) * runs.row_nbytes)
+        populate(runs)
+        with self._naming_full_disk():
+            nbytes = write_runs(self._fd, position, [runs])
+        return _read_crc(self._fd, position, nbytes)
+
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
         """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
         with self._naming_full_disk():
@@ -93,13 +105,7 @@ class PartialArchive:
 
     def read_crc(self, path: str, start: int, nbytes: int) -> int:
         """Read bytes of an entry back and return their CRC-32."""
-        position = self._place(path, start, nbytes)
-        buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
-        crc = 0
-        for done in range(0, nbytes, _BLOCK):
-            count = os.preadv(self._fd, [buffer[: min(_BLOCK, nbytes - done)]], position + done)
-            crc = isal_zlib.crc32(buffer[:count], crc)
-        return int(crc)
+        return _read_crc(self._fd, self._place(path, start, nbytes), nbytes)
 
     @contextmanager
     def _naming_full_disk(self) -> Iterator[None]:
@@ -207,6 +213,15 @@ class PartialFolder:
             os.close(fd)
         return int(isal_zlib.crc32(view))
 
+    def gather(self, path: str, start: int, runs: Runs) -> int:
+        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
+        fd = os.open(self.partial / path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        populate(runs)
+        try:
+            return _read_crc(fd, start, write_runs(fd, start, [runs]))
+        finally:
+            os.close(fd)
+
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
         """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
         out = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
@@ -230,6 +245,15 @@ def _write_at(fd: int, view: memoryview, position: int) -> None:
         count = os.pwrite(fd, view, position)
         view = view[count:]
         position += count
+
+
+def _read_crc(fd: int, position: int, nbytes: int) -> int:
+    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
+    crc = 0
+    for done in range(0, nbytes, _BLOCK):
+        count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], position + done)
+        crc = isal_zlib.crc32(buffer[:count], crc)
+    return int(crc)
 
 
 def _copy_range(source: int, source_start: int, target: int, target_start: int, nbytes: int) -> int | None:

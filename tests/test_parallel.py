@@ -1,0 +1,115 @@
+"""Threads over a stream of items: every item once, results in order, and the first error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from trxlib import parallel
+from trxlib.parallel import run_each, threads_for
+
+
+def uneven(number: int) -> int:
+    time.sleep(0.002 * (number % 3))
+    return number
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_results_come_in_the_order_of_the_items(threads: int) -> None:
+    found: list[int] = []
+    run_each(iter(range(30)), uneven, found.append, threads=threads)
+    assert found == list(range(30))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_no_items_at_all(threads: int) -> None:
+    found: list[int] = []
+    run_each(iter(()), uneven, found.append, threads=threads)
+    assert found == []
+
+
+def test_several_threads_are_at_work() -> None:
+    meeting = threading.Barrier(3, timeout=10)
+    names = set()
+
+    def work(_: int) -> None:
+        meeting.wait()
+        names.add(threading.get_ident())
+
+    run_each(iter(range(3)), work, threads=3)
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_first_error_in_the_order_of_the_items_is_raised(threads: int) -> None:
+    """Also where a later item fails sooner."""
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        if number == 7:
+            time.sleep(0.05)
+            raise ValueError("item 7")
+        if number > 7:
+            raise KeyError(number)
+        return number
+
+    with pytest.raises(ValueError, match="item 7"):
+        run_each(iter(range(30)), work, done.append, threads=threads)
+    assert done == list(range(7))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_of_the_items_comes_after_the_work_on_those_before(threads: int) -> None:
+    done: list[int] = []
+
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        run_each(items(), uneven, done.append, threads=threads)
+    assert done == list(range(5))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_of_what_follows_stops_everything(threads: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    def then(number: int) -> None:
+        if number == 3:
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        run_each(items(), uneven, then, threads=threads)
+    assert len(taken) < 20
+
+
+def test_items_are_closed_after_an_error() -> None:
+    closed = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(30)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(ZeroDivisionError):
+        run_each(items(), lambda number: 1 // (number - 4), threads=2)
+    assert closed == [True]
+
+
+def test_small_work_and_few_cores_get_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_CORES", 8)
+    assert threads_for(1000) == 1
+    assert threads_for(1 << 30) == 3
+    assert threads_for(1 << 30, share=8) == 1
+    monkeypatch.setattr(parallel, "_CORES", 1)
+    assert threads_for(1 << 30) == 1

@@ -1,0 +1,168 @@
+"""Write rows that lie scattered in memory one behind the other, without copying them together first.
+
+One call of the system takes a table of a thousand addresses and lengths, which numpy makes. Where there is no such
+call, the rows are joined by Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import math
+import mmap
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Runs", "populate", "write_runs"]
+
+Array = npt.NDArray[Any]
+_MAX_PIECES = 1024  # of one call, on every system
+_MADV_POPULATE_READ = 22  # of Linux 5.14 and later; others refuse it, and nothing is lost
+#: Pages are asked for at once unless less than this part of them is wanted; read-ahead brings the others anyway.
+_SPARSE = 128
+
+
+class Runs(NamedTuple):
+    """Runs of rows of an array.
+
+    Parameters
+    ----------
+    data : ndarray, C order
+        Rows along the first axis.
+    starts, lengths : ndarray of integers, shape (n,)
+        First row and number of rows of each run; an int64 array.
+    """
+
+    data: Array
+    starts: Array
+    lengths: Array
+
+    @property
+    def row_nbytes(self) -> int:
+        """Bytes of a row."""
+        return self.data.itemsize * math.prod(self.data.shape[1:])
+
+
+def write_runs(fd: int, position: int, parts: Sequence[Runs]) -> int:
+    """Write the first run of every part, then the second of every part, and so on.
+
+    Parameters
+    ----------
+    fd : int
+        An open file.
+    position : int
+        Where the first byte goes.
+    parts : sequence of Runs
+        All with the same number of runs.
+
+    Returns
+    -------
+    int
+        Bytes written.
+
+    Raises
+    ------
+    OSError
+        As `os.pwrite`; also if a mapped file was cut while it was read.
+    """
+    if _pwritev is None:
+        return _write_joined(fd, position, parts)
+    table = np.empty((len(parts[0].starts), len(parts), 2), dtype=np.uint64)
+    for column, part in enumerate(parts):
+        row_nbytes = part.row_nbytes
+        table[:, column, 0] = part.data.ctypes.data + part.starts * row_nbytes
+        table[:, column, 1] = part.lengths * row_nbytes
+    pieces = table.reshape(-1, 2)
+    done = 0
+    for low in range(0, len(pieces), _MAX_PIECES):
+        done += _write_pieces(fd, position + done, pieces[low : low + _MAX_PIECES])
+    return done
+
+
+def populate(runs: Runs) -> None:
+    """Map the pages of runs of a mapped file: one that is missed in the middle of a write costs ten times as much."""
+    wanted = int(runs.lengths.sum()) * runs.row_nbytes
+    if wanted < mmap.PAGESIZE or _madvise is None:
+        return
+    base = runs.data.ctypes.data
+    low = base + int(runs.starts.min()) * runs.row_nbytes
+    high = base + int((runs.starts + runs.lengths).max()) * runs.row_nbytes
+    if high - low < _SPARSE * wanted:
+        low -= low % mmap.PAGESIZE
+        _madvise(low, high - low, _MADV_POPULATE_READ)
+
+
+def _find_pwritev() -> Callable[..., int] | None:
+    if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.platform not in ("linux", "darwin"):
+        return None
+    try:
+        function = ctypes.CDLL(None, use_errno=True).pwritev
+    except (OSError, AttributeError):
+        return None
+    function.restype = ctypes.c_ssize_t
+    function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong]
+    return function
+
+
+_pwritev = _find_pwritev()
+
+
+def _write_pieces(fd: int, position: int, pieces: Array) -> int:
+    """Write the pieces of a table of addresses and bytes; the system may take less than it is given."""
+    assert _pwritev is not None
+    total = int(pieces[:, 1].sum())
+    done = 0
+    while done < total:
+        count = _pwritev(fd, pieces.ctypes.data, len(pieces), position + done)
+        if count < 0:
+            error = ctypes.get_errno()
+            if error == errno.EINTR:
+                continue
+            raise OSError(error, os.strerror(error))
+        done += count
+        if done < total:
+            pieces = _without(pieces, count)
+    return total
+
+
+def _without(pieces: Array, count: int) -> Array:
+    """Return the pieces without the first `count` bytes."""
+    ends = np.cumsum(pieces[:, 1])
+    first = int(np.searchsorted(ends, count, side="right"))
+    rest = pieces[first:].copy()
+    cut = count - int(ends[first - 1] if first else 0)
+    rest[0] += np.array([cut, 0], dtype=np.uint64)
+    rest[0, 1] -= np.uint64(cut)
+    return rest
+
+
+def _find_madvise() -> Callable[..., int] | None:
+    if _pwritev is None or sys.platform != "linux":
+        return None
+    function = ctypes.CDLL(None, use_errno=True).madvise
+    function.restype = ctypes.c_int
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return function
+
+
+_madvise = _find_madvise()
+
+
+def _write_joined(fd: int, position: int, parts: Sequence[Runs]) -> int:
+    """Do the same with slices."""
+    columns = []
+    for part in parts:
+        view = part.data.reshape(-1).view(np.uint8).data
+        lows = part.starts * part.row_nbytes
+        highs = lows + part.lengths * part.row_nbytes
+        columns.append([view[low:high] for low, high in zip(lows.tolist(), highs.tolist(), strict=True)])
+    joined = memoryview(b"".join(piece for pieces in zip(*columns, strict=True) for piece in pieces))
+    done = 0
+    while done < len(joined):
+        done += os.pwrite(fd, joined[done:], position + done)
+    return done
