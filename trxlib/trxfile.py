@@ -16,7 +16,6 @@ from trxlib.api_join import Joined
 from trxlib.api_views import Views
 from trxlib.arrays import TrxArrays
 from trxlib.errors import GroupNotFoundError, InputError
-from trxlib.formats.reference import space_from
 from trxlib.header import Header
 from trxlib.ops.resize import Room
 from trxlib.ops.select import runs_of, select_runs
@@ -67,9 +66,9 @@ class TrxFile(Content):
                 raise InputError(f"cannot preallocate for {count}; give 0 or more")
         space = Space(np.eye(4), (1, 1, 1))
         if init_as is not None:
-            space = space_from(init_as.header)
+            space = _space_from(init_as.header)
         elif reference is not None:
-            space = space_from(reference)
+            space = _space_from(reference)
         nb_vertices, nb_streamlines = int(nb_vertices or 0), int(nb_streamlines or 0)
         super().__init__(Header(space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices))
         self._copy_safe = True
@@ -379,7 +378,7 @@ class TrxFile(Content):
         dtype_dict : dict
             dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys keep theirs.
         """
-        header, room = tractograms.room_of_lazy(obj, space_from(reference), extra_buffer, chunk_size, dtype_dict)
+        header, room = tractograms.room_of_lazy(obj, _space_from(reference), extra_buffer, chunk_size, dtype_dict)
         return TrxFile._of_room(header, room)
 
     @staticmethod
@@ -414,7 +413,7 @@ class TrxFile(Content):
         """
         if tractograms.is_lazy(tractogram):
             return TrxFile.from_lazy_tractogram(tractogram, reference, dtype_dict=dtype_dict)
-        return TrxFile._of_room(*tractograms.room_of_tractogram(tractogram, space_from(reference), dtype_dict))
+        return TrxFile._of_room(*tractograms.room_of_tractogram(tractogram, _space_from(reference), dtype_dict))
 
     def to_tractogram(self, resize: bool = False) -> Any:
         """Return a nibabel Tractogram in memory, in RASMM, of all streamlines that are filled.
@@ -455,3 +454,9 @@ class TrxFile(Content):
         self._closed = True
         if container is not None:
             container.close()
+
+
+def _space_from(reference: Any) -> Space:
+    from trxlib.formats.reference import space_from  # which few callers need, with the headers of other formats
+
+    return space_from(reference)

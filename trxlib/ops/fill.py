@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -120,10 +119,9 @@ def _fill_all(
             if close is not None and item.stamp is not None:
                 close()
 
-    if workers <= 1 or high - low <= 1:
-        return [fill_one(number) for number in range(low, high)]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(fill_one, range(low, high)))
+    filled: list[tuple[list[Range], ReadInput | None]] = []
+    run_each(iter(range(low, high)), fill_one, filled.append, threads=share)
+    return filled
 
 
 def _check_stamp(item: InputPlan) -> None:

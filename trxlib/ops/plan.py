@@ -6,7 +6,6 @@ same bytes. It is a small JSON file, so that other processes and machines can.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
@@ -154,6 +153,8 @@ class Plan:
     @cached_property
     def id(self) -> str:
         """A name that two plans share only if they are equal: 16 hexadecimal digits."""
+        import hashlib  # OpenSSL, which merging in memory does not need
+
         return hashlib.blake2b(self.to_json().encode(), digest_size=8).hexdigest()
 
     def to_json(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +72,8 @@ def write_container(
     elif compression == zipfile.ZIP_STORED:
         _run(plan, sources, PartialArchive(output, plan.layout), workers, verify, progress)
     else:
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix=".trxlib_", dir=final_path(output).parent) as folder:
             stored = Path(folder, "stored.trx")
             _run(plan, sources, PartialArchive(stored, plan.layout), workers, verify, progress)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import mmap
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -128,6 +127,8 @@ def changed_ranges() -> list[tuple[int, int]] | None:
 def _tells_changes() -> bool:
     """Try out, once, whether the system tells a page that was written to from one that was only read."""
     try:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             file.write(bytes(2 * mmap.PAGESIZE))
             file.flush()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,6 +65,8 @@ def scratch_arrays(specs: Sequence[tuple[Any, tuple[int, ...]]]) -> list[Array]:
 
 def _map_temporary(nbytes: int) -> mmap.mmap:
     root = temporary_root()
+    import tempfile
+
     with tempfile.TemporaryFile(prefix="trxlib_", dir=root) as file:
         try:
             if hasattr(os, "posix_fallocate"):

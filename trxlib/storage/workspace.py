@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
-import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +25,8 @@ def temporary_root() -> Path:
     InputNotFoundError
         If ``TRX_TMPDIR`` names no folder.
     """
+    import tempfile  # with what it needs, a tenth of the start of a process
+
     value = os.environ.get("TRX_TMPDIR")
     if not value:
         return Path(tempfile.gettempdir())
@@ -41,6 +41,8 @@ class TemporaryFolder:
     """A folder under `temporary_root` that is removed by `close`, by garbage collection, and at exit."""
 
     def __init__(self) -> None:
+        import tempfile
+
         self.path = Path(tempfile.mkdtemp(prefix="trxlib_", dir=temporary_root()))
         self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
@@ -65,7 +67,7 @@ def final_path(path: str | os.PathLike[str]) -> Path:
 
 def private_name(final: Path) -> Path:
     """Return a name beside `final` that nobody else uses, for content that is not complete."""
-    return final.with_name(f".{final.name[:200]}.{secrets.token_hex(4)}.partial")
+    return final.with_name(f".{final.name[:200]}.{os.urandom(4).hex()}.partial")
 
 
 @contextmanager
