@@ -1,5 +1,6 @@
 """The sample sheet and the configuration: what is read, and every mistake with its place."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -271,13 +272,34 @@ def test_with_keep_going_other_mistakes_stop_all(folder, text):
 
 
 @pytest.mark.parametrize(
-    ("count", "wanted", "size", "batches"), [(2000, "auto", 1, 2000), (10_000, "auto", 10, 1000), (7, 3, 3, 3)]
+    ("count", "nbytes", "wanted", "size", "batches"),
+    [
+        (50, 100, "auto", 1, 50),
+        (60, 100, "auto", 3, 20),
+        (200, 100, "auto", 12, 17),
+        (2000, 100, "auto", 20, 100),
+        (200, 6_000_000, "auto", 1, 200),
+        (2000, 6_000_000, "auto", 1, 2000),
+        (10_000, 6_000_000, "auto", 10, 1000),
+        (7, 6_000_000, 3, 3, 3),
+    ],
 )
-def test_subjects_are_converted_in_batches_where_jobs_would_be_thousands(count, wanted, size, batches):
-    sample = Sample(line=2, cohort="one", subject="sub-01", tractogram="a.trk")
+def test_subjects_are_converted_in_batches_where_they_are_small_or_jobs_would_be_thousands(
+    tmp_path, count, nbytes, wanted, size, batches
+):
+    path = tmp_path / "a.trk"
+    path.touch()
+    os.truncate(path, nbytes)
+    sample = Sample(line=2, cohort="one", subject="sub-01", tractogram=str(path))
     project = Project({"subjects_per_job": wanted}, {"one": {f"sub-{number}": [sample] for number in range(count)}})
     assert project.subjects_per_job == size
     found = project.batches()
     assert len(found) == batches
     assert [entity for batch in found for entity in batch.rows] == project.entities("one")
-    assert found[0].paths == ["a.trk"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), (True, True)])
+def test_switches_may_be_given_on_the_command_line(text, value):
+    """Snakemake hands `--config keep_subjects=false` on as a text."""
+    found = check_config({"samples": "x.tsv", "keep_subjects": text}, CONFIG)
+    assert found["keep_subjects"] is value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from trxlib.sheet import Mistake, Sample, find_mistakes, raise_mistakes, unknown
 __all__ = ["Batch", "Project", "check_config", "load_project"]
 
 _MANY = 2000  # subjects; a dry run takes 5 to 10 ms for each job
+_SOME = 50  # subjects; below, the start of a job for each (0.6 s) is waited for gladly
+_SMALL_BYTES = 64_000_000  # of a batch of small subjects: converted in a second
+_SMALL_BATCH = 20
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,23 @@ class Project:
 
     @property
     def subjects_per_job(self) -> int:
-        """How many subjects one job converts; by default one, and some where jobs would be thousands."""
+        """How many subjects one job converts; by default one, and some where they are small or jobs thousands."""
         wanted = self.config["subjects_per_job"]
         if wanted != "auto":
             return int(wanted)
+        return self._automatic_batch
+
+    @cached_property
+    def _automatic_batch(self) -> int:
         nb_subjects = sum(map(len, self.cohorts.values()))
-        return 1 if nb_subjects <= _MANY else math.ceil(2 * nb_subjects / _MANY)
+        if nb_subjects <= _SOME:
+            return 1
+        few = 1 if nb_subjects <= _MANY else math.ceil(2 * nb_subjects / _MANY)
+        mean = sum(map(self.nb_bytes, self.cohorts)) / nb_subjects
+        # All or nothing, so that a file that grows while the workflow runs hardly ever divides the rest anew; and some
+        # ten jobs at least, for as many cores.
+        small = min(_SMALL_BATCH, nb_subjects // 16)
+        return max(few, small) if small * mean <= _SMALL_BYTES else few
 
     def batches(self) -> list[Batch]:
         """Divide each cohort, in the order of the sheet, into what one job converts."""
@@ -202,6 +217,8 @@ def _with_defaults(value: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[
     for key, rule in schema.get("properties", {}).items():
         if "default" in rule:
             full.setdefault(key, rule["default"])
+        if rule.get("type") == "boolean" and full.get(key) in ("true", "false"):
+            full[key] = full[key] == "true"  # as YAML says, and as --config keeps it, a text
         if "properties" in rule and isinstance(full.get(key), Mapping):
             full[key] = _with_defaults(full[key], rule)
     return full
