@@ -196,9 +196,9 @@ def tckconvert(path: str) -> list[Entry]:
     return peers(("tckconvert, TCK to TCK", "tckconvert", command, None))
 
 
-def from_trx(suffix: str) -> Callable[[Context], list[Entry]]:
+def from_trx(name: str, suffix: str) -> Callable[[Context], list[Entry]]:
     def make(context: Context) -> list[Entry]:
-        path, out = context.path("whole.trx"), "{out}/out" + suffix
+        path, out = context.path(name), "{out}/out" + suffix
         good = expect_file("out" + suffix, context.counts([path]))
         other = context.path("whole.tck" if suffix == ".trk" else "whole.trk")
         return [
@@ -211,7 +211,7 @@ def from_trx(suffix: str) -> Callable[[Context], list[Entry]]:
             ),
             *(
                 peers(("nibabel, TRK to TCK", "module:nibabel", work("nibabel-convert", other, out), good))
-                if suffix == ".tck"
+                if suffix == ".tck" and name == "plain.trx"
                 else []
             ),
         ]
@@ -297,7 +297,14 @@ def _cp_of_output(context: Context, group: str) -> Entry:
 
 
 def api_load(context: Context) -> list[Entry]:
-    path = context.path("whole.trx")
+    return _api_load(context, context.path("whole.trx"))
+
+
+def api_load_small(context: Context) -> list[Entry]:
+    return _api_load(context, context.files("merge10", ".trx")[0])
+
+
+def _api_load(context: Context, path: str) -> list[Entry]:
     good = expect_printed(context.counts([path]))
     return [
         Entry("import numpy", [sys.executable, "-c", "import numpy"], limit=True),
@@ -462,8 +469,16 @@ CASES = [
         anonymous_mb=150,
     ),
     Case("tck", "TCK → TRX", "whole", to_trx("whole.tck"), 2.5, anonymous_mb=150),
-    Case("to-trk", "TRX → TRK", "whole", from_trx(".trk"), 2.5, anonymous_mb=150),
-    Case("to-tck", "TRX → TCK", "whole", from_trx(".tck"), 2.5, anonymous_mb=150),
+    Case("to-trk", "TRX → TRK, one property", "whole", from_trx("whole.trx", ".trk"), 2.5, anonymous_mb=150),
+    Case("to-tck", "TRX → TCK", "whole", from_trx("plain.trx", ".tck"), 2.5, anonymous_mb=150),
+    Case(
+        "to-tck-weights",
+        "TRX → TCK, weights as text",
+        "whole",
+        from_trx("whole.trx", ".tck"),
+        3.75,
+        anonymous_mb=150,
+    ),
     Case("small", "200 TRK of 13 kB → one TRX", "tiny", many_small),
     Case("merge10", "merge of 10 TRX", "merge10", merge("merge10"), 1.3, anonymous_mb=150),
     Case("merge100", "merge of 100 TRX", "merge100", merge("merge100"), anonymous_mb=150),
@@ -471,6 +486,7 @@ CASES = [
     Case("group10", "one group of 10 %", "whole", extract("part10"), 2.0, anonymous_mb=150),
     Case("group50", "one group of 50 %", "whole", extract("part50"), 2.0, anonymous_mb=150),
     Case("load", "load", "whole", api_load, anonymous_mb=150),
+    Case("load-small", "load, 0.13 of the size", "merge10", api_load_small, anonymous_mb=150),
     Case("load-save", "load + save", "whole", api_load_save, 1.5, anonymous_mb=150),
     Case("concatenate", "concatenate + save of 10", "merge10", api_concatenate, 1.5, anonymous_mb=150),
     Case("info", "info", "whole", info),

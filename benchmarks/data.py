@@ -168,10 +168,12 @@ class TckWriter:
 class TrxWriter:
     """TRX as today's programs write it: arrays in a folder, then a stored zip by Python's zipfile."""
 
-    def __init__(self, path: Path, affine: np.ndarray, groups: dict[str, float] | None = None) -> None:
-        self.path, self.affine, self.groups = path, affine, groups or {}
+    def __init__(
+        self, path: Path, affine: np.ndarray, groups: dict[str, float] | None = None, *, with_data: bool = True
+    ) -> None:
+        self.path, self.affine, self.groups, self.with_data = path, affine, groups or {}, with_data
         self.folder = path.with_suffix(".parts")
-        (self.folder / "dps").mkdir(parents=True)
+        self.folder.mkdir(parents=True)
         self.positions = (self.folder / "positions.3.float32").open("wb")
         self.lengths: list[np.ndarray] = []
         self.weights: list[np.ndarray] = []
@@ -188,7 +190,9 @@ class TrxWriter:
         ends = np.cumsum(np.concatenate(self.lengths))
         kind = "uint32" if ends[-1] < 1 << 32 else "uint64"
         np.concatenate([[0], ends]).astype(kind).tofile(self.folder / f"offsets.{kind}")
-        np.concatenate(self.weights).tofile(self.folder / "dps" / "weight.float32")
+        if self.with_data:
+            (self.folder / "dps").mkdir()
+            np.concatenate(self.weights).tofile(self.folder / "dps" / "weight.float32")
         draw = np.concatenate(self.draws)
         for name, share in self.groups.items():
             (self.folder / "groups").mkdir(exist_ok=True)
@@ -273,6 +277,7 @@ def _make_whole(folder: Path, size: int) -> dict[str, dict[str, int]]:
         "data.trk": TrkWriter(folder / "data.trk", AFFINES["axis-aligned"], with_data=True),
         "whole.tck": TckWriter(folder / "whole.tck"),
         "whole.trx": TrxWriter(folder / "whole.trx", AFFINES["axis-aligned"], GROUPS),
+        "plain.trx": TrxWriter(folder / "plain.trx", AFFINES["axis-aligned"], with_data=False),
     }
     return _write(writers, size, seed=1)
 
