@@ -106,7 +106,7 @@ Swap:                  4 kB
 Anonymous:             0 kB
 Swap:                  8 kB
 """
-    assert mapping._parse_smaps(text.splitlines()) == [(0x7F00A000, 0x7F00C000), (0x7F00C000, 0x7F00D000)]
+    assert mapping._parse_smaps(text.encode()) == [(0x7F00A000, 0x7F00C000), (0x7F00C000, 0x7F00D000)]
 
 
 # ---- listing

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import mmap
 import os
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,8 @@ __all__ = ["FileStamp", "MappedFile", "Mode", "changed_ranges"]
 Mode = Literal["r", "c", "r+"]
 # Without it Linux refuses a copy-on-write mapping larger than memory, although nothing is ever written to it.
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if hasattr(os, "sched_getaffinity") else 0)
+# Each of a few hundred mappings has two dozen lines, of which these count.
+_SMAPS_LINE = re.compile(rb"^(?:([0-9a-f]+)-([0-9a-f]+) |(?:Anonymous|Swap): +[1-9])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -148,23 +150,21 @@ def _tells_changes() -> bool:
 
 def _read_smaps() -> list[tuple[int, int]] | None:
     try:
-        with open("/proc/self/smaps", encoding="ascii", errors="replace") as file:  # noqa: PTH123 (no file)
-            return _parse_smaps(file)
+        with open("/proc/self/smaps", "rb") as file:  # noqa: PTH123 (no file)
+            return _parse_smaps(file.read())
     except (OSError, ValueError):
         return None
 
 
-def _parse_smaps(lines: Iterable[str]) -> list[tuple[int, int]]:
+def _parse_smaps(text: bytes) -> list[tuple[int, int]]:
+    """Return the mappings that have pages of their own, some of which may be swapped out."""
     ranges: list[tuple[int, int]] = []
     current = (0, 0)
-    for line in lines:
-        key, _, rest = line.partition(" ")
-        if key in ("Anonymous:", "Swap:"):
-            if int(rest.split()[0]) and (not ranges or ranges[-1] != current):
-                ranges.append(current)
-        elif not key.endswith(":"):
-            first, _, end = key.partition("-")
-            current = (int(first, 16), int(end, 16))
+    for found in _SMAPS_LINE.finditer(text):
+        if found[1]:
+            current = (int(found[1], 16), int(found[2], 16))
+        elif not ranges or ranges[-1] != current:
+            ranges.append(current)
     return ranges
 
 
