@@ -303,3 +303,14 @@ def test_switches_may_be_given_on_the_command_line(text, value):
     """Snakemake hands `--config keep_subjects=false` on as a text."""
     found = check_config({"samples": "x.tsv", "keep_subjects": text}, CONFIG)
     assert found["keep_subjects"] is value
+
+
+def test_cells_in_quotation_marks_are_their_content(folder):
+    """As R writes tables; a single mark is part of a cell and swallows nothing."""
+    plain = read_samples(write_sheet("cohort subject tractogram\none 01 a.trk\none 02 b.trk"), SAMPLES)
+    quoted = write_sheet('"cohort" "subject" "tractogram"\n"one" "01" "a.trk"\n"one" "02" "b.trk"', "quoted.tsv")
+    assert read_samples(quoted, SAMPLES) == plain
+    assert mistakes_of('cohort subject tractogram\none "01 a.trk\none 02 b.trk') == [
+        "  samples.tsv, line 2, column subject: '\"01' is not a fit name; "
+        "The subject, with or without the prefix sub-; letters, digits and _ + - only."
+    ]

@@ -120,7 +120,7 @@ def test_mode_r_plus_refuses_what_cannot_be_changed_in_place(arrays, tmp_path):
     packed = write_plain_zip(arrays, tmp_path / "a.trx", zipfile.ZIP_DEFLATED)
     with pytest.raises(ReadOnlyError, match="compressed"):
         load(packed, mode="r+")
-    with pytest.raises(ReadOnlyError, match="expected 'c', 'r' or 'r\\+'"):
+    with pytest.raises(InputError, match="expected 'c', 'r' or 'r\\+'"):
         load(packed, mode="w")
 
 

@@ -153,8 +153,9 @@ def find_mistakes(path: Path, schema: Mapping[str, Any], made: tuple[str, ...]) 
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         text = f"{path}: the sample sheet cannot be read ({reason}); check the key 'samples' of the configuration"
         return [], [Mistake(text)]
+    # QUOTE_NONE: a single quotation mark would swallow the lines that follow.
     lines = [
-        (number, cells)
+        (number, [_unquoted(cell) for cell in cells])
         for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE), start=1)
         if any(cell.strip() for cell in cells) and not cells[0].startswith("#")
     ]
@@ -167,6 +168,12 @@ def find_mistakes(path: Path, schema: Mapping[str, Any], made: tuple[str, ...]) 
     if len(lines) == 1:
         return [], [Mistake(f"{path}: the sample sheet has no rows below its line of column names")]
     return _row_mistakes(path, columns, lines[1:], schema, made)
+
+
+def _unquoted(cell: str) -> str:
+    """Return a cell without the quotation marks that R and spreadsheets put around texts."""
+    text = cell.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1] else text
 
 
 def _column_mistakes(path: Path, columns: list[str], schema: Mapping[str, Any]) -> list[str]:

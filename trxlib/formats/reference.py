@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -158,8 +160,8 @@ def _zipped_header(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.read("header.json")
-    except (zipfile.BadZipFile, KeyError, OSError):
-        return b""
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, LookupError, RuntimeError, OSError):
+        return b""  # damaged in one of the ways that zipfile knows, or encrypted
 
 
 def _space_from_trx(path: Path, data: bytes) -> Space:

@@ -26,6 +26,7 @@ from trxlib.dtypes import cast_integers
 from trxlib.errors import (
     ArchiveError,
     HeaderError,
+    InputError,
     InputNotFoundError,
     ReadOnlyError,
     ShapeError,
@@ -110,7 +111,7 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
         If there is no such file.
     """
     if mode not in ("r", "c", "r+"):
-        raise ReadOnlyError(f"{path}: mode is {mode!r}, expected 'c', 'r' or 'r+'")
+        raise InputError(f"{path}: mode is {mode!r}, expected 'c', 'r' or 'r+'")
     members = _list(path)
     try:
         header = _header_of(members, path)
