@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -113,3 +115,72 @@ def test_small_work_and_few_cores_get_one_thread(monkeypatch: pytest.MonkeyPatch
     assert threads_for(1 << 30, share=8) == 1
     monkeypatch.setattr(parallel, "_CORES", 1)
     assert threads_for(1 << 30) == 1
+
+
+def test_results_that_wait_for_a_slow_one_are_few() -> None:
+    started: list[int] = []
+    most: list[int] = []
+
+    def work(number: int) -> int:
+        started.append(number)
+        if number == 0:
+            time.sleep(0.2)
+            most.append(len(started))
+        return number
+
+    run_each(iter(range(500)), work, lambda _: None, threads=3)
+    assert len(started) == 500
+    assert most[0] <= parallel._AHEAD
+
+
+def test_a_second_interrupt_still_waits_for_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They write to files that are closed afterwards."""
+    join = threading.Thread.join
+    interrupts = iter([KeyboardInterrupt(), KeyboardInterrupt()])
+
+    def interrupted(self: threading.Thread, timeout: float | None = None) -> None:
+        for error in interrupts:
+            raise error
+        join(self, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    at_work = threading.Event()
+    ended: list[int] = []
+
+    def work(number: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            at_work.wait(5)
+            raise KeyboardInterrupt
+        at_work.set()
+        time.sleep(0.1)
+        ended.append(number)
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        run_each(iter(range(50)), work, threads=2)
+    assert len(ended) == 1
+    assert threading.active_count() == before
+
+
+def test_an_error_leaves_nothing_behind() -> None:
+    class Held:
+        pass
+
+    found = []
+
+    def work(number: int) -> None:
+        held = Held()
+        found.append(weakref.ref(held))
+        if number == 3:
+            raise ValueError("no")
+
+    def run() -> None:
+        with pytest.raises(ValueError, match="no"):
+            run_each(iter(range(10)), work, threads=2)
+
+    gc.disable()
+    try:
+        run()
+        assert [reference() for reference in found] == [None] * len(found)
+    finally:
+        gc.enable()

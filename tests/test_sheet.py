@@ -274,12 +274,12 @@ def test_with_keep_going_other_mistakes_stop_all(folder, text):
 @pytest.mark.parametrize(
     ("count", "nbytes", "wanted", "size", "batches"),
     [
-        (50, 100, "auto", 1, 50),
+        (50, 100, "auto", 1, 0),
         (60, 100, "auto", 3, 20),
         (200, 100, "auto", 12, 17),
         (2000, 100, "auto", 20, 100),
-        (200, 6_000_000, "auto", 1, 200),
-        (2000, 6_000_000, "auto", 1, 2000),
+        (200, 6_000_000, "auto", 1, 0),
+        (2000, 6_000_000, "auto", 1, 0),
         (10_000, 6_000_000, "auto", 10, 1000),
         (7, 6_000_000, 3, 3, 3),
     ],
@@ -291,11 +291,38 @@ def test_subjects_are_converted_in_batches_where_they_are_small_or_jobs_would_be
     path.touch()
     os.truncate(path, nbytes)
     sample = Sample(line=2, cohort="one", subject="sub-01", tractogram=str(path))
-    project = Project({"subjects_per_job": wanted}, {"one": {f"sub-{number}": [sample] for number in range(count)}})
-    assert project.subjects_per_job == size
+    rows = {f"sub-{number}": [sample] for number in range(count)}
+    project = Project({"subjects_per_job": wanted}, {"one": rows}, nb_subjects=count)
+    assert project.subjects_per_job("one") == size
     found = project.batches()
     assert len(found) == batches
-    assert [entity for batch in found for entity in batch.rows] == project.entities("one")
+    assert project.single_cohorts() == ([] if batches else ["one"])
+    if batches:
+        assert [entity for batch in found for entity in batch.rows] == project.entities("one")
+
+
+def test_batches_do_not_depend_on_what_happens_to_other_cohorts(folder):
+    """A job that was submitted reads the sheet again, and must find the same division."""
+    lines = ["cohort subject tractogram", *(f"a {number:02} a.trk" for number in range(40))]
+    lines += [f"b {number:02} other.trk" for number in range(20)]
+    Path("other.trk").write_bytes(b"x" * 100)
+    sheet = write_sheet("\n".join(lines))
+    before = load_project({"samples": sheet}, CONFIG, SAMPLES)
+    Path("other.trk").unlink()
+    after = load_project({"samples": sheet}, CONFIG, SAMPLES, keep_going=True)
+    assert list(after.cohorts) == ["a"]
+    assert before.subjects_per_job("a") == 3
+    assert after.batches() == [batch for batch in before.batches() if batch.cohort == "a"]
+
+
+def test_large_subjects_of_one_cohort_have_jobs_of_their_own(folder):
+    Path("large.trk").touch()
+    os.truncate("large.trk", 1 << 30)
+    lines = ["cohort subject tractogram", *(f"small {number:02} a.trk" for number in range(60))]
+    lines += [f"large {number:02} large.trk" for number in range(60)]
+    project = load_project({"samples": write_sheet("\n".join(lines))}, CONFIG, SAMPLES)
+    assert project.single_cohorts() == ["large"]
+    assert {batch.cohort for batch in project.batches()} == {"small"}
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), (True, True)])

@@ -64,7 +64,7 @@ def apply_rules(source: BundleSource, *, nonfinite: str, out_of_volume: str, dro
         f"{source.path}: {total - len(rows)} of {total} streamlines are left out", DataLossWarning, stacklevel=4
     )
     arrays, runs = select_runs(source.arrays, rows)
-    return source.with_selection(arrays, runs)
+    return source.with_selection(arrays, runs, rows)
 
 
 class _Check:
@@ -76,26 +76,25 @@ class _Check:
         self._grid = Grid(self._space)
         self._outside: list[Array] = []
 
-    def __call__(self, block: Array, vertex: int, offsets: Array) -> Array:
+    def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
         """Return the block as it is."""
         if self._grid.contains(block):  # all finite and inside, by the bounding box: nearly always
             return block
-        if not all_finite(block):
-            row = int(np.argmin(np.isfinite(block).all(axis=1)))
-            raise FormatError(
-                f"{self._path}: streamline {_streamlines(offsets, vertex + row)} has the vertex "
-                f"{block[row].tolist()}, expected finite numbers; repair the file, or drop such streamlines "
-                "(nonfinite='drop')"
-            )
+        bad = None if all_finite(block) else int(np.argmin(np.isfinite(block).all(axis=1)))
         found = self._grid.find_outside(block)
+        if self._out_of_volume == "fail" and len(found) and (bad is None or found[0] < bad):
+            raise FormatError(
+                f"{self._path}: streamline {source.streamlines_at(found[0] + vertex)} leaves the grid of "
+                f"{list(self._space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or check the "
+                "reference"
+            )
+        if bad is not None:
+            raise FormatError(
+                f"{self._path}: streamline {source.streamlines_at(vertex + bad)} has the vertex {block[bad].tolist()}, "
+                "expected finite numbers; repair the file, or drop such streamlines (nonfinite='drop')"
+            )
         if len(found):
-            rows = _streamlines(offsets, found + vertex)
-            if self._out_of_volume == "fail":
-                raise FormatError(
-                    f"{self._path}: streamline {rows[0]} leaves the grid of {list(self._space.dimensions)} voxels; "
-                    "keep or drop such streamlines (out_of_volume), or check the reference"
-                )
-            self._outside.append(np.unique(rows))
+            self._outside.append(np.unique(source.streamlines_at(found + vertex)))
         return block
 
     def end(self) -> None:
@@ -110,7 +109,3 @@ class _Check:
                 "x".join(map(str, self._space.dimensions)),
             )
         self._outside = []
-
-
-def _streamlines(offsets: Array, vertices: Any) -> Any:
-    return np.searchsorted(offsets, vertices, side="right") - 1

@@ -110,7 +110,8 @@ def _group_of(source: Source, group: str, path: StrPath) -> BundleSource:
     groups = source.arrays.groups if isinstance(source, BundleSource) else {}
     if not isinstance(source, BundleSource) or group not in groups:
         raise GroupNotFoundError(f"{path}: no group {group!r}; it has {', '.join(sorted(groups)) or 'none'}")
-    return source.with_selection(*select_runs(source.arrays, groups[group], runs=source.runs))
+    rows = groups[group]
+    return source.with_selection(*select_runs(source.arrays, rows, runs=source.runs), rows)
 
 
 def _warn_of_groups(source: Source, group: str | None, output: StrPath) -> None:

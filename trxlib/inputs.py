@@ -130,7 +130,7 @@ def _attach(source: BundleSource, dps: Mapping[str, StrPath], dpv: Mapping[str, 
             values = getattr(chunk, section)[key]
             array[done[section] : done[section] + len(values)] = values
         done["dps"] += len(chunk.lengths)
-        done["dpv"] += len(chunk.positions)
+        done["dpv"] += chunk.nb_vertices
     for (section, key, _, _), array in zip(specs, arrays, strict=True):
         getattr(source.arrays, section)[key] = array
     source.origin = attached
@@ -155,7 +155,7 @@ class _Move:
     def __init__(self, mapping: PositionsMap) -> None:
         self._map = mapping
 
-    def __call__(self, block: Array, vertex: int, offsets: Array) -> Array:
+    def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
         """Return the moved positions; the file's rows stay as they are."""
         return self._map.apply(block, keep=True)
 

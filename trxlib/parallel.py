@@ -20,6 +20,8 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 _BIG_BYTES = 4 << 20
 #: Items are taken one after the other, which costs a third of the work: more threads would wait.
 _MAX_THREADS = 3
+#: Items that may be under way or wait for their turn.
+_AHEAD = 8
 
 
 def threads_for(nbytes: int, share: int = 1) -> int:
@@ -72,8 +74,11 @@ def run_each(
     except BaseException as error:  # an interrupt between two items
         crew.fail(-1, error)
     for other in others:
-        if other.ident is not None:
-            other.join()
+        while other.is_alive():
+            try:
+                other.join()
+            except BaseException as error:  # interrupted again: the files that they write to are still open
+                crew.fail(-1, error)
     crew.end()
 
 
@@ -83,6 +88,8 @@ class _Crew(Generic[T, R]):
     def __init__(self, items: Iterator[T], work: Callable[[T], R], then: Callable[[R], object] | None) -> None:
         self._items, self._work, self._then = items, work, then
         self._taking, self._ending = threading.Lock(), threading.Lock()
+        # While one item takes long, the results of others wait: no more than these.
+        self._room = threading.Semaphore(_AHEAD)
         self._taken = self._ended = 0
         self._results: dict[int, R] = {}
         self._errors: list[tuple[int, BaseException]] = []
@@ -91,14 +98,17 @@ class _Crew(Generic[T, R]):
     def work(self) -> None:
         """Take items until there are no more, or one has failed."""
         while True:
+            self._room.acquire()
             with self._taking:
                 if self._stopped:
+                    self._room.release()  # for the next who waits
                     return
                 number = self._taken
                 try:
                     item = next(self._items)
                 except StopIteration:
                     self._stopped = True
+                    self._room.release()
                     return
                 except BaseException as error:
                     self.fail(number, error)
@@ -113,18 +123,20 @@ class _Crew(Generic[T, R]):
                 return
 
     def _end_in_order(self, number: int, result: R) -> None:
-        if self._then is None:
-            return
         with self._ending:
             self._results[number] = result
             while self._ended in self._results:
-                self._then(self._results.pop(self._ended))
+                ended = self._results.pop(self._ended)
                 self._ended += 1
+                if self._then is not None:
+                    self._then(ended)
+                self._room.release()
 
     def fail(self, number: int, error: BaseException) -> None:
         """Keep an error; no further item is taken."""
         self._errors.append((number, error))
         self._stopped = True
+        self._room.release()
 
     def end(self) -> None:
         """Raise the first error."""
@@ -133,4 +145,9 @@ class _Crew(Generic[T, R]):
         close: Any = getattr(self._items, "close", None)
         if close is not None:
             close()
-        raise min(self._errors, key=lambda entry: entry[0])[1]
+        try:
+            raise min(self._errors, key=lambda entry: entry[0])[1]
+        finally:
+            # An error holds the frames that hold this: else files stay open until the next garbage collection.
+            self._errors.clear()
+            self._results.clear()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +59,14 @@ class Project:
         Cohort, entity, rows; all in the order of the sheet.
     refused : mapping of str to list of str
         Cohorts with mistakes in their rows, and what is wrong; they are not among `cohorts`.
+    nb_subjects : int
+        Entities in the whole sheet, those of refused cohorts included.
     """
 
     config: Mapping[str, Any]
     cohorts: Mapping[str, Mapping[str, list[Sample]]]
     refused: Mapping[str, list[str]] = field(default_factory=dict)
+    nb_subjects: int = 0
 
     def entities(self, cohort: str) -> list[str]:
         """Return the names of what is converted as one, in the order of the sheet."""
@@ -93,34 +95,36 @@ class Project:
         """Return the size of the tractograms; files that do not exist yet count nothing."""
         return sum(_size(sample.tractogram) for sample in self.samples(cohort, entity))
 
-    @property
-    def subjects_per_job(self) -> int:
-        """How many subjects one job converts; by default one, and some where they are small or jobs thousands."""
+    def subjects_per_job(self, cohort: str) -> int:
+        """How many subjects one job converts; by default one, and some where they are small or jobs thousands.
+
+        Decided by the whole sheet and by the files of this cohort: those of others may change while a job waits.
+        """
         wanted = self.config["subjects_per_job"]
         if wanted != "auto":
             return int(wanted)
-        return self._automatic_batch
-
-    @cached_property
-    def _automatic_batch(self) -> int:
-        nb_subjects = sum(map(len, self.cohorts.values()))
-        if nb_subjects <= _SOME:
+        if self.nb_subjects <= _SOME:
             return 1
-        few = 1 if nb_subjects <= _MANY else math.ceil(2 * nb_subjects / _MANY)
-        mean = sum(map(self.nb_bytes, self.cohorts)) / nb_subjects
+        few = 1 if self.nb_subjects <= _MANY else math.ceil(2 * self.nb_subjects / _MANY)
         # All or nothing, so that a file that grows while the workflow runs hardly ever divides the rest anew; and some
         # ten jobs at least, for as many cores.
-        small = min(_SMALL_BATCH, nb_subjects // 16)
-        return max(few, small) if small * mean <= _SMALL_BYTES else few
+        small = min(_SMALL_BATCH, self.nb_subjects // 16)
+        is_small = small * self.nb_bytes(cohort) <= _SMALL_BYTES * len(self.cohorts[cohort])
+        return max(few, small) if is_small else few
+
+    def single_cohorts(self) -> list[str]:
+        """Return the cohorts whose subjects have a job each."""
+        return [cohort for cohort in self.cohorts if self.subjects_per_job(cohort) == 1]
 
     def batches(self) -> list[Batch]:
-        """Divide each cohort, in the order of the sheet, into what one job converts."""
-        size = self.subjects_per_job
-        return [
-            self._batch(cohort, start // size, entities[start : start + size])
-            for cohort, entities in ((cohort, self.entities(cohort)) for cohort in self.cohorts)
-            for start in range(0, len(entities), size)
-        ]
+        """Divide each of the other cohorts, in the order of the sheet, into what one job converts."""
+        found = []
+        for cohort in self.cohorts:
+            size, entities = self.subjects_per_job(cohort), self.entities(cohort)
+            if size > 1:
+                starts = range(0, len(entities), size)
+                found += [self._batch(cohort, start // size, entities[start : start + size]) for start in starts]
+        return found
 
     def _batch(self, cohort: str, number: int, entities: list[str]) -> Batch:
         return Batch(
@@ -175,13 +179,14 @@ def load_project(
     refused: dict[str, list[str]] = {}
     for mistake in mistakes:
         refused.setdefault(mistake.cohort, []).append(mistake.text)
+    nb_subjects = len({(sample.cohort, sample.entity) for sample in samples})
     samples = [sample for sample in samples if sample.cohort not in refused]
     if not keep_going or "" in refused or not samples:
         raise_mistakes(mistakes, "configuration or sample sheet")
     cohorts: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
         cohorts.setdefault(sample.cohort, {}).setdefault(sample.entity, []).append(sample)
-    return Project(full, cohorts, refused)
+    return Project(full, cohorts, refused, nb_subjects)
 
 
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -100,8 +100,60 @@ def test_the_first_bad_streamline_is_named(tmp_path: Path, blocks: str, target: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.trx"]
 
 
-def test_an_error_in_a_group_counts_its_own_streamlines(tmp_path: Path, blocks: str) -> None:
+def test_an_error_in_a_group_names_the_streamline_of_the_file(tmp_path: Path, blocks: str) -> None:
     arrays = make_trx_arrays(lengths=RNG.integers(5, 40, 30), groups={"CC": [20, 25, 28]}, dps={}, dpv={}, dpg={})
     arrays.positions[int(arrays.offsets[25]), 0] = np.inf
-    with pytest.raises(FormatError, match="streamline 1 has the vertex"):
+    with pytest.raises(FormatError, match="streamline 25 has the vertex"):
         trxlib.export(write_plain_zip(arrays, tmp_path / "a.trx"), tmp_path / "out.trk", group="CC")
+
+
+@pytest.mark.parametrize("source", ["a.trx", "a.trk"])
+def test_of_two_rules_the_first_streamline_that_breaks_one_is_named(tmp_path: Path, blocks: str, source: str) -> None:
+    arrays = make_trx_arrays(lengths=[5, 6, 7, 8], groups={}, dps={}, dpv={}, affine=np.eye(4))
+    arrays.positions[:] = 3
+    trxlib.convert(write_plain_zip(arrays, tmp_path / "good.trx"), tmp_path / "good.trk")
+    for far, bad, first in ((1, 2, "streamline 1 leaves the grid"), (2, 1, "streamline 1 has the vertex")):
+        arrays.positions[:] = 3
+        arrays.positions[int(arrays.offsets[far]) + 1] = 4000
+        arrays.positions[int(arrays.offsets[bad]) + 1] = np.nan
+        path = write_plain_zip(arrays, tmp_path / "a.trx")
+        if source == "a.trk":
+            path = tmp_path / "a.trk"
+            words = np.frombuffer((tmp_path / "good.trk").read_bytes()[1000:], "<f4").copy()
+            rows = np.concatenate(
+                [
+                    1 + np.arange(3 * n) + 3 * int(s) + k
+                    for k, (s, n) in enumerate(zip(arrays.offsets[:-1].tolist(), [5, 6, 7, 8], strict=True))
+                ]
+            )
+            words[rows] = (arrays.positions + np.float32(0.5)).reshape(-1)
+            path.write_bytes((tmp_path / "good.trk").read_bytes()[:1000] + words.tobytes())
+        with pytest.raises(FormatError, match=first):
+            trxlib.convert(path, tmp_path / "out.trx", out_of_volume="fail")
+
+
+def test_streamlines_outside_are_counted_where_others_are_dropped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrays = make_trx_arrays(lengths=[5, 0, 7], groups={}, dps={}, dpv={}, affine=np.eye(4))
+    arrays.positions[:] = 3
+    arrays.positions[0] = 4000
+    path = write_plain_zip(arrays, tmp_path / "a.trx")
+    with caplog.at_level(logging.WARNING), pytest.warns(trxlib.errors.DataLossWarning, match="1 of 3"):
+        trxlib.convert(path, tmp_path / "out.trx", drop_empty=True)
+    assert "1 of 2 streamlines have vertices outside the grid" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["out.trk", "out.tck", "out.trx"])
+def test_a_block_of_empty_streamlines(tmp_path: Path, blocks: str, target: str) -> None:
+    """Mapped rows that are none are not written to, whatever is to be moved."""
+    arrays = make_trx_arrays(lengths=[40] * 30 + [0] * 40, groups={}, dps={}, dpv={}, affine=np.eye(4))
+    arrays.positions[:] = 5
+    shift = np.eye(4)
+    shift[:3, 3] = 1
+    trxlib.convert(write_plain_zip(arrays, tmp_path / "a.trx"), tmp_path / target, transform=shift)
+    reference = tmp_path / "a.trx" if target == "out.tck" else None
+    trxlib.convert(tmp_path / target, tmp_path / "back.trx", reference=reference)
+    back = read_plain(tmp_path / "back.trx")
+    assert np.array_equal(back.offsets, arrays.offsets)
+    assert (back.positions == 6).all()

@@ -107,9 +107,8 @@ def test_a_mapped_file_that_was_cut_is_an_error_and_no_crash(tmp_path: Path, fd:
     os.truncate(source, 4096)
     runs = Runs(data, np.array([10, 60_000]), np.array([3, 3]))
     populate(runs)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(StaleError, match="was cut while it was read"):
         write_runs(fd, 0, [runs])
-    assert caught.value.errno == errno.EFAULT
 
 
 def test_populating_changes_nothing(tmp_path: Path) -> None:
@@ -119,3 +118,15 @@ def test_populating_changes_nothing(tmp_path: Path) -> None:
     expected = data.tobytes()
     populate(Runs(data, np.arange(0, 1 << 20, 1 << 12), np.full(1 << 8, 1 << 10)))
     assert data.tobytes() == expected
+
+
+def test_a_system_that_takes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, fd: int) -> None:
+    monkeypatch.setattr(vectored, "_pwritev", lambda *_: 0)
+    with pytest.raises(OSError, match="takes no more bytes"):
+        write_runs(fd, 0, [some_runs(3)])
+
+
+def test_rows_that_do_not_lie_in_order_are_refused(road: str, fd: int) -> None:
+    data = np.asfortranarray(RNG.standard_normal((10, 3)))
+    with pytest.raises(ValueError, match="C order"):
+        write_runs(fd, 0, [Runs(data, np.array([1]), np.array([2]))])

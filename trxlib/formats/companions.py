@@ -19,7 +19,7 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from trxlib.dtypes import DTYPES, extension_of_dtype
-from trxlib.errors import DtypeError, FormatError, InputError, InputNotFoundError, ShapeError
+from trxlib.errors import CountError, DtypeError, FormatError, InputError, InputNotFoundError, ShapeError
 from trxlib.formats.slices import InputFile
 from trxlib.formats.tck import DelimitedRows
 from trxlib.formats.tck_header import TSF_MAGIC, read_tck_header
@@ -141,7 +141,9 @@ class AttachedSource:
         if len(values) == 1 != expected:
             values = np.ascontiguousarray(values.T)  # MRtrix also writes all weights into one line
         if len(values) != expected:
-            raise ShapeError(
+            # A count that was trusted and not counted may be what is wrong.
+            kind = CountError if getattr(self._source, "trusts_count", False) else ShapeError
+            raise kind(
                 f"{path}: {len(values)} rows, but {info.path} has {expected} {what}; row {min(len(values), expected)} "
                 "is the first without its counterpart"
             )

@@ -101,11 +101,14 @@ class FilteredSource:
             if len(chunk.lengths):
                 yield chunk
         deferred.settle()
-        if sum(outside):
+        self._log_kept(sum(outside))
+
+    def _log_kept(self, outside: int) -> None:
+        if outside:
             logger.warning(
                 "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
                 self.info.path,
-                sum(outside),
+                outside,
                 self.info.nb_streamlines,
                 "x".join(map(str, self.info.space.dimensions)),
             )
@@ -123,12 +126,14 @@ class FilteredSource:
 
     def kept_rows(self) -> Array:
         """Read the source once and return the numbers of the streamlines that stay: int64, ascending."""
-        kept, first = [np.zeros(0, dtype=np.int64)], 0
+        kept, first, outside = [np.zeros(0, dtype=np.int64)], 0, 0
         for chunk in self._source.chunks():
-            dropped, _ = self._judge(chunk, first)
+            dropped, count = self._judge(chunk, first)
+            outside += count
             stays = np.ones(len(chunk.lengths), dtype=np.bool_) if dropped is None else ~dropped
             kept.append(np.flatnonzero(stays) + first)
             first += len(chunk.lengths)
+        self._log_kept(outside)
         return np.concatenate(kept)
 
     def _count(self) -> None:
@@ -158,33 +163,35 @@ class FilteredSource:
         outside = 0
         # Sources that have looked already say so (CheckedChunk).
         if not getattr(chunk, "inside", False) and not self._grid.contains(chunk.positions):
-            self._judge_finite(chunk, first, dropped)
-            outside = self._judge_outside(chunk, first, dropped)
+            nonfinite = self._find_nonfinite(chunk)
+            leaving = _streamlines_of(self._grid.find_outside(chunk.positions), chunk.lengths) & ~nonfinite
+            self._refuse(chunk, first, nonfinite, leaving)
+            dropped |= nonfinite
+            if self._rules.out_of_volume == "drop":
+                dropped |= leaving
+            outside = int((leaving & ~dropped).sum())
         return (dropped if dropped.any() else None), outside
 
-    def _judge_finite(self, chunk: Chunk, first: int, dropped: Array) -> None:
+    def _find_nonfinite(self, chunk: Chunk) -> Array:
         if all_finite(chunk.positions):
+            return np.zeros(len(chunk.lengths), dtype=np.bool_)
+        return _streamlines_of(np.flatnonzero(~np.isfinite(chunk.positions).all(axis=1)), chunk.lengths)
+
+    def _refuse(self, chunk: Chunk, first: int, nonfinite: Array, leaving: Array) -> None:
+        """Name the first streamline that breaks a rule, if there is one."""
+        rules = self._rules
+        refused = nonfinite & (rules.nonfinite == "fail") | leaving & (rules.out_of_volume == "fail")
+        if not refused.any():
             return
-        bad = _streamlines_of(np.flatnonzero(~np.isfinite(chunk.positions).all(axis=1)), chunk.lengths)
-        if self._rules.nonfinite == "fail":
-            raise FormatError(self._first_bad(chunk, bad, first))
-        dropped |= bad
+        row = int(np.argmax(refused))
+        if nonfinite[row]:
+            raise FormatError(self._first_bad(chunk, row, first))
+        raise FormatError(
+            f"{self.info.path}: streamline {first + row} leaves the grid of {list(self.info.space.dimensions)} voxels; "
+            "keep or drop such streamlines (out_of_volume), or check the reference"
+        )
 
-    def _judge_outside(self, chunk: Chunk, first: int, dropped: Array) -> int:
-        bad = _streamlines_of(self._grid.find_outside(chunk.positions), chunk.lengths) & ~dropped
-        if self._rules.out_of_volume == "fail" and bad.any():
-            raise FormatError(
-                f"{self.info.path}: streamline {first + int(np.argmax(bad))} leaves the grid of "
-                f"{list(self.info.space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or check "
-                "the reference"
-            )
-        if self._rules.out_of_volume == "drop":
-            dropped |= bad
-            return 0
-        return int(bad.sum())
-
-    def _first_bad(self, chunk: Chunk, bad: Array, first: int) -> str:
-        row = int(np.argmax(bad))
+    def _first_bad(self, chunk: Chunk, row: int, first: int) -> str:
         start = int(chunk.lengths[:row].sum(dtype=np.int64))
         vertices = chunk.positions[start : start + int(chunk.lengths[row])]
         vertex = int(np.argmin(np.isfinite(vertices).all(axis=1)))

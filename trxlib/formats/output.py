@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from trxlib.errors import DataLossWarning, DtypeError
 from trxlib.storage.vectored import Runs, write_runs
-from trxlib.storage.workspace import writing
+from trxlib.storage.workspace import naming_full_disk, writing
 
 __all__ = ["Float32Caster", "Output", "open_output"]
 
@@ -25,8 +25,8 @@ Array = npt.NDArray[Any]
 class Output:
     """A file under a private name: appended to, or written at given places by several threads at once."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, fd: int, path: str = "") -> None:
+        self._fd, self._path = fd, path
         self._end = 0
 
     def append(self, data: Array | bytes) -> None:
@@ -37,21 +37,23 @@ class Output:
         """Write `data` from byte `position` on and return its size."""
         view = memoryview(data if isinstance(data, bytes) else data.data).cast("B")
         total = len(view)
-        while view:  # the system may take a part only
-            count = os.pwrite(self._fd, view, position)
-            view, position = view[count:], position + count
+        with naming_full_disk(self._path):
+            while view:  # the system may take a part only
+                count = os.pwrite(self._fd, view, position)
+                view, position = view[count:], position + count
         return total
 
     def put_runs(self, position: int, parts: Sequence[Runs]) -> int:
         """Write the first runs of all parts, then the second, and so on, and return their size."""
-        return write_runs(self._fd, position, parts)
+        with naming_full_disk(self._path):
+            return write_runs(self._fd, position, parts)
 
 
 @contextmanager
 def open_output(path: str | os.PathLike[str]) -> Iterator[Output]:
     """Give an `Output`; `path` appears when it is complete, and not at all after an error."""
     with writing(path) as partial, Path(partial).open("wb", buffering=0) as stream:
-        yield Output(stream.fileno())
+        yield Output(stream.fileno(), os.fspath(path))
 
 
 class Float32Caster:

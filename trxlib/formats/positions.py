@@ -108,7 +108,8 @@ class PositionsMap:
             else:
                 points = np.ascontiguousarray(rows, dtype=self._work) if rows.shape[1] == 3 else self._columns(rows)
                 if not self.is_identity:
-                    in_place = not keep or not np.may_share_memory(points, rows)
+                    # Arrays without items share nothing, and may be read-only all the same.
+                    in_place = not keep or bool(len(points) and not np.may_share_memory(points, rows))
                     points = self._diagonal_map(points, points if in_place else np.empty_like(points))
             return self._narrow(points) if self.dtype.itemsize == 2 else points
 

@@ -32,6 +32,17 @@ _KEPT_BYTES = 24 << 20
 _BAD_GZIP: Any = (EOFError, OSError, zlib.error, isal_zlib.error)
 
 
+def _count_lone_references() -> int:
+    """Return how many references an array has in a list and in the loop over it; this differs between Pythons."""
+    count = 0
+    for buffer in [np.empty(1, dtype=np.uint8)]:
+        count = sys.getrefcount(buffer)
+    return count
+
+
+_LONE_REFERENCES = _count_lone_references()
+
+
 def is_gzip(path: str | Path) -> bool:
     """Tell whether a file starts like gzip."""
     with Path(path).open("rb") as stream:
@@ -236,8 +247,8 @@ class Slices:
     def _free_buffer(self) -> Bytes:
         """Return a buffer that nobody looks at any more, however long some slices are worked on."""
         for buffer in self._buffers:
-            # References: the list, this loop, and the argument of this call. Every view of it would be one more.
-            if sys.getrefcount(buffer) <= 3:
+            # Every view of it would be one reference more.
+            if sys.getrefcount(buffer) <= _LONE_REFERENCES:
                 return buffer
         self._buffers.append(np.empty(_HEADROOM + self._slice, dtype=np.uint8))
         return self._buffers[-1]

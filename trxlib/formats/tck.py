@@ -83,6 +83,8 @@ class TckSource:
         is_big = self._file.nbytes > _COUNT_BYTES
         trusted = is_big and not accept_count_mismatch if trust_count is None else trust_count
         counts = self._rows.expected_counts() if trusted else None
+        #: Whether the numbers of streamlines and vertices are the header's and the size's, not counted.
+        self.trusts_count = counts is not None
         nb_streamlines, nb_vertices = counts or self._rows.count(accept=accept_count_mismatch)
         space, matrix = place_result(self._file.path, reference, reference, transform)
         default = "float64" if self.header.dtype.itemsize == 8 else "float32"
@@ -291,9 +293,10 @@ class DelimitedRows:
         rows, odd = divmod(left, self._row_bytes)
         rows += state.pending
         if rows or odd:
+            start = state.byte - state.pending * self._row_bytes
             found = f"{rows} vertices" + (f" and {odd} of {self._row_bytes} bytes" if odd else "")
             raise FormatError(
-                f"{self._file.path}: streamline {state.streamlines} at byte {state.byte} has {found} and no end; the "
+                f"{self._file.path}: streamline {state.streamlines} at byte {start} has {found} and no end; the "
                 "file is truncated"
             )
         # MRtrix itself gives track scalars no end marker.

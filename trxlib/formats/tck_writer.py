@@ -101,17 +101,18 @@ def write_tck(
             others.append((_open_tsf if is_tsf else _open_rows)(stack, target, key, "dpv", info, fields))
         vertices = 0
 
-        def put(item: tuple[Chunk, int, int]) -> tuple[Chunk, list[Any]]:
-            tracks.put(item[0].positions, *item)
-            return item[0], [prepare(*item) for prepare, _, _ in others]
+        def put(item: tuple[Chunk, int, int]) -> tuple[int, int, list[Any]]:
+            chunk = item[0]
+            tracks.put(chunk.positions, *item)
+            return len(chunk.lengths), chunk.nb_vertices, [prepare(*item) for prepare, _, _ in others]
 
-        def append(done: tuple[Chunk, list[Any]]) -> None:
+        def append(done: tuple[int, int, list[Any]]) -> None:
             nonlocal vertices
-            chunk, prepared = done
-            tracks.count += len(chunk.lengths)
+            added, grown, prepared = done
+            tracks.count += added
             for (_, add, _), data in zip(others, prepared, strict=True):
                 add(data)
-            vertices += chunk.nb_vertices
+            vertices += grown
             if progress is not None:
                 progress(vertices, info.nb_vertices)
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderError, HeaderWarning, InputError
+from trxlib.errors import DtypeError, HeaderError, HeaderWarning, InputError
 from trxlib.formats.output import Float32Caster, open_output
-from trxlib.formats.positions import PositionsMap
+from trxlib.formats.positions import PositionsMap, all_finite
 from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, voxmm_to_voxel
 from trxlib.formats.voxel_order import check_voxel_order, reorder_matrix, voxel_order_of
 from trxlib.parallel import run_each, threads_for
@@ -72,16 +72,16 @@ def write_trk(
     with open_output(path) as output:
         output.append(bytes(HEADER_BYTES))
 
-        def put(item: tuple[Chunk, int, int]) -> Chunk:
+        def put(item: tuple[Chunk, int, int]) -> tuple[int, int]:
             chunk, streamline, vertex = item
             words = streamline * (1 + packer.nb_properties) + vertex * packer.width
             output.put_runs(HEADER_BYTES + 4 * words, packer.pack(chunk))
-            return chunk
+            return len(chunk.lengths), chunk.nb_vertices
 
-        def count(chunk: Chunk) -> None:
+        def count(added: tuple[int, int]) -> None:
             nonlocal streamlines, vertices
-            streamlines += len(chunk.lengths)
-            vertices += chunk.nb_vertices
+            streamlines += added[0]
+            vertices += added[1]
             if progress is not None:
                 progress(vertices, info.nb_vertices)
 
@@ -102,7 +102,7 @@ class _Packer:
         self._map, self._scalars, self._properties = to_voxmm, scalars, properties
         #: Numbers of a vertex, and of a streamline behind its vertices.
         self.width, self.nb_properties = 3 + int(record["n_scalars"]), int(record["n_properties"])
-        self._caster = Float32Caster(str(path))
+        self._path, self._caster = str(path), Float32Caster(str(path))
 
     def pack(self, chunk: Chunk) -> list[Runs]:
         """Return the counts, the rows and the properties of a chunk's records."""
@@ -115,12 +115,19 @@ class _Packer:
         ]
         properties = [self._caster.cast(chunk.dps[key], f"dps/{key}") for key in self._properties]
         if properties:
-            parts.append(Runs(np.concatenate(properties, axis=1), each, one))
+            parts.append(Runs(np.ascontiguousarray(np.concatenate(properties, axis=1)), each, one))
         return parts
+
+    def _float32(self, points: Array) -> Array:
+        with np.errstate(over="ignore"):
+            result = points.astype("<f4", copy=False)
+        if result is not points and not all_finite(result) and all_finite(points):
+            raise DtypeError(f"{self._path}: a coordinate is beyond float32, the only type that the format has")
+        return result
 
     def _rows(self, chunk: Chunk) -> Array:
         positions = np.asarray(chunk.positions, dtype=self._map.dtype)
-        points = self._map.apply(positions, keep=True).astype("<f4", copy=False)
+        points = self._float32(self._map.apply(positions, keep=True))
         if not self._scalars:
             return points
         scalars = [self._caster.cast(chunk.dpv[key], f"dpv/{key}") for key in self._scalars]

@@ -37,8 +37,8 @@ _STREAM_BYTES = 1_920_000  # of positions that writers of other formats get at a
 class PositionsPass(Protocol):
     """Something that positions pass through: checked or moved, not modified in place; shapes and type stay."""
 
-    def __call__(self, block: Array, vertex: int, offsets: Array) -> Array:
-        """Return the block that goes on; its first vertex and the result's offsets are given. Safe in any thread."""
+    def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
+        """Return the block that goes on; its first vertex in `source` is given. Safe in any thread."""
 
     def end(self) -> None:
         """Log what was counted."""
@@ -74,6 +74,8 @@ class BundleSource:
         self.path = path
         #: Positions pass through these on their way, block by block, in any thread and order.
         self.passes: list[PositionsPass] = []
+        #: The file's numbers of the streamlines of a selection, for messages.
+        self.numbers: Array | None = None
         #: What is asked for the fingerprint instead, where more than the TRX file went into this bundle.
         self.origin: Source | None = None
         self._container: Container | None = None
@@ -90,9 +92,10 @@ class BundleSource:
         source._container = container
         return source
 
-    def with_selection(self, arrays: TrxArrays, runs: tuple[Array, Array]) -> BundleSource:
-        """Return a source of a selection of this one, as made by `trxlib.ops.select.select_runs`."""
+    def with_selection(self, arrays: TrxArrays, runs: tuple[Array, Array], rows: Array) -> BundleSource:
+        """Return a source of a selection of this one, as made by `trxlib.ops.select.select_runs` of `rows`."""
         selected = BundleSource(arrays, runs=runs, path=self.path)
+        selected.numbers = rows if self.numbers is None else self.numbers[rows]
         selected.passes = self.passes
         selected.origin = self.origin or self
         selected._container = self._container
@@ -165,8 +168,13 @@ class BundleSource:
             Naming the streamline that breaks a rule.
         """
         for step in self.passes:
-            block = step(block, vertex, self.arrays.offsets)
+            block = step(block, vertex, self)
         return block
+
+    def streamlines_at(self, vertices: Any) -> Any:
+        """Return the streamlines that some vertices belong to, by their numbers in the file."""
+        rows = np.searchsorted(self.arrays.offsets, vertices, side="right") - 1
+        return rows if self.numbers is None else self.numbers[rows]
 
     def end_passes(self) -> None:
         """Log what was counted, now that all positions have passed."""

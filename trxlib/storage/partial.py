@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,13 +19,12 @@ from isal import isal_zlib
 from trxlib.errors import ArchiveError, InputError, StaleError
 from trxlib.storage.layout import Layout
 from trxlib.storage.vectored import Runs, populate, write_runs
-from trxlib.storage.workspace import check_replaceable, final_path, private_name, replace_folder
+from trxlib.storage.workspace import check_replaceable, final_path, naming_full_disk, private_name, replace_folder
 
 __all__ = ["PartialArchive", "PartialFolder", "Target"]
 
 Buffer = Any
 _BLOCK = 1 << 20
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # A kernel or a pair of file systems that cannot copy inside the kernel says one of these.
 _NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
 
@@ -107,17 +106,9 @@ class PartialArchive:
         """Read bytes of an entry back and return their CRC-32."""
         return _read_crc(self._fd, self._place(path, start, nbytes), nbytes)
 
-    @contextmanager
-    def _naming_full_disk(self) -> Iterator[None]:
-        """Say which file does not fit, and how large it will be."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in _NO_SPACE:
-                raise
-            needed = f"the complete archive takes {self.layout.directory_start / 1e9:.3f} GB"
-            text = f"{error.strerror}; {needed}: make room, then fill again"
-            raise OSError(error.errno, text, str(self.partial)) from None
+    def _naming_full_disk(self) -> AbstractContextManager[None]:
+        needed = f"the complete archive takes {self.layout.directory_start / 1e9:.3f} GB"
+        return naming_full_disk(self.partial, needed)
 
     def _place(self, path: str, start: int, nbytes: int) -> int:
         entry = self.layout.by_path[path]
@@ -208,17 +199,19 @@ class PartialFolder:
         view = memoryview(data).cast("B")
         fd = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
         try:
-            _write_at(fd, view, start)
+            with naming_full_disk(self.partial / path):
+                _write_at(fd, view, start)
         finally:
             os.close(fd)
         return int(isal_zlib.crc32(view))
 
     def gather(self, path: str, start: int, runs: Runs) -> int:
         """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
-        fd = os.open(self.partial / path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         populate(runs)
+        fd = os.open(self.partial / path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         try:
-            return _read_crc(fd, start, write_runs(fd, start, [runs]))
+            with naming_full_disk(self.partial / path):
+                return _read_crc(fd, start, write_runs(fd, start, [runs]))
         finally:
             os.close(fd)
 
@@ -226,7 +219,8 @@ class PartialFolder:
         """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
         out = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
         try:
-            return _copy_range(fd, fd_start, out, start, nbytes)
+            with naming_full_disk(self.partial / path):
+                return _copy_range(fd, fd_start, out, start, nbytes)
         finally:
             os.close(out)
 
@@ -249,10 +243,13 @@ def _write_at(fd: int, view: memoryview, position: int) -> None:
 
 def _read_crc(fd: int, position: int, nbytes: int) -> int:
     buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
-    crc = 0
-    for done in range(0, nbytes, _BLOCK):
+    crc = done = 0
+    while done < nbytes:
         count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], position + done)
+        if not count:
+            raise StaleError(f"{nbytes - done} of {nbytes} bytes at byte {position} are missing; was the file cut?")
         crc = isal_zlib.crc32(buffer[:count], crc)
+        done += count
     return int(crc)
 
 

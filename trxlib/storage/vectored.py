@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.errors import StaleError
+
 __all__ = ["Runs", "populate", "write_runs"]
 
 Array = npt.NDArray[Any]
@@ -34,8 +36,8 @@ class Runs(NamedTuple):
     ----------
     data : ndarray, C order
         Rows along the first axis.
-    starts, lengths : ndarray of integers, shape (n,)
-        First row and number of rows of each run; an int64 array.
+    starts, lengths : ndarray of int64, shape (n,)
+        First row and number of rows of each run, all within `data`.
     """
 
     data: Array
@@ -68,8 +70,14 @@ def write_runs(fd: int, position: int, parts: Sequence[Runs]) -> int:
     Raises
     ------
     OSError
-        As `os.pwrite`; also if a mapped file was cut while it was read.
+        As `os.pwrite`.
+    StaleError
+        If a mapped file was cut while it was read.
+    ValueError
+        If an array is not in C order: its bytes are taken as they lie.
     """
+    if not all(part.data.flags.c_contiguous for part in parts):
+        raise ValueError("rows in C order are expected")
     if _pwritev is None:
         return _write_joined(fd, position, parts)
     table = np.empty((len(parts[0].starts), len(parts), 2), dtype=np.uint64)
@@ -123,7 +131,11 @@ def _write_pieces(fd: int, position: int, pieces: Array) -> int:
             error = ctypes.get_errno()
             if error == errno.EINTR:
                 continue
+            if error == errno.EFAULT:
+                raise StaleError("a file was cut while it was read; was it replaced? read it again")
             raise OSError(error, os.strerror(error))
+        if count == 0:
+            raise OSError(errno.EIO, "the system takes no more bytes")
         done += count
         if done < total:
             pieces = _without(pieces, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import weakref
@@ -12,7 +13,17 @@ from pathlib import Path
 from trxlib.errors import InputError, InputNotFoundError, StateError
 from trxlib.names import HEADER_NAME
 
-__all__ = ["TemporaryFolder", "final_path", "private_name", "replace_folder", "temporary_root", "writing"]
+__all__ = [
+    "TemporaryFolder",
+    "final_path",
+    "naming_full_disk",
+    "private_name",
+    "replace_folder",
+    "temporary_root",
+    "writing",
+]
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def temporary_root() -> Path:
@@ -68,6 +79,18 @@ def final_path(path: str | os.PathLike[str]) -> Path:
 def private_name(final: Path) -> Path:
     """Return a name beside `final` that nobody else uses, for content that is not complete."""
     return final.with_name(f".{final.name[:200]}.{os.urandom(4).hex()}.partial")
+
+
+@contextmanager
+def naming_full_disk(path: str | os.PathLike[str], needed: str = "") -> Iterator[None]:
+    """Say which file does not fit, where the system says only that something does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE or error.filename is not None:
+            raise
+        text = f"{error.strerror}{needed and '; ' + needed}: make room, then start again"
+        raise OSError(error.errno, text, os.fspath(path)) from None
 
 
 @contextmanager

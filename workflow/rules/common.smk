@@ -33,6 +33,7 @@ except InputError as error:
 CONFIG = PROJECT.config
 RESULTS = CONFIG["results"].rstrip("/")
 COHORTS = list(PROJECT.cohorts)
+SINGLE_COHORTS = [name.replace("+", r"\+") for name in PROJECT.single_cohorts()]
 CONVERT_OPTIONS = {
     "bundles": CONFIG["groups"]["bundles"],
     "positions_dtype": CONFIG["positions_dtype"],

@@ -76,7 +76,7 @@ rule pass_preflight:
         touch(f"{RESULTS}/{{cohort}}/.preflight.stamp"),
 
 
-if PROJECT.subjects_per_job == 1:
+if SINGLE_COHORTS:
 
     rule watch_subject:
         """Notice that the files or options of a subject changed. Nothing is run: only the file's time counts."""
@@ -87,6 +87,8 @@ if PROJECT.subjects_per_job == 1:
             files=inputs_of_subject,
         output:
             stamp=touch(f"{RESULTS}/{{cohort}}/subjects/.{{subject}}.stamp"),
+        wildcard_constraints:
+            cohort="|".join(SINGLE_COHORTS),
         params:
             rows=rows_of_subject,
             options=CONVERT_OPTIONS,
@@ -105,6 +107,8 @@ if PROJECT.subjects_per_job == 1:
             "logs/{cohort}/convert_subject/{subject}.log",
         benchmark:
             "logs/{cohort}/convert_subject/{subject}.benchmark.tsv"
+        wildcard_constraints:
+            cohort="|".join(SINGLE_COHORTS),
         # Profiles of clusters put several of these into one submission: group-components.
         group:
             "convert"
@@ -119,51 +123,51 @@ if PROJECT.subjects_per_job == 1:
         script:
             "../scripts/convert_subject.py"
 
-else:
-    # A rule for each batch, since the names of its files share no wildcard.
-    for batch in PROJECT.batches():
 
-        rule:
-            name:
-                f"watch_{batch.name}"
-            input:
-                files=batch.paths,
-            output:
-                stamp=touch(f"{RESULTS}/{batch.cohort}/subjects/.{batch.name}.stamp"),
-            localrule: True
-            params:
-                rows=batch.rows,
-                options=CONVERT_OPTIONS,
+# A rule for each batch, since the names of its files share no wildcard.
+for batch in PROJECT.batches():
 
-        rule:
-            name:
-                f"convert_{batch.name}"
-            input:
-                files=batch.paths,
-                stamp=f"{RESULTS}/{batch.cohort}/subjects/.{batch.name}.stamp",
-                preflight=ancient(f"{RESULTS}/{batch.cohort}/.preflight.stamp"),
-            output:
-                trx=expand(
-                    f"{RESULTS}/{batch.cohort}/subjects/{{subject}}.trx",
-                    subject=batch.rows,
-                ),
-                record=expand(
-                    f"{RESULTS}/{batch.cohort}/subjects/{{subject}}.json",
-                    subject=batch.rows,
-                ),
-            log:
-                f"logs/{batch.cohort}/convert_subjects/{batch.name}.log",
-            benchmark:
-                f"logs/{batch.cohort}/convert_subjects/{batch.name}.benchmark.tsv"
-            group:
-                "convert"
-            conda:
-                "../envs/trxlib.yaml"
-            resources:
-                mem_mb=flat_memory,
-                runtime=batch_minutes(batch),
-            params:
-                rows=batch.rows,
-                options=CONVERT_OPTIONS,
-            script:
-                "../scripts/convert_subjects.py"
+    rule:
+        name:
+            f"watch_{batch.name}"
+        input:
+            files=batch.paths,
+        output:
+            stamp=touch(f"{RESULTS}/{batch.cohort}/subjects/.{batch.name}.stamp"),
+        localrule: True
+        params:
+            rows=batch.rows,
+            options=CONVERT_OPTIONS,
+
+    rule:
+        name:
+            f"convert_{batch.name}"
+        input:
+            files=batch.paths,
+            stamp=f"{RESULTS}/{batch.cohort}/subjects/.{batch.name}.stamp",
+            preflight=ancient(f"{RESULTS}/{batch.cohort}/.preflight.stamp"),
+        output:
+            trx=expand(
+                f"{RESULTS}/{batch.cohort}/subjects/{{subject}}.trx",
+                subject=batch.rows,
+            ),
+            record=expand(
+                f"{RESULTS}/{batch.cohort}/subjects/{{subject}}.json",
+                subject=batch.rows,
+            ),
+        log:
+            f"logs/{batch.cohort}/convert_subjects/{batch.name}.log",
+        benchmark:
+            f"logs/{batch.cohort}/convert_subjects/{batch.name}.benchmark.tsv"
+        group:
+            "convert"
+        conda:
+            "../envs/trxlib.yaml"
+        resources:
+            mem_mb=flat_memory,
+            runtime=batch_minutes(batch),
+        params:
+            rows=batch.rows,
+            options=CONVERT_OPTIONS,
+        script:
+            "../scripts/convert_subjects.py"
