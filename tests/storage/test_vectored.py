@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trxlib.errors import StaleError
 from trxlib.storage import vectored
 from trxlib.storage.vectored import Runs, populate, write_runs
 
