@@ -129,11 +129,14 @@ def run_loop(name: str, data: Path) -> int:
     """Run a hot loop and return the bytes that it wrote, or read where it writes nothing."""
     from trxlib import parallel
 
-    parallel._MAX_THREADS = 1  # the work is counted, and not who does it
-    with tempfile.TemporaryDirectory(dir=data) as out, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        LOOPS[name](data, Path(out))
-        written = sum(path.stat().st_size for path in Path(out).iterdir())
+    threads, parallel._MAX_THREADS = parallel._MAX_THREADS, 1  # the work is counted, and not who does it
+    try:
+        with tempfile.TemporaryDirectory(dir=data) as out, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            LOOPS[name](data, Path(out))
+            written = sum(path.stat().st_size for path in Path(out).iterdir())
+    finally:
+        parallel._MAX_THREADS = threads
     return written or (data / "whole.trx").stat().st_size
 
 
