@@ -5,7 +5,6 @@ A bundle keeps its groups, so it is checked on its way where nothing is dropped,
 
 from __future__ import annotations
 
-import logging
 import warnings
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DataLossWarning, FormatError, InputError
-from trxlib.formats.filters import filter_source
+from trxlib.formats.filters import filter_source, log_kept
 from trxlib.formats.grid import Grid
 from trxlib.formats.positions import all_finite
 from trxlib.ops.bundle import BundleSource
@@ -21,7 +20,6 @@ from trxlib.ops.select import select_runs
 
 __all__ = ["apply_rules"]
 
-logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 
 
@@ -71,9 +69,8 @@ class _Check:
     """Refuses blocks that break a rule; counts the streamlines that leave the grid."""
 
     def __init__(self, source: BundleSource, out_of_volume: str) -> None:
-        self._path, self._nb_streamlines = source.path, source.info.nb_streamlines
-        self._space, self._out_of_volume = source.info.space, out_of_volume
-        self._grid = Grid(self._space)
+        self._info, self._out_of_volume = source.info, out_of_volume
+        self._grid = Grid(source.info.space)
         self._outside: list[Array] = []
 
     def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
@@ -84,14 +81,15 @@ class _Check:
         found = self._grid.find_outside(block)
         if self._out_of_volume == "fail" and len(found) and (bad is None or found[0] < bad):
             raise FormatError(
-                f"{self._path}: streamline {source.streamlines_at(found[0] + vertex)} leaves the grid of "
-                f"{list(self._space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or check the "
-                "reference"
+                f"{self._info.path}: streamline {source.streamlines_at(found[0] + vertex)} leaves the grid of "
+                f"{list(self._info.space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or check "
+                "the reference"
             )
         if bad is not None:
             raise FormatError(
-                f"{self._path}: streamline {source.streamlines_at(vertex + bad)} has the vertex {block[bad].tolist()}, "
-                "expected finite numbers; repair the file, or drop such streamlines (nonfinite='drop')"
+                f"{self._info.path}: streamline {source.streamlines_at(vertex + bad)} has the vertex "
+                f"{block[bad].tolist()}, expected finite numbers; repair the file, or drop such streamlines "
+                "(nonfinite='drop')"
             )
         if len(found):
             self._outside.append(np.unique(source.streamlines_at(found + vertex)))
@@ -99,13 +97,6 @@ class _Check:
 
     def end(self) -> None:
         """Log how many streamlines leave the grid."""
-        if self._outside:
-            logger.warning(
-                "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
-                self._path,
-                # A streamline may go on in the next block.
-                len(np.unique(np.concatenate(self._outside))),
-                self._nb_streamlines,
-                "x".join(map(str, self._space.dimensions)),
-            )
+        # A streamline may go on in the next block.
+        log_kept(self._info, len(np.unique(np.concatenate(self._outside))) if self._outside else 0)
         self._outside = []

@@ -216,14 +216,13 @@ def plan_conversion(
     Plan
         `trxlib.inputs.open_input` opens an input by its ``path`` and ``options``.
     """
+    dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
     options = [
         {
             **opening,
             # Who fills cannot plan again: the counts must be right now.
             "trust_count": False,
-            "positions_dtype": check_float_dtype(positions_dtype, "positions_dtype").name
-            if positions_dtype is not None
-            else None,
+            "positions_dtype": dtype.name if dtype is not None else None,
             "reference": item.reference,
             "transform": item.transform,
             "dps": dict(item.dps),
@@ -236,7 +235,7 @@ def plan_conversion(
         names=_names(items),
         whole_groups=[[item.group] if item.group else [] for item in items],
         options=options,
-        positions_dtype=check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None,
+        positions_dtype=dtype,
         missing=missing,
     )
 

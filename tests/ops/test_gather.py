@@ -157,3 +157,11 @@ def test_a_block_of_empty_streamlines(tmp_path: Path, blocks: str, target: str) 
     back = read_plain(tmp_path / "back.trx")
     assert np.array_equal(back.offsets, arrays.offsets)
     assert (back.positions == 6).all()
+
+
+def test_progress_ends_at_its_total_where_the_type_changes(tmp_path: Path, blocks: str) -> None:
+    path = write_plain_zip(make_trx_arrays(lengths=RNG.integers(0, 30, 40)), tmp_path / "a.trx")
+    told: list[tuple[int, int]] = []
+    trxlib.merge([path], tmp_path / "out.trx", positions_dtype="float64", progress=lambda *now: told.append(now))
+    assert told == sorted(told)
+    assert told[-1][0] == told[-1][1] > 0

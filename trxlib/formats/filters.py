@@ -21,7 +21,7 @@ from trxlib.formats.grid import Grid
 from trxlib.formats.positions import all_finite
 from trxlib.source import Chunk, DeferredChunks, Progress, Source, SourceInfo
 
-__all__ = ["FilteredSource", "filter_source"]
+__all__ = ["FilteredSource", "filter_source", "log_kept"]
 
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
@@ -68,6 +68,18 @@ def filter_source(
     return FilteredSource(source, _Rules(nonfinite, out_of_volume, drop_empty))
 
 
+def log_kept(info: SourceInfo, outside: int) -> None:
+    """Warn in the log of streamlines that leave the grid of their source and are kept, if there are any."""
+    if outside:
+        logger.warning(
+            "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
+            info.path,
+            outside,
+            info.nb_streamlines,
+            "x".join(map(str, info.space.dimensions)),
+        )
+
+
 class FilteredSource:
     """A source without the streamlines that its rules leave out; see `filter_source`."""
 
@@ -101,17 +113,7 @@ class FilteredSource:
             if len(chunk.lengths):
                 yield chunk
         deferred.settle()
-        self._log_kept(sum(outside))
-
-    def _log_kept(self, outside: int) -> None:
-        if outside:
-            logger.warning(
-                "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
-                self.info.path,
-                outside,
-                self.info.nb_streamlines,
-                "x".join(map(str, self.info.space.dimensions)),
-            )
+        log_kept(self.info, sum(outside))
 
     def _check(self, chunk: Chunk, first: int, outside: list[int]) -> Chunk:
         """Return a chunk of which nothing is dropped, or raise what is wrong with it."""
@@ -133,7 +135,7 @@ class FilteredSource:
             stays = np.ones(len(chunk.lengths), dtype=np.bool_) if dropped is None else ~dropped
             kept.append(np.flatnonzero(stays) + first)
             first += len(chunk.lengths)
-        self._log_kept(outside)
+        log_kept(self.info, outside)
         return np.concatenate(kept)
 
     def _count(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DataLossWarning, DtypeError
-from trxlib.storage.vectored import Runs, write_runs
+from trxlib.storage.vectored import Runs, write_at, write_runs
 from trxlib.storage.workspace import naming_full_disk, writing
 
 __all__ = ["Float32Caster", "Output", "open_output"]
@@ -36,12 +36,9 @@ class Output:
     def put(self, position: int, data: Array | bytes) -> int:
         """Write `data` from byte `position` on and return its size."""
         view = memoryview(data if isinstance(data, bytes) else data.data).cast("B")
-        total = len(view)
         with naming_full_disk(self._path):
-            while view:  # the system may take a part only
-                count = os.pwrite(self._fd, view, position)
-                view, position = view[count:], position + count
-        return total
+            write_at(self._fd, view, position)
+        return len(view)
 
     def put_runs(self, position: int, parts: Sequence[Runs]) -> int:
         """Write the first runs of all parts, then the second, and so on, and return their size."""

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from trxlib.storage.vectored import Runs
 
 __all__ = ["Opener", "fill_inputs", "fill_shard"]
 
+T = TypeVar("T")
 Array = npt.NDArray[Any]
 #: Opens an input when its turn comes; called with its number and plan, in the worker's thread.
 Opener = Callable[[int, InputPlan], Source]
@@ -284,40 +285,25 @@ class _InputFiller:
             return copied
         runs = source.plain_runs(name.section, name.name)
         if runs is not None and rows.dtype == name.dtype and rows.shape[1] == name.ncols:
-            self._gather(runs, cursor)
+            # Straight from where they lie.
+            self._write_parts(cursor, _blocks(runs), lambda item: cursor.put_runs(*item))
+        elif name.section == "positions":
+            parts = _numbered(source.iter_rows(name.section, name.name))
+            self._write_parts(cursor, parts, lambda item: cursor.put(item[0], source.pass_positions(item[1], item[0])))
+            source.end_passes()
         else:
-            self._stream(source, cursor)
+            parts = _numbered(source.iter_rows(name.section, name.name))
+            self._write_parts(cursor, parts, lambda item: cursor.put(*item))
         return cursor.end()
 
-    def _stream(self, source: BundleSource, cursor: _Cursor) -> None:
-        """Write the rows of an array, positions as they come out of their passes."""
-        name = cursor.name
-        is_positions = name.section == "positions"
-
-        def put(item: tuple[int, Array]) -> tuple[int, int, int]:
-            row, part = item
-            return part.nbytes, *cursor.put(row, source.pass_positions(part, row) if is_positions else part)
-
-        def add(written: tuple[int, int, int]) -> None:
-            cursor.add(*written[1:])
-            self._tick(name, written[0])
-
-        rows = _numbered(source.iter_rows(name.section, name.name))
-        run_each(rows, put, add, threads=threads_for(cursor.nbytes, self.share))
-        if is_positions:
-            source.end_passes()
-
-    def _gather(self, runs: Runs, cursor: _Cursor) -> None:
-        """Write runs of rows straight from where they lie, a block of them at a time."""
-
-        def put(block: tuple[int, Runs]) -> tuple[int, int]:
-            return cursor.put_runs(*block)
+    def _write_parts(self, cursor: _Cursor, parts: Iterator[T], put: Callable[[T], tuple[int, int]]) -> None:
+        """Write the parts of an array in several threads; `put` returns what one of the cursor's returns."""
 
         def add(written: tuple[int, int]) -> None:
             cursor.add(*written)
             self._tick(cursor.name, written[0])
 
-        run_each(_blocks(runs), put, add, threads=threads_for(cursor.nbytes, self.share))
+        run_each(parts, put, add, threads=threads_for(cursor.nbytes, self.share))
 
     def _copy(self, source: BundleSource, name: ArrayName, cursor: _Cursor, rows: Array) -> Range | None:
         """Copy an array's bytes as they lie on disk, if they are just those wanted."""
@@ -371,7 +357,7 @@ class _InputFiller:
         ranges = [self._fill_nan(cursors.pop(key)) for key in lacking]
 
         def put(item: tuple[Chunk, int, int]) -> list[tuple[_Cursor, int, int]]:
-            return [(cursor, *written) for cursor, written in self._put_chunk(*item, cursors)]
+            return self._put_chunk(*item, cursors)
 
         def add(written: list[tuple[_Cursor, int, int]]) -> None:
             for cursor, nbytes, crc in written:
@@ -383,19 +369,23 @@ class _InputFiller:
 
     def _put_chunk(
         self, chunk: Chunk, streamline: int, vertex: int, cursors: dict[tuple[str, str], _Cursor]
-    ) -> Iterator[tuple[_Cursor, tuple[int, int]]]:
-        """Write one chunk, whose first streamline and vertex in the input are given."""
+    ) -> list[tuple[_Cursor, int, int]]:
+        """Write one chunk, whose first streamline and vertex in the input are given; return what `put` returns."""
+        written = []
         for (section, key), cursor in cursors.items():
+            row = streamline
             match section:
                 case "positions":
-                    yield cursor, cursor.put(vertex, chunk.positions)
+                    row, rows = vertex, chunk.positions
                 case "offsets":
                     starts = np.cumsum(chunk.lengths, dtype=np.int64) - chunk.lengths
-                    yield cursor, cursor.put(streamline, starts + (self.item.first_vertex + vertex))
+                    rows = starts + (self.item.first_vertex + vertex)
                 case "dpv":
-                    yield cursor, cursor.put(vertex, chunk.dpv[key])
+                    row, rows = vertex, chunk.dpv[key]
                 case _:
-                    yield cursor, cursor.put(streamline, getattr(chunk, section)[key])
+                    rows = chunk.dps[key]
+            written.append((cursor, *cursor.put(row, rows)))
+        return written
 
     def _tick(self, name: ArrayName, nbytes: int) -> None:
         if name.section == "positions":

@@ -18,7 +18,7 @@ from isal import isal_zlib
 
 from trxlib.errors import ArchiveError, InputError, StaleError
 from trxlib.storage.layout import Layout
-from trxlib.storage.vectored import Runs, populate, write_runs
+from trxlib.storage.vectored import Runs, populate, write_at, write_runs
 from trxlib.storage.workspace import check_replaceable, final_path, naming_full_disk, private_name, replace_folder
 
 __all__ = ["PartialArchive", "PartialFolder", "Target"]
@@ -86,7 +86,7 @@ class PartialArchive:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
         view = memoryview(data).cast("B")
         with self._naming_full_disk():
-            _write_at(self._fd, view, self._place(path, start, len(view)))
+            write_at(self._fd, view, self._place(path, start, len(view)))
         return int(isal_zlib.crc32(view))
 
     def gather(self, path: str, start: int, runs: Runs) -> int:
@@ -136,8 +136,8 @@ class PartialArchive:
         directory = self.layout.directory(crcs)
         with self._naming_full_disk():
             for entry in self.layout.entries:
-                _write_at(self._fd, memoryview(entry.local_record(crcs[entry.path])), entry.record_start)
-            _write_at(self._fd, memoryview(directory), self.layout.directory_start)
+                write_at(self._fd, memoryview(entry.local_record(crcs[entry.path])), entry.record_start)
+            write_at(self._fd, memoryview(directory), self.layout.directory_start)
         os.ftruncate(self._fd, self.layout.directory_start + len(directory))
         try:
             self.partial.replace(self.final)
@@ -200,7 +200,7 @@ class PartialFolder:
         fd = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
         try:
             with naming_full_disk(self.partial / path):
-                _write_at(fd, view, start)
+                write_at(fd, view, start)
         finally:
             os.close(fd)
         return int(isal_zlib.crc32(view))
@@ -231,14 +231,6 @@ class PartialFolder:
     def discard(self) -> None:
         """Remove the unfinished folder."""
         shutil.rmtree(self.partial, ignore_errors=True)
-
-
-def _write_at(fd: int, view: memoryview, position: int) -> None:
-    """Write all of `view`; the system may take less than it is given."""
-    while len(view):
-        count = os.pwrite(fd, view, position)
-        view = view[count:]
-        position += count
 
 
 def _read_crc(fd: int, position: int, nbytes: int) -> int:
@@ -274,6 +266,6 @@ def _copy_range(source: int, source_start: int, target: int, target_start: int, 
         count = os.preadv(source, [buffer[:wanted]], source_start + start)
         if count != wanted:
             raise StaleError(f"an input ended {wanted - count} bytes early while it was copied; was it replaced?")
-        _write_at(target, buffer[:wanted], target_start + start)
+        write_at(target, buffer[:wanted], target_start + start)
         crc = isal_zlib.crc32(buffer[:wanted], crc)
     return int(crc)

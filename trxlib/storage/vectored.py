@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from trxlib.errors import StaleError
 
-__all__ = ["Runs", "populate", "write_runs"]
+__all__ = ["Runs", "populate", "write_at", "write_runs"]
 
 Array = npt.NDArray[Any]
 _MAX_PIECES = 1024  # of one call, on every system
@@ -48,6 +48,14 @@ class Runs(NamedTuple):
     def row_nbytes(self) -> int:
         """Bytes of a row."""
         return self.data.itemsize * math.prod(self.data.shape[1:])
+
+
+def write_at(fd: int, view: memoryview, position: int) -> None:
+    """Write all of `view` from byte `position` on; the system may take less than it is given."""
+    while len(view):
+        count = os.pwrite(fd, view, position)
+        view = view[count:]
+        position += count
 
 
 def write_runs(fd: int, position: int, parts: Sequence[Runs]) -> int:
@@ -173,8 +181,6 @@ def _write_joined(fd: int, position: int, parts: Sequence[Runs]) -> int:
         lows = part.starts * part.row_nbytes
         highs = lows + part.lengths * part.row_nbytes
         columns.append([view[low:high] for low, high in zip(lows.tolist(), highs.tolist(), strict=True)])
-    joined = memoryview(b"".join(piece for pieces in zip(*columns, strict=True) for piece in pieces))
-    done = 0
-    while done < len(joined):
-        done += os.pwrite(fd, joined[done:], position + done)
-    return done
+    joined = b"".join(piece for pieces in zip(*columns, strict=True) for piece in pieces)
+    write_at(fd, memoryview(joined), position)
+    return len(joined)

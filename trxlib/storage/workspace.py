@@ -36,10 +36,10 @@ def temporary_root() -> Path:
     InputNotFoundError
         If ``TRX_TMPDIR`` names no folder.
     """
-    import tempfile  # with what it needs, a tenth of the start of a process
-
     value = os.environ.get("TRX_TMPDIR")
     if not value:
+        import tempfile  # with what it needs, a tenth of the start of a process
+
         return Path(tempfile.gettempdir())
     if value == "use_working_dir":
         return Path.cwd()
