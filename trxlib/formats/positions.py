@@ -119,6 +119,11 @@ class PositionsMap:
             logger.info("%s: float16 moved vertices by at most %.4g mm along an axis", self._path, self.largest_error)
 
     def _columns(self, rows: Array) -> Array:
+        if rows.dtype == self._work:
+            # One item per vertex: numpy copies these faster than columns.
+            size = rows.itemsize
+            item = np.dtype([("vertex", f"V{3 * size}"), ("rest", f"V{(rows.shape[1] - 3) * size}")])
+            return rows.view(item)["vertex"][:, 0].copy().view(self._work).reshape(-1, 3)
         points = np.empty((len(rows), 3), dtype=self._work)
         for axis in range(3):
             points[:, axis] = rows[:, axis]
@@ -152,9 +157,8 @@ class PositionsMap:
             for axis in (1, 2):
                 np.multiply(columns[axis], factors[axis], out=products)
                 np.add(sums, products, out=sums)
-            np.add(sums, shift, out=sums)
             for axis in range(3):
-                out[:, axis] = sums[axis]
+                np.add(sums[axis], shift[axis], out=out[:, axis])
         return result
 
     def _narrow(self, points: Array) -> Array:

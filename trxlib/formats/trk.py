@@ -120,11 +120,8 @@ class TrkSource:
     def _make_chunk(self, found: _Found) -> Chunk:
         records = self._records
         words, starts, lengths = found.words, found.starts, found.lengths
-        if found.is_small is not None:
-            mask = np.logical_not(found.is_small)
-        else:
-            mask = np.ones(len(words), dtype=np.bool_)
-            mask[starts] = False
+        mask = np.ones(len(words), dtype=np.bool_)
+        mask[starts] = False
         dps = {}
         if records.nb_properties:
             where = (starts + 1 + lengths * np.int64(records.width))[:, None] + np.arange(records.nb_properties)
@@ -182,14 +179,11 @@ class _Found:
         All of their words.
     starts, lengths : ndarray of integers, shape (n,)
         Where the count of each stands, and the count.
-    is_small : ndarray of bool, optional
-        Which words are counts, where this is known already.
     """
 
     words: Array
     starts: Array
     lengths: Array
-    is_small: Array | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -284,8 +278,7 @@ class _Records:
 
     def _find_at_once(self, words: Array) -> _Found | None:
         """Do the same by a search for words too small for a coordinate; None if these do not form a chain."""
-        is_small = np.less(words.view(np.uint32), _COUNT_LIMIT)
-        starts = np.flatnonzero(is_small)
+        starts = np.flatnonzero(np.less(words.view(np.uint32), _COUNT_LIMIT))
         if not len(starts) or starts[0]:
             return None
         lengths = words[starts]
@@ -294,7 +287,7 @@ class _Records:
             return None
         last = len(starts) - (ends[-1] > len(words))
         end = int(ends[last - 1]) if last else 0
-        return _Found(words[:end], starts[:last], lengths[:last], is_small[:end])
+        return _Found(words[:end], starts[:last], lengths[:last])
 
     def _check_next(self, words: Array, record: int, content: int | None) -> int:
         """Return the bytes of the record that begins at `words`, 0 if its count is not there yet."""
