@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trxlib.errors import HeaderError
-from trxlib.header import Header, check_affine, check_dimensions
+from trxlib.header import Header, canonical_json, check_affine, check_dimensions
 
 CONTENT = {
     "VOXEL_TO_RASMM": [[2.0, 0, 0, -10.5], [0, 2, 0, 3], [0, 0, 2, 4], [0, 0, 0, 1]],
@@ -104,3 +104,42 @@ def test_impossible_dimensions(value):
 def test_impossible_affines(value):
     with pytest.raises(HeaderError, match="affine"):
         check_affine(value, "affine")
+
+
+def test_dicts_share_nothing_with_the_header():
+    header = Header.from_dict({**CONTENT, "K": {"x": [1, {"y": 2}], "a": np.arange(3)}})
+    content = header.to_dict()
+    content["K"]["x"][1]["y"] = 9
+    content["K"]["a"][0] = 9
+    assert header.extra["K"]["x"] == [1, {"y": 2}]
+    assert header.extra["K"]["a"][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (np.int64(1), 1, True),
+        ((1, 2), [1, 2], True),
+        ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}, True),
+        ({1: "x", "k": 2}, {"k": 2, "1": "x"}, True),
+        (np.arange(3), [0, 1, 2], True),
+        (float("nan"), np.float32("nan"), True),
+        (np.array([0.1234567891]), np.array([0.12345678919]), False),
+        (np.arange(2000), np.where(np.arange(2000) == 1000, -1, np.arange(2000)), False),
+        (1, "1", False),
+        (True, 1, False),
+    ],
+)
+def test_canonical_json(first, second, same):
+    assert (canonical_json(first, "A") == canonical_json(second, "A")) is same
+
+
+def test_canonical_json_names_what_is_none():
+    with pytest.raises(HeaderError, match="header key 'A' cannot be written as JSON"):
+        canonical_json({"x": object()}, "header key 'A'")
+
+
+def test_values_that_json_has_not_are_written_as_texts():
+    header = Header.from_json(json.dumps({**CONTENT, "A": [float("nan"), float("inf")]}).encode())
+    assert np.isnan(header.extra["A"][0])
+    assert Header.from_json(header.to_json()).extra["A"] == ["nan", "inf"]

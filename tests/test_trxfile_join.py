@@ -13,6 +13,7 @@ from trxlib import api_files
 from trxlib.errors import (
     ArchiveError,
     DataLossWarning,
+    HeaderError,
     HeaderWarning,
     MetadataMismatchError,
     SpaceMismatchError,
@@ -255,6 +256,50 @@ def test_inputs_without_streamlines_lack_nothing(tmp_path, arrays):
     empty = TrxFile(reference=arrays.header)
     assert_trx_equal(concatenate([empty, trx]), arrays, header=False)
     assert_trx_equal(concatenate([empty, empty]), empty)
+    no_rows = make_trx_arrays(0, groups={}, dps={"z": (2, "<f4")})
+    with_key = load(write_plain_zip(no_rows, tmp_path / "z.trx"))
+    for options in ({}, {"delete_dps": True}):
+        assert sorted(concatenate([empty, with_key], **options).data_per_streamline) == ["z"]
+    with pytest.raises(MetadataMismatchError, match="dps/z is lacking in 2(?s:.*)delete_dps=True"):
+        concatenate([with_key, trx])
+    with pytest.warns(DataLossWarning, match="left out.*dps/z"):
+        assert sorted(concatenate([with_key, trx], delete_dps=True).data_per_streamline) == ["color", "weight"]
+
+
+def test_header_keys_are_compared_by_what_is_written(tmp_path):
+    table = np.arange(2000)
+    values = [
+        {"LUT": table, "N": np.int64(1), "LIST": (1, 2), "DICT": {"a": 1, "b": 2}, "NAN": float("nan")},
+        {"LUT": table.copy(), "N": 1, "LIST": [1, 2], "DICT": {"b": 2, "a": 1}, "NAN": float("nan")},
+    ]
+    files = [load(write_plain_zip(make_trx_arrays(seed=n), tmp_path / f"{n}.trx")) for n in range(2)]
+    for trx, extra in zip(files, values, strict=True):
+        trx.header.update(extra)
+    assert {"LUT", "N", "LIST", "DICT", "NAN"} <= concatenate(files).header.keys()
+    files[1].header["LUT"][1000] = -1
+    result = concatenate(files)
+    assert "LUT" not in result.header
+    assert (result.header["LUT_1"][1000], result.header["LUT_2"][1000]) == (1000, -1)
+    files[0].header["X"] = {1, 2}
+    files[1].header["X"] = {1}
+    with pytest.raises(HeaderError, match="header key 'X' cannot be written"):
+        concatenate(files)
+
+
+def test_nested_header_values_are_not_shared(tmp_path, arrays):
+    trx = load(write_plain_zip(arrays, tmp_path / "a.trx"))
+    trx.header["K"] = {"x": [1]}
+    joined, part = concatenate([trx]), trx[:2]
+    joined.header["K"]["x"][0] = 5
+    part.header["K"]["x"][0] = 7
+    assert trx.header["K"] == {"x": [1]}
+    for result, value in ((joined, 5), (part, 7)):
+        save(result, tmp_path / "out.trx")
+        assert load(tmp_path / "out.trx").header["K"] == {"x": [value]}
+    joined = concatenate([trx])
+    trx.header["K"]["x"][0] = 9
+    save(joined, tmp_path / "out.trx")
+    assert load(tmp_path / "out.trx").header["K"] == {"x": [1]}
 
 
 def test_types_become_the_widest(tmp_path):

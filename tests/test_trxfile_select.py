@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import assert_trx_equal, make_trx_arrays, read_plain, write_plain_zip
 
-from trxlib.errors import DtypeError, GroupNotFoundError, ShapeError
+from trxlib.errors import DataLossWarning, DtypeError, GroupNotFoundError, ShapeError
 from trxlib.ops.select import renumber_groups, select_streamlines
 from trxlib.ragged import offsets_of
 from trxlib.trx_file_memmap import concatenate, load, save
@@ -189,8 +189,32 @@ def test_select_streamlines_copies(arrays):
 def test_renumbering_agrees_with_a_plain_loop(seed):
     rng = np.random.default_rng(seed)
     groups = {str(k): rng.integers(0, 50, rng.integers(0, 80)).astype("u4") for k in range(4)}
-    rows = rng.integers(0, 50, rng.integers(0, 60))
+    rows = rng.permutation(50)[:30] if seed == 0 else rng.integers(0, 50, rng.integers(0, 60))
     found = renumber_groups(groups, rows, 50)
     for name, members in groups.items():
-        expected = [new for member in members for new in np.flatnonzero(rows == member)]
+        # Where a streamline is selected twice, a group names each of the selection once.
+        once = dict.fromkeys(members.tolist()) if len(set(rows.tolist())) < len(rows) else members
+        expected = [new for member in once for new in np.flatnonzero(rows == member)]
         assert found.get(name, np.zeros(0)).tolist() == expected
+
+
+def test_repeated_members_do_not_multiply(tmp_path):
+    arrays = make_trx_arrays(lengths=[1, 2, 3], groups={"g": np.zeros(3000), "h": [2, 1, 2]}, dpg={})
+    trx = load(write_plain_zip(arrays, tmp_path / "a.trx"))
+    group = trx.get_group("g")
+    assert (len(group), group.groups["g"].tolist()) == (3000, list(range(3000)))
+    again = trx.get_group("h")
+    assert again.data_per_streamline["weight"].ravel().tolist() == arrays.dps["weight"][[2, 1, 2], 0].tolist()
+    assert again.groups["h"].tolist() == [0, 2, 1]
+    assert trx[:].groups["h"].tolist() == [2, 1, 2]  # nothing is selected twice: the group as it was
+
+
+def test_dpg_of_no_group_stays_until_it_is_saved(tmp_path):
+    arrays = make_trx_arrays(dpg={"ghost": {"x": [1.0]}, "CST_L": {"x": [2.0]}})
+    trx = load(write_plain_zip(arrays, tmp_path / "a.trx"), check_dpg=False)
+    part = trx[:3]
+    assert sorted(part.data_per_group) == ["CST_L", "ghost"]
+    assert part.select([0], keep_group=False).data_per_group == {}
+    with pytest.warns(DataLossWarning, match="left out, since there are no such groups: dpg/ghost"):
+        save(part, tmp_path / "b.trx")
+    assert sorted(load(tmp_path / "b.trx").data_per_group) == ["CST_L"]

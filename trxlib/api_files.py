@@ -230,8 +230,9 @@ def _shared_only(bundles: Sequence[Bundle], section: str) -> list[Bundle]:
     """Return bundles without the keys that some of them lack; those without streamlines lack nothing."""
     tables = [getattr(arrays, section).keys() for arrays, _ in bundles]
     filled = [table for table, (arrays, _) in zip(tables, bundles, strict=True) if arrays.header.nb_streamlines]
-    shared = set.intersection(*map(set, filled or tables))
-    dropped = sorted({key for table in tables for key in table} - shared)
+    every = {key for table in tables for key in table}
+    shared = set.intersection(every, *map(set, filled))
+    dropped = sorted(every - shared)
     if not dropped:
         return list(bundles)
     warnings.warn(

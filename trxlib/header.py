@@ -5,6 +5,7 @@ TRX specification, "Header". Keys that the format does not know are kept, in eve
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,11 +16,12 @@ import numpy.typing as npt
 
 from trxlib.errors import HeaderError
 
-__all__ = ["Header", "check_affine", "check_dimensions"]
+__all__ = ["Header", "canonical_json", "check_affine", "check_dimensions", "copy_values"]
 
 _KEYS = ("VOXEL_TO_RASMM", "DIMENSIONS", "NB_STREAMLINES", "NB_VERTICES")
 #: No file has more rows; a larger number in a header is a lie, and its products would pass 64 bits.
 _MAX_COUNT = 2**56
+_IMMUTABLE = (str, int, float, bool)
 
 
 def check_affine(value: Any, what: str) -> npt.NDArray[np.float64]:
@@ -98,7 +100,7 @@ class Header:
             If they are not JSON, or a field is missing or impossible.
         """
         try:
-            # parse_constant is called for NaN and Infinity, which are not JSON.
+            # NaN and Infinity, which are no JSON and which Python writes, are read; they are written as texts.
             content = json.loads(data.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
             raise HeaderError(f"header.json is not valid JSON: {error}") from None
@@ -139,13 +141,13 @@ class Header:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a new dict as the reference API has it: arrays for affine and dimensions."""
+        """Return a new dict as the reference API has it: arrays for affine and dimensions. It shares nothing."""
         return {
             "VOXEL_TO_RASMM": np.array(self.voxel_to_rasmm),
             "DIMENSIONS": np.array(self.dimensions, dtype=np.uint16),
             "NB_STREAMLINES": self.nb_streamlines,
             "NB_VERTICES": self.nb_vertices,
-            **self.extra,
+            **copy_values(self.extra),
         }
 
     def to_json(self) -> bytes:
@@ -166,12 +168,43 @@ class Header:
         try:
             extra = {key: self.extra[key] for key in sorted(self.extra)}
             return json.dumps(_strict({**content, **extra}), allow_nan=False, ensure_ascii=False).encode()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise HeaderError(f"a header key outside the format cannot be written as JSON: {error}") from None
 
     def with_counts(self, nb_streamlines: int, nb_vertices: int) -> Header:
         """Return a copy with other counts."""
         return replace(self, nb_streamlines=int(nb_streamlines), nb_vertices=int(nb_vertices))
+
+
+def canonical_json(value: Any, what: str) -> str:
+    """Return the JSON text of a value: equal for values that a header states alike, in any order of keys.
+
+    Raises
+    ------
+    HeaderError
+        If it is not JSON; `what` names it in the message.
+    """
+    try:
+        text = json.dumps(_strict(value), allow_nan=False)
+        # Sorted as they are written: keys that are numbers become texts.
+        return json.dumps(json.loads(text), sort_keys=True) if isinstance(value, dict | list | tuple) else text
+    except (TypeError, ValueError, RecursionError) as error:
+        raise HeaderError(f"{what} cannot be written as JSON: {error}") from None
+
+
+def copy_values(content: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return a dict that shares no dict, list or array with `content`; quicker than `copy.deepcopy`."""
+    return {key: _copied(value) for key, value in content.items()}
+
+
+def _copied(value: Any) -> Any:
+    if value is None or isinstance(value, _IMMUTABLE):
+        return value
+    if type(value) is dict:
+        return copy_values(value)
+    if type(value) is list:
+        return [_copied(item) for item in value]
+    return copy.deepcopy(value)
 
 
 def _whole(value: Any) -> int:

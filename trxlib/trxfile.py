@@ -297,7 +297,7 @@ class TrxFile(Content):
         api_edit.append(self, trx, extra_buffer)
 
     def get_group(self, key: str, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
-        """Select the streamlines of a group, in its order.
+        """Select the streamlines of a group, in its order; one that it names twice comes twice.
 
         Parameters
         ----------

@@ -20,6 +20,7 @@ from isal import isal_zlib
 from trxlib.arrays import TrxArrays
 from trxlib.dtypes import little_endian
 from trxlib.errors import DataLossWarning, HeaderWarning
+from trxlib.header import copy_values
 from trxlib.names import ArrayName, make_key
 from trxlib.ragged import iter_gathered
 from trxlib.source import ArraySpec, Chunk, DeferredChunks, Headers, Progress, Source, SourceInfo
@@ -283,7 +284,7 @@ def headers_of(source: Source) -> Headers:
             for group, values in arrays.dpg.items()
             if group in arrays.groups
         },
-        extra=dict(arrays.header.extra),
+        extra=copy_values(arrays.header.extra),
         sidecars=dict(arrays.sidecars),
     )
 

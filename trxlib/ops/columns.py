@@ -48,7 +48,7 @@ def unite_columns(
     if missing not in ("error", "drop", "fill"):
         raise InputError(f"missing is {missing!r}, expected 'error' or 'drop' or 'fill'")
     tables: list[Mapping[str, ArraySpec]] = [getattr(source.info, section) for source in sources]
-    filled = [number for number, source in enumerate(sources) if source.info.nb_streamlines] or [*range(len(sources))]
+    filled = [number for number, source in enumerate(sources) if source.info.nb_streamlines]
     columns: dict[str, ArraySpec] = {}
     problems: list[str] = []
     dropped: list[str] = []
@@ -73,8 +73,8 @@ def unite_columns(
         raise MetadataMismatchError(
             "the inputs have different data:\n  "
             + "\n  ".join(problems)
-            + f"\n  add what is missing, or leave out (drop) or fill with NaN (fill) what not all have; {section} of "
-            "unlike widths must be renamed"
+            + f"\n  add what is missing, leave out what not all have (missing='drop'; delete_{section}=True in "
+            f"concatenate), or fill it with NaN (missing='fill'); {section} of unlike widths must be renamed"
         )
     return columns
 

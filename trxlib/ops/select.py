@@ -68,7 +68,12 @@ def select_runs(
         dps={key: array[rows] for key, array in arrays.dps.items()},
         dpv=dict(arrays.dpv),
         groups=groups,
-        dpg={group: dict(values) for group, values in arrays.dpg.items() if group in groups},
+        # What describes a group that is not there (of a file loaded so) is not lost here: saving tells of it.
+        dpg={
+            group: dict(values)
+            for group, values in arrays.dpg.items()
+            if group in groups or (keep_groups and group not in arrays.groups)
+        },
         sidecars=dict(arrays.sidecars),
     )
     return selection, (starts[rows], lengths_kept)
@@ -112,7 +117,8 @@ def renumber_groups(groups: Mapping[str, Array], rows: Array, nb_streamlines: in
     groups : mapping of str to ndarray
         Members are streamlines of the source.
     rows : ndarray, int64 of shape (k,)
-        The selected streamlines; one that is there twice becomes two members.
+        The selected streamlines. Where one is there twice, both become members, each of them once, however often
+        the group names it.
     nb_streamlines : int
         Of the source.
 
@@ -148,6 +154,10 @@ def _finder(rows: Array, nb_streamlines: int) -> Any:
     ends = np.cumsum(np.bincount(rows, minlength=nb_streamlines))
 
     def find_all(members: Array) -> Array:
+        # Each member once: a group of repeats would square its size.
+        seen = np.full(nb_streamlines, -1, dtype=np.int64)
+        seen[members[::-1]] = np.arange(len(members))[::-1]
+        members = members[seen[members] == np.arange(len(members))]
         stops = ends[members]
         counts = stops - np.where(members > 0, ends[members.astype(np.int64) - 1], 0)
         return np.asarray(order[row_numbers(stops - counts, counts)])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trxlib.header import canonical_json
 from trxlib.names import ArrayName, make_key
 from trxlib.rules import check_writable
 from trxlib.source import Headers
@@ -47,6 +48,7 @@ def unite_small(inputs: Sequence[Headers], names: Sequence[str]) -> SmallEntries
     extra = _unite(
         ((name, key, value) for name, item in named for key, value in item.extra.items()),
         lambda key, name: f"{key}_{name}",
+        lambda key, value: canonical_json(value, f"header key {key!r}"),
     )
     sidecars = _unite(
         ((name, path, data) for name, item in named for path, data in item.sidecars.items()),
@@ -68,14 +70,19 @@ def _dpg_items(named: Iterable[tuple[str, Headers]]) -> Iterable[tuple[str, Any,
                 yield name, (group, key), (row.shape[1], row.dtype, row.tobytes())
 
 
-def _unite(items: Iterable[tuple[str, Any, Any]], renamed: Callable[[Any, str], Any]) -> dict[Any, Any]:
-    """Apply the policy of this module to (input, key, value) triples."""
+def _unite(
+    items: Iterable[tuple[str, Any, Any]],
+    renamed: Callable[[Any, str], Any],
+    stated: Callable[[Any, Any], Any] = lambda _, value: value,
+) -> dict[Any, Any]:
+    """Apply the policy of this module to (input, key, value) triples; `stated` gives what is compared of a value."""
     values: dict[Any, list[tuple[str, Any]]] = {}
     for name, key, value in items:
         values.setdefault(key, []).append((name, value))
-    united: dict[Any, Any] = {key: found[0][1] for key, found in values.items() if _all_equal(found)}
+    agreed = {key for key, found in values.items() if _all_equal([value for _, value in found], key, stated)}
+    united: dict[Any, Any] = {key: found[0][1] for key, found in values.items() if key in agreed}
     for key, found in values.items():
-        if not _all_equal(found):
+        if key not in agreed:
             for name, value in found:
                 new = renamed(key, name)
                 while new in united or new in values:  # somebody chose just that name
@@ -84,7 +91,9 @@ def _unite(items: Iterable[tuple[str, Any, Any]], renamed: Callable[[Any, str], 
     return united
 
 
-def _all_equal(found: Sequence[tuple[str, Any]]) -> bool:
-    first = found[0][1]
-    # repr: values may be lists or NaN, which is not equal to itself.
-    return all(value is first or repr(value) == repr(first) for _, value in found[1:])
+def _all_equal(values: Sequence[Any], key: Any, stated: Callable[[Any, Any], Any]) -> bool:
+    others = [value for value in values[1:] if value is not values[0]]
+    if not others:
+        return True
+    first = stated(key, values[0])
+    return all(stated(key, value) == first for value in others)
