@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from tests.helpers import make_trx_arrays, read_entries, read_plain, write_plain_zip
-from trxlib import ConvertInput, convert
-from trxlib.errors import DataLossWarning, FormatError, InputError
+from trxlib import ConvertInput, convert, merge
+from trxlib.errors import DataLossWarning, DtypeError, FormatError, HeaderWarning, InputError
 from trxlib.inputs import open_input, read_headers
 
 INSIDE = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -54,9 +55,72 @@ def test_positions_dtype_is_changed_and_refused_where_it_overflows(bundle, tmp_p
     assert read_plain(tmp_path / "out.trx").positions.dtype == np.float16
     bundle.positions[3] = 1e6
     path = write_plain_zip(bundle, tmp_path / "far.trx")
-    with pytest.raises(FormatError, match=r"far.trx: positions: 1e\+06 does not fit float16"):
+    with pytest.raises(FormatError, match=r"far.trx: a coordinate of 1e\+06 mm does not fit float16"):
         convert(path, tmp_path / "out2.trx", positions_dtype="float16")
     assert not (tmp_path / "out2.trx").exists()
+
+
+@pytest.mark.parametrize("compute", ["one pass", "dropped"])
+@pytest.mark.parametrize(("own", "wanted"), [("<f2", "float32"), ("<f2", "float64"), ("<f4", "float64")])
+def test_a_transform_is_rounded_to_the_type_asked_for_only(tmp_path, own, wanted, compute):
+    arrays = make_trx_arrays(lengths=[3, 0, 5], positions_dtype=own, dps={}, dpv={}, groups={})
+    path = write_plain_zip(arrays, tmp_path / "in.trx")
+    shift = np.eye(4)
+    shift[:3, 3] = (100.013, 70_000, 0)
+    expected = arrays.positions.astype(np.float64) + shift[:3, 3]
+    with pytest.warns(DataLossWarning) if compute == "dropped" else nullcontext():
+        convert(path, tmp_path / "out.trx", transform=shift, positions_dtype=wanted, drop_empty=compute == "dropped")
+    found = read_plain(tmp_path / "out.trx").positions
+    assert found.dtype == wanted
+    np.testing.assert_allclose(found, expected, rtol=np.finfo(wanted).eps, atol=0)
+    convert(path, tmp_path / "out.tck", transform=shift, positions_dtype="float64")
+    rows = np.frombuffer((tmp_path / "out.tck").read_bytes()[-(8 + 4) * 24 :], "<f8").reshape(-1, 3)
+    np.testing.assert_allclose(rows[np.isfinite(rows[:, 0])], expected, rtol=1e-15)
+
+
+def test_the_log_says_what_float16_has_cost(bundle, tmp_path, caplog):
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    error = np.abs(bundle.positions.astype(np.float16).astype(float) - bundle.positions).max()
+    for write in (convert, lambda source, output, **options: merge([source], output, **options)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            write(path, tmp_path / "out.trx", positions_dtype="float16")
+        assert f"in.trx: float16 moved vertices by at most {error:.4g} mm" in caplog.text
+        np.testing.assert_array_equal(read_plain(tmp_path / "out.trx").positions, bundle.positions.astype(np.float16))
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        convert(tmp_path / "out.trx", tmp_path / "again.trx", positions_dtype="float32")
+    assert "float16 moved" not in caplog.text
+
+
+def test_names_that_become_one_are_told_apart(tmp_path):
+    values = {"a.b": [[1]], "a_b": [[2]], "plain": [[3]]}
+    arrays = make_trx_arrays(lengths=[3, 2], groups={"g": [0], "h.i": [1]}, dpg={"g": values, "h.i": values, "h_i": {}})
+    arrays.dpg["h_i"] = {"lone": np.ones((1, 1), np.float32)}  # of no group
+    path = write_plain_zip(arrays, tmp_path / "in.trx")
+    with pytest.warns(HeaderWarning) as caught, pytest.warns(DataLossWarning, match="no such groups: dpg/h_i"):
+        convert(path, tmp_path / "out.trx")
+    (text,) = [str(item.message) for item in caught if item.category is HeaderWarning]
+    for change in ("dpg/g/a.b becomes a_b_", "dpg/h_i_/a.b becomes a_b_", "groups/h.i becomes h_i_"):
+        assert change in text
+    found = read_plain(tmp_path / "out.trx").dpg
+    expected = {"a_b_": 1, "a_b": 2, "plain": 3}
+    assert {group: {key: value.item() for key, value in table.items()} for group, table in found.items()} == {
+        "g": expected,
+        "h_i_": expected,
+    }
+    arrays.dpg, arrays.groups = {"g": {"x.y": np.ones((1, 1), np.float32)}}, {"g": np.array([0], np.uint32)}
+    write_plain_zip(arrays, path)
+    with pytest.warns(HeaderWarning, match="are changed: dpg/g/x.y becomes x_y$"):
+        convert(path, tmp_path / "out.trx")
+
+
+def test_what_does_not_fit_float32_is_refused(tmp_path):
+    arrays = make_trx_arrays(lengths=[3], positions_dtype="<f8")
+    arrays.positions[1] = 1e39
+    path = write_plain_zip(arrays, tmp_path / "far.trx")
+    with pytest.raises(DtypeError, match=r"far\.trx: positions: 1e\+39 does not fit float32"):
+        convert(path, tmp_path / "out.trx", positions_dtype="float32")
 
 
 def test_a_vertex_that_is_not_finite_is_named_or_dropped(bundle, tmp_path):

@@ -14,14 +14,15 @@ import numpy.typing as npt
 
 from trxlib.bundle_rules import apply_rules
 from trxlib.formats.companions import attach_companions
-from trxlib.formats.positions import PositionsMap
+from trxlib.formats.positions import PositionsMap, check_positions_dtype
 from trxlib.formats.reference import place_result, space_from, transform_from
 from trxlib.formats.table import detect_format, open_source
 from trxlib.ops.bundle import BundleSource, headers_of
+from trxlib.ops.fill import convert_values
 from trxlib.source import Headers, Source
 from trxlib.storage.scratch import scratch_arrays
 
-__all__ = ["NonFinite", "OutOfVolume", "open_input", "read_headers"]
+__all__ = ["NonFinite", "OutOfVolume", "open_input", "read_headers", "set_positions"]
 
 StrPath = str | os.PathLike[str]
 Array = npt.NDArray[Any]
@@ -73,7 +74,7 @@ def open_input(
         source = BundleSource.open(path)
         try:
             _attach(source, dps or {}, dpv or {})
-            _place(source, reference, transform)
+            _place(source, reference, transform, positions_dtype)
             return apply_rules(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
         except BaseException:
             source.close()
@@ -136,28 +137,49 @@ def _attach(source: BundleSource, dps: Mapping[str, StrPath], dpv: Mapping[str, 
     source.origin = attached
 
 
-def _place(source: BundleSource, reference: Any, transform: Any) -> None:
-    """Bring a bundle to the space of the result."""
+def _place(source: BundleSource, reference: Any, transform: Any, positions_dtype: npt.DTypeLike | None) -> None:
+    """Bring a bundle to the space of the result, and its positions to their type."""
     matrix = transform_from(transform)
-    if reference is None and matrix is None:
-        return
-    arrays = source.arrays
-    target = None if reference is None else space_from(reference)
-    space, _ = place_result(source.path, arrays.space, target, matrix)
-    arrays.header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
-    if matrix is not None and not np.array_equal(matrix, np.eye(4)):
-        source.passes = [_Move(PositionsMap(matrix, arrays.positions.dtype))]
+    if reference is not None or matrix is not None:
+        arrays = source.arrays
+        target = None if reference is None else space_from(reference)
+        space, matrix = place_result(source.path, arrays.space, target, matrix)
+        arrays.header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
+    set_positions(source, matrix, positions_dtype)
+
+
+def set_positions(source: BundleSource, matrix: Array | None, positions_dtype: npt.DTypeLike | None) -> None:
+    """Have the positions of a bundle moved by a matrix, and given a type, on their way.
+
+    Parameters
+    ----------
+    source : BundleSource
+        Nobody has looked at its `info` yet.
+    matrix : ndarray of shape (4, 4), optional
+        RASMM to RASMM.
+    positions_dtype : dtype, optional
+        By default that of the file.
+    """
+    own = source.arrays.positions.dtype
+    dtype = check_positions_dtype(positions_dtype, own.name)
+    mapping = PositionsMap(np.eye(4) if matrix is None else matrix, dtype, source.path)
+    if dtype != own or not mapping.is_identity:
+        source.positions_dtype = dtype
+        source.passes = [_Move(mapping, source.path)]
 
 
 class _Move:
-    """Applies a transform to the positions of a bundle."""
+    """Applies a transform to the positions of a bundle, and gives them their type."""
 
-    def __init__(self, mapping: PositionsMap) -> None:
-        self._map = mapping
+    def __init__(self, mapping: PositionsMap, path: str) -> None:
+        self._map, self._path = mapping, path
 
     def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
         """Return the moved positions; the file's rows stay as they are."""
+        if self._map.is_identity and self._map.dtype.itemsize > 2:
+            return convert_values(block, self._map.dtype, f"{self._path}: positions")
         return self._map.apply(block, keep=True)
 
     def end(self) -> None:
-        """Say nothing: the type stays, so nothing was rounded to float16 that was not before."""
+        """Log what float16 has cost."""
+        self._map.log_error()

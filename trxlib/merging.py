@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from trxlib.dtypes import check_float_dtype
 from trxlib.errors import InputError
+from trxlib.inputs import set_positions
 from trxlib.ops.bundle import BundleSource, headers_of
-from trxlib.ops.plan import MissingPolicy, Plan, plan_merge
+from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.run import write_container
 from trxlib.source import Progress
 
@@ -93,6 +94,7 @@ def merge(
     if names is not None and len(set(names)) != len(names):
         raise InputError("two inputs have the same name; give each its own")
     begin = time.perf_counter()
+    dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
     grouped = name_groups if name_groups is not None else names is not None
     headers = []
     for path in paths:  # one open file at a time, however many there are
@@ -105,12 +107,19 @@ def merge(
         options=[{}] * len(paths),
         missing=missing,
         keep_groups=keep_groups,
-        positions_dtype=check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None,
+        positions_dtype=dtype,
         check_space=check_space,
     )
+
+    def reopen(_: int, item: InputPlan) -> BundleSource:
+        source = BundleSource.open(item.path)
+        if dtype is not None:
+            set_positions(source, None, dtype)
+        return source
+
     write_container(
         plan,
-        lambda _, item: BundleSource.open(item.path),
+        reopen,
         output,
         compression=compression,
         workers=workers,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -36,7 +36,7 @@ _STREAM_BYTES = 1_920_000  # of positions that writers of other formats get at a
 
 
 class PositionsPass(Protocol):
-    """Something that positions pass through: checked or moved, not modified in place; shapes and type stay."""
+    """Something that positions pass through: checked, moved or given their type, not modified in place."""
 
     def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
         """Return the block that goes on; its first vertex in `source` is given. Safe in any thread."""
@@ -75,6 +75,8 @@ class BundleSource:
         self.path = path
         #: Positions pass through these on their way, block by block, in any thread and order.
         self.passes: list[PositionsPass] = []
+        #: Their type behind all passes.
+        self.positions_dtype: np.dtype[Any] = arrays.positions.dtype
         #: The file's numbers of the streamlines of a selection, for messages.
         self.numbers: Array | None = None
         #: What is asked for the fingerprint instead, where more than the TRX file went into this bundle.
@@ -97,7 +99,7 @@ class BundleSource:
         """Return a source of a selection of this one, as made by `trxlib.ops.select.select_runs` of `rows`."""
         selected = BundleSource(arrays, runs=runs, path=self.path)
         selected.numbers = rows if self.numbers is None else self.numbers[rows]
-        selected.passes = self.passes
+        selected.passes, selected.positions_dtype = self.passes, self.positions_dtype
         selected.origin = self.origin or self
         selected._container = self._container
         return selected
@@ -117,7 +119,7 @@ class BundleSource:
             space=arrays.space,
             nb_streamlines=arrays.header.nb_streamlines,
             nb_vertices=arrays.header.nb_vertices,
-            positions_dtype=arrays.positions.dtype,
+            positions_dtype=self.positions_dtype,
             dps={key: _spec(array) for key, array in arrays.dps.items()},
             dpv={key: _spec(array) for key, array in arrays.dpv.items()},
             nbytes=arrays.positions.itemsize * 3 * arrays.header.nb_vertices,
@@ -291,27 +293,34 @@ def headers_of(source: Source) -> Headers:
 
 def _fit_names(arrays: TrxArrays, members: Mapping[ArrayName, Member], path: str) -> dict[ArrayName, Member]:
     """Rename, in `arrays`, the keys and groups that cannot be written; return the members under the new names."""
-    renamed: dict[tuple[str, str], str] = {}
-    for section in ("dps", "dpv", "groups"):
-        table: dict[str, Array] = getattr(arrays, section)
-        for key in [key for key in table if make_key(key) != key]:
-            new = make_key(key)
-            while new in table:
-                new += "_"
-            table[new] = table.pop(key)
-            renamed[section, key] = new
-    arrays.dpg = {
-        renamed.get(("groups", group), group): {make_key(key): value for key, value in table.items()}
-        for group, table in arrays.dpg.items()
-    }
-    if not renamed:
+    renamed: dict[str, dict[str, str]] = {section: _fit_keys(getattr(arrays, section)) for section in ("dps", "dpv")}
+    renamed["groups"] = _fit_keys(arrays.groups, also_taken=arrays.dpg)
+    arrays.dpg = {renamed["groups"].get(group, group): dict(table) for group, table in arrays.dpg.items()}
+    small = {f"dpg/{group}": _fit_keys(table) for group, table in arrays.dpg.items()}
+    changes = [
+        f"{section}/{old} becomes {new}" for section, table in (renamed | small).items() for old, new in table.items()
+    ]
+    if not changes:
         return dict(members)
-    changes = ", ".join(f"{section}/{old} becomes {new}" for (section, old), new in renamed.items())
-    warnings.warn(f"{path}: names that other programs cut are changed: {changes}", HeaderWarning, stacklevel=3)
+    warnings.warn(
+        f"{path}: names that other programs cut are changed: {', '.join(changes)}", HeaderWarning, stacklevel=3
+    )
     return {
-        replace(name, name=renamed.get((name.section, name.name), name.name)) if not name.group else name: member
+        name if name.group else replace(name, name=renamed.get(name.section, {}).get(name.name, name.name)): member
         for name, member in members.items()
     }
+
+
+def _fit_keys(table: dict[str, Array], also_taken: Collection[str] = ()) -> dict[str, str]:
+    """Rename the keys of a table that cannot be written; return the new ones by the old ones."""
+    renamed = {}
+    for key in [key for key in table if make_key(key) != key]:
+        new = make_key(key)
+        while new in table or new in also_taken:
+            new += "_"
+        table[new] = table.pop(key)
+        renamed[key] = new
+    return renamed
 
 
 def _rows_of(array: Array, starts: Array, lengths: Array) -> Array:
