@@ -6,13 +6,14 @@ import builtins
 import copy
 import tracemalloc
 
+import nibabel
 import numpy as np
 import pytest
-from helpers import AFFINE, DIMENSIONS, assert_trx_equal, make_trx_arrays, write_plain_zip
+from helpers import AFFINE, DIMENSIONS, SHARED, assert_trx_equal, make_trx_arrays, write_plain_zip
 from nibabel.streamlines import ArraySequence, LazyTractogram, Tractogram
 from nibabel.streamlines.tractogram import TractogramItem
 
-from trxlib.errors import DtypeError, HeaderError, InputError, MetadataMismatchError
+from trxlib.errors import DtypeError, HeaderError, InputError, MetadataMismatchError, ShapeError
 from trxlib.trx_file_memmap import TrxFile, concatenate, load
 
 REFERENCE = {"VOXEL_TO_RASMM": AFFINE, "DIMENSIONS": DIMENSIONS}
@@ -206,6 +207,150 @@ def test_lazy_data_that_differ_are_named():
         TrxFile.from_lazy_tractogram(LazyTractogram.from_data_func(items), REFERENCE, chunk_size=0)
 
 
+def items_of(*items):
+    """Return a LazyTractogram that yields (positions, dps, dpv)."""
+    return LazyTractogram.from_data_func(lambda: (TractogramItem(*item) for item in items))
+
+
+CHUNK_SIZES = (1, 2, 3, 100)
+ROWS = np.zeros((2, 3), "f4")
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ((np.float32(1), np.float64(0.1)), "<f8"),
+        ((1, 0.5, 7), "<f8"),
+        ((0.5, 1), "<f8"),
+        ((np.int8(1), np.int16(300), np.uint16(60000)), "<i4"),
+        ((np.uint16(1), np.int16(-1), np.float16(0.5)), "<f8"),
+        ((np.float16(0.5), np.int16(-1), np.uint16(1)), "<f4"),
+        ((True, np.int8(3)), "i1"),
+    ],
+)
+@pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
+def test_lazy_data_become_as_wide_as_they_must(values, dtype, chunk_size):
+    obj = items_of(*((ROWS, {"w": value}, {"v": [value] * 2}) for value in values))
+    trx = TrxFile.from_lazy_tractogram(obj, REFERENCE, chunk_size=chunk_size)
+    assert trx.data_per_streamline["w"].dtype == np.dtype(dtype)
+    assert trx.data_per_vertex["v"]._data.dtype == np.dtype(dtype)
+    assert trx.data_per_streamline["w"].ravel().tolist() == [float(value) for value in values]
+    assert trx.data_per_vertex["v"]._data.ravel().tolist() == [float(value) for value in values for _ in range(2)]
+
+
+@pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
+def test_lazy_streamlines_without_vertices_say_nothing_of_the_width(chunk_size):
+    obj = items_of(
+        ([], {}, {"v": []}), (ROWS, {}, {"v": np.ones((2, 2), "f2")}), (np.zeros((0, 3)), {}, {"v": np.zeros((0, 5))})
+    )
+    trx = TrxFile.from_lazy_tractogram(obj, REFERENCE, chunk_size=chunk_size, dtype_dict={})
+    assert [len(streamline) for streamline in trx.streamlines] == [0, 2, 0]
+    assert trx.data_per_vertex["v"]._data.tolist() == [[1, 1], [1, 1]]
+    assert trx.data_per_vertex["v"]._data.dtype == np.float16
+    assert trx.streamlines._data.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        ((ROWS, {"w": [1.0, 2]}, {"v": [1.0, 2]}), MetadataMismatchError, "streamline 1 has 2 columns of dps/w, .* 1"),
+        ((ROWS, {"w": 1.0}, {"v": np.ones((2, 3))}), MetadataMismatchError, "streamline 1 has 3 columns of dpv/v"),
+        ((ROWS, {"w": 1.0}, {"v": [1.0]}), MetadataMismatchError, r"streamline 1 has dpv/v of shape \(1,\), .* 2 rows"),
+        ((ROWS, {"w": "a"}, {"v": [1.0, 2]}), DtypeError, "cannot hold <U1"),
+        ((ROWS, {"w": 2**60}, {"v": [1.0, 2]}), DtypeError, "dps/w holds floats and integers, and 11529"),
+        ((ROWS, {"w": np.eye(2)}, {"v": [1.0, 2]}), ShapeError, "streamline 1 has dps/w of shape"),
+        ((ROWS, {"w": [[1, 2], [3]]}, {"v": [1.0, 2]}), ShapeError, "streamline 1 has dps/w that are no array"),
+        ((np.zeros((3, 4)), {"w": 1.0}, {"v": [1.0]}), ShapeError, r"streamline 1 has positions of shape \(3, 4\)"),
+        ((np.zeros((2, 2)), {"w": 1.0}, {"v": [1.0]}), ShapeError, r"streamline 1 has positions of shape \(2, 2\)"),
+        ((np.zeros((2, 3), int), {"w": 1.0}, {"v": [1.0, 2]}), DtypeError, "streamline 1 has positions of int64"),
+    ],
+)
+@pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
+def test_lazy_streamlines_that_do_not_fit_are_named(bad, error, message, chunk_size):
+    good = (ROWS, {"w": 1.0}, {"v": [0.5, 1]})
+    with pytest.raises(error, match=message):
+        TrxFile.from_lazy_tractogram(items_of(good, bad, good), REFERENCE, chunk_size=chunk_size)
+
+
+@pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
+def test_lazy_data_in_a_type_that_cannot_hold_them(chunk_size):
+    obj = items_of((ROWS, {"w": 1}, {}), (ROWS, {"w": 0.5}, {}))
+    with pytest.raises(DtypeError, match="dps/w holds float64, which int8 cannot hold"):
+        TrxFile.from_lazy_tractogram(obj, REFERENCE, chunk_size=chunk_size, dtype_dict={"dps": {"w": "int8"}})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chunk_size": 2.5}, "chunk_size is 2.5, expected a whole number, 1 or more"),
+        ({"extra_buffer": -100}, "extra_buffer is -100"),
+        ({"extra_buffer": 2.5}, "extra_buffer is 2.5"),
+    ],
+)
+def test_lazy_counts_are_checked(options, message):
+    with pytest.raises(InputError, match=message):
+        TrxFile.from_lazy_tractogram(items_of((ROWS, {}, {})), REFERENCE, **options)
+
+
+def lazily_read(path):
+    return nibabel.streamlines.load(path, lazy_load=True).tractogram
+
+
+def test_lazily_read_trk_is_converted_as_an_eagerly_read_one(tmp_path):
+    """nibabel leaves the affine of a TRK file pending: iterating does not apply it, `.streamlines` does."""
+    affine = np.array([[0, -2, 0.5, 10.0], [1.5, 0, 0, -20], [0.2, 0, 3, 30], [0, 0, 0, 1]])
+    tractogram = make_tractogram(np.eye(4))[0][[0, 2, 4]]
+    header = {"voxel_to_rasmm": affine, "dimensions": DIMENSIONS, "voxel_sizes": np.sqrt((affine[:3, :3] ** 2).sum(0)),
+              "voxel_order": "".join(nibabel.aff2axcodes(affine))}  # fmt: skip
+    path = str(tmp_path / "a.trk")
+    nibabel.streamlines.save(nibabel.streamlines.TrkFile(tractogram, header), path)
+    expected = TrxFile.from_tractogram(nibabel.streamlines.load(path).tractogram, path)
+    np.testing.assert_allclose(expected.streamlines._data, tractogram.streamlines.get_data(), atol=1e-4)
+    for trx in (
+        TrxFile.from_lazy_tractogram(lazily_read(path), path, chunk_size=2),
+        TrxFile.from_tractogram(lazily_read(path), path),
+    ):
+        np.testing.assert_allclose(trx.streamlines._data, expected.streamlines._data, rtol=0, atol=1e-5)
+        assert trx.get_dtype_dict() == expected.get_dtype_dict()
+    both = expected.deepcopy()
+    both.append(lazily_read(path))
+    np.testing.assert_allclose(both.streamlines._data[9:], expected.streamlines._data, rtol=0, atol=1e-5)
+
+
+def test_lazily_read_tck(tmp_path):
+    path = str(tmp_path / "a.tck")
+    tractogram, arrays = make_tractogram(np.eye(4))
+    nibabel.streamlines.save(Tractogram(tractogram.streamlines[[0, 2, 4]], affine_to_rasmm=np.eye(4)), path)
+    trx = TrxFile.from_lazy_tractogram(lazily_read(path), REFERENCE)
+    np.testing.assert_array_equal(trx.streamlines._data, arrays.positions)
+
+
+@pytest.mark.parametrize("by_items", [False, True])
+@pytest.mark.parametrize("affine_to_rasmm", [None, np.eye(4), np.diag([2.0, 3, 4, 1])])
+def test_pending_affines_are_applied_once(by_items, affine_to_rasmm):
+    tractogram, arrays = make_tractogram(np.eye(4))
+    obj = LazyTractogram.from_data_func(lambda: iter(tractogram)) if by_items else lazy(tractogram)
+    obj.affine_to_rasmm = affine_to_rasmm
+    moved = obj.apply_affine(np.array([[0, 2.0, 0, 5], [1, 0, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1]]))
+    # Where streamlines are said to be does not depend on what was applied to them, if that is known at all.
+    x, y, z = arrays.positions.T
+    expected = np.stack([2 * y + 5, x + 6, 3 * z + 7], 1)
+    if affine_to_rasmm is not None:
+        expected = arrays.positions @ affine_to_rasmm[:3, :3]
+    trx = TrxFile.from_lazy_tractogram(moved, REFERENCE)
+    np.testing.assert_allclose(trx.streamlines._data, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_lazily_read_files_of_the_cohort():
+    files = sorted((SHARED / "data").rglob("*.trk"))[:2]
+    if not files:
+        pytest.skip("needs the TRK files of the shared data beside the repository")
+    for path in files:
+        eager = nibabel.streamlines.load(str(path)).tractogram
+        trx = TrxFile.from_lazy_tractogram(lazily_read(str(path)), str(path))
+        np.testing.assert_allclose(trx.streamlines._data, eager.streamlines._data, rtol=0, atol=1e-3)
+
+
 def test_lazy_memory_is_bounded():
     def items():
         for _ in range(4000):
@@ -298,6 +443,31 @@ def test_append_of_tractograms(tmp_path):
     trx.append(sft)
     assert len(trx) == 15
     np.testing.assert_allclose(trx.streamlines[14], tractogram.streamlines[4], rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["eager", "lazy", "sft"])
+def test_append_of_tractograms_widens_types(kind):
+    tractogram, arrays = make_tractogram(np.eye(4))
+    tractogram.streamlines._data = tractogram.streamlines._data.astype("f8") + 1e-9
+    tractogram.data_per_streamline["n"][:] = 300
+    trx = TrxFile.from_tractogram(make_tractogram(np.eye(4))[0], REFERENCE, {"positions": "f2"})
+    trx.data_per_streamline["n"] = np.ones((5, 2), "i1")
+    trx.data_per_streamline["w"] = np.ones((5, 1), "f2")
+    added = lazy(tractogram) if kind == "lazy" else tractogram
+    if kind == "sft":
+        pytest.importorskip("dipy")
+        added = trx.to_sft()
+        added._tractogram = tractogram
+    both = concatenate([trx, TrxFile.from_tractogram(tractogram, REFERENCE, {})])
+    trx.append(added)
+    assert_trx_equal(trx, both)
+    assert trx.streamlines._data.dtype == np.float64
+    assert trx.data_per_streamline["n"].dtype == np.int32
+    assert trx.data_per_streamline["n"].max() == 300
+    np.testing.assert_array_equal(trx.data_per_streamline["w"][5:], arrays.dps["w"])
+    empty = TrxFile()
+    empty.append(added)
+    assert empty.streamlines._data.dtype == np.float64
 
 
 def test_missing_dipy_is_an_import_error_that_says_so(tmp_path, monkeypatch):

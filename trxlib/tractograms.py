@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,23 +11,21 @@ import numpy.typing as npt
 
 from trxlib.api_views import Views, make_sequence
 from trxlib.arrays import TrxArrays
-from trxlib.dtypes import little_endian
-from trxlib.errors import DtypeError, InputError, MetadataMismatchError
+from trxlib.errors import DtypeError, InputError
 from trxlib.header import Header
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.resize import Room
 from trxlib.ops.select import Runs, runs_of
-from trxlib.ragged import gather_rows, offsets_of
+from trxlib.ragged import gather_rows
 from trxlib.source import ArraySpec
 from trxlib.space import Space
 
-__all__ = ["dipy_available", "is_lazy", "is_sft", "is_tractogram", "room_of_lazy", "room_of_sft"]
-__all__ += ["room_of_tractogram", "to_sft", "to_tractogram"]
+__all__ = ["PositionsMap", "dipy_available", "is_sft", "is_tractogram", "map_by", "room_of_sft", "room_of_tractogram"]
+__all__ += ["to_sft", "to_tractogram", "wanted_types"]
 
 Array = npt.NDArray[Any]
 PositionsMap = Callable[[Array], Array]
 _IDENTITY = np.eye(4)
-_GROWTH = 2
 
 
 def dipy_available() -> bool:
@@ -42,13 +40,6 @@ def is_tractogram(thing: Any) -> bool:
     from nibabel.streamlines.tractogram import Tractogram
 
     return isinstance(thing, Tractogram)
-
-
-def is_lazy(thing: Any) -> bool:
-    """Tell whether something is a nibabel LazyTractogram."""
-    from nibabel.streamlines.tractogram import LazyTractogram
-
-    return isinstance(thing, LazyTractogram)
 
 
 def is_sft(thing: Any) -> bool:
@@ -69,7 +60,7 @@ def room_of_tractogram(tractogram: Any, space: Space, dtypes: Mapping[str, Any])
         dtypes wanted: ``positions``, ``offsets``, ``dpv`` and ``dps`` by key; the rest keep theirs.
     """
     views = Views(tractogram.streamlines, dict(tractogram.data_per_point), dict(tractogram.data_per_streamline))
-    return _room_of(views, space, dtypes, _map_by(tractogram.affine_to_rasmm))
+    return _room_of(views, space, dtypes, map_by(tractogram.affine_to_rasmm))
 
 
 def room_of_sft(sft: Any, dtypes: Mapping[str, Any]) -> tuple[Header, Room]:
@@ -84,7 +75,7 @@ def room_of_sft(sft: Any, dtypes: Mapping[str, Any]) -> tuple[Header, Room]:
     """
     space = Space.create(sft.affine, sft.dimensions, "StatefulTractogram")
     views = Views(sft.streamlines, dict(sft.data_per_point), dict(sft.data_per_streamline))
-    return _room_of(views, space, dtypes, _map_by(_sft_to_rasmm(sft, space)))
+    return _room_of(views, space, dtypes, map_by(_sft_to_rasmm(sft, space)))
 
 
 def _sft_to_rasmm(sft: Any, space: Space) -> Array:
@@ -108,7 +99,7 @@ def _sft_to_rasmm(sft: Any, space: Space) -> Array:
     return np.asarray(shift @ to_rasmm)
 
 
-def _map_by(affine: Any) -> PositionsMap | None:
+def map_by(affine: Any) -> PositionsMap | None:
     """Return a function that applies an affine in float64; None if it changes nothing."""
     if affine is None or np.array_equal(affine, _IDENTITY):
         return None
@@ -128,158 +119,51 @@ def _room_of(
     return arrays.header, room
 
 
-def _wanted_room(arrays: TrxArrays, dtypes: Mapping[str, Any], nb_streamlines: int, nb_vertices: int) -> Room:
-    """Return empty room with the keys of a bundle, in the dtypes wanted."""
-    positions = np.dtype(dtypes.get("positions", arrays.positions.dtype))
+def wanted_types(
+    dtypes: Mapping[str, Any],
+) -> tuple[np.dtype[Any] | None, np.dtype[Any], dict[str, dict[str, np.dtype[Any]]]]:
+    """Return the types that somebody wants.
+
+    Returns
+    -------
+    numpy.dtype or None
+        Of positions; None if nothing is said.
+    numpy.dtype
+        Of offsets.
+    dict
+        "dps" and "dpv" -> key -> type.
+
+    Raises
+    ------
+    DtypeError
+        If positions are not to be floats, or offsets not integers.
+    """
+    positions = np.dtype(dtypes["positions"]) if "positions" in dtypes else None
     offsets = np.dtype(dtypes.get("offsets", np.uint32))
-    if positions.kind != "f":
+    if positions is not None and positions.kind != "f":
         raise DtypeError(f"positions are wanted as {positions}, expected float16, float32 or float64")
     if offsets.kind not in "iu":
         raise DtypeError(f"offsets are wanted as {offsets}, expected uint32 or uint64")
-    specs: dict[str, dict[str, ArraySpec]] = {}
-    for section, names in (("dps", ("dps",)), ("dpv", ("dpv", "dpp"))):
-        wanted = {key: dtype for name in names for key, dtype in dtypes.get(name, {}).items()}
-        specs[section] = {
-            key: ArraySpec(array.shape[1], np.dtype(wanted.get(key, array.dtype)))
+    wanted = {
+        section: {key: np.dtype(dtype) for name in names for key, dtype in dtypes.get(name, {}).items()}
+        for section, names in (("dps", ("dps",)), ("dpv", ("dpv", "dpp")))
+    }
+    return positions, offsets, wanted
+
+
+def _wanted_room(arrays: TrxArrays, dtypes: Mapping[str, Any], nb_streamlines: int, nb_vertices: int) -> Room:
+    """Return empty room with the keys of a bundle, in the dtypes wanted."""
+    positions, offsets, wanted = wanted_types(dtypes)
+    dps, dpv = (
+        {
+            key: ArraySpec(array.shape[1], wanted[section].get(key, array.dtype))
             for key, array in getattr(arrays, section).items()
         }
-    return Room.allocate(
-        nb_streamlines,
-        nb_vertices,
-        positions,
-        specs["dps"],
-        specs["dpv"],
-        # nibabel's own int64 is no wish for uint64.
-        wide_offsets=offsets == np.uint64,
+        for section in ("dps", "dpv")
     )
-
-
-def room_of_lazy(
-    obj: Any, space: Space, extra_buffer: int, chunk_size: int, dtypes: Mapping[str, Any]
-) -> tuple[Header, Room]:
-    """Copy a LazyTractogram into arrays of its own, chunk by chunk.
-
-    Parameters
-    ----------
-    obj : LazyTractogram
-        Its `affine_to_rasmm` is applied.
-    space : Space
-        Of the result.
-    extra_buffer : int
-        Room for at least so many streamlines is made at a time.
-    chunk_size : int
-        Streamlines held in memory at a time.
-    dtypes : mapping
-        As for `room_of_tractogram`.
-    """
-    if chunk_size < 1:
-        raise InputError(f"chunk_size is {chunk_size}, expected 1 or more")
-    positions_map = _map_by(getattr(obj, "affine_to_rasmm", None))
-    header = Header(space.voxel_to_rasmm, space.dimensions, 0, 0)
-    room: Room | None = None
-    items: list[Any] = []
-    for item in obj:
-        items.append(item)
-        if len(items) == chunk_size:
-            room = _add_items(room, items, header, extra_buffer, dtypes, positions_map)
-            items = []
-    if items or room is None:
-        room = _add_items(room, items, header, 0, dtypes, positions_map)
-    return header.with_counts(room.nb_streamlines, room.nb_vertices), room
-
-
-def _add_items(
-    room: Room | None,
-    items: list[Any],
-    header: Header,
-    extra_buffer: int,
-    dtypes: Mapping[str, Any],
-    positions_map: PositionsMap | None,
-) -> Room:
-    """Write a chunk behind what is there, in a larger room if it does not fit."""
-    part = _bundle_of_items(items, header, room.nb_streamlines if room is not None else 0)
-    n, v = part.header.nb_streamlines, part.header.nb_vertices
-    if room is None:
-        buffer = (extra_buffer, extra_buffer * -(-v // max(1, n)))
-        room = _wanted_room(part, dtypes, n + buffer[0], v + buffer[1])
-    _check_keys(room, part)
-    needed = (room.nb_streamlines + n, room.nb_vertices + v)
-    if needed[0] > len(room.starts) or needed[1] > len(room.positions):
-        # Twice as much each time: all copies together are no more than the result.
-        room = _larger(room, max(_GROWTH * needed[0], needed[0] + extra_buffer), _GROWTH * needed[1])
-    room.write(part, runs_of(part), (room.nb_streamlines, room.nb_vertices), positions_map=positions_map)
-    return room
-
-
-def _larger(room: Room, nb_streamlines: int, nb_vertices: int) -> Room:
-    old = TrxArrays(
-        Header(_IDENTITY, (1, 1, 1), room.nb_streamlines, room.nb_vertices),
-        room.positions,
-        np.zeros(1, "<u4"),
-        room.dps,
-        room.dpv,
-    )
-    grown = Room.allocate(
-        nb_streamlines,
-        nb_vertices,
-        room.positions.dtype,
-        {key: ArraySpec(array.shape[1], array.dtype) for key, array in room.dps.items()},
-        {key: ArraySpec(array.shape[1], array.dtype) for key, array in room.dpv.items()},
-        wide_offsets=room.starts.dtype.itemsize == 8,
-    )
-    grown.write(old, (room.starts, room.lengths), (0, 0), room.nb_streamlines)
-    return grown
-
-
-def _check_keys(room: Room, part: TrxArrays) -> None:
-    for section in ("dps", "dpv"):
-        found, expected = sorted(getattr(part, section)), sorted(getattr(room, section))
-        if found != expected and part.header.nb_streamlines:
-            raise MetadataMismatchError(
-                f"from streamline {room.nb_streamlines} on, {section} has the keys {found}, expected {expected}"
-            )
-
-
-def _bundle_of_items(items: list[Any], header: Header, first: int) -> TrxArrays:
-    """Return a bundle of TractogramItems."""
-    streamlines = [np.asarray(item.streamline).reshape(-1, 3) for item in items]
-    lengths = np.array([len(streamline) for streamline in streamlines], dtype=np.int64)
-    arrays = TrxArrays.empty(header)
-    arrays.header = header.with_counts(len(items), int(lengths.sum()))
-    arrays.offsets = offsets_of(lengths)
-    if items:
-        arrays.positions = np.concatenate(streamlines)
-        arrays.dps = _joined_items([item.data_for_streamline for item in items], None, "dps", first)
-        arrays.dpv = _joined_items([item.data_for_points for item in items], lengths, "dpv", first)
-    return arrays
-
-
-def _joined_items(
-    tables: Iterable[Mapping[str, Any]], lengths: Array | None, section: str, first: int
-) -> dict[str, Array]:
-    """Join the data of streamlines, all with the same keys; `lengths` are the rows of each, None for one row."""
-    parts: dict[str, list[Array]] = {}
-    for number, table in enumerate(tables):
-        if number and table.keys() != parts.keys():
-            raise MetadataMismatchError(
-                f"streamline {first + number} has the {section} keys {sorted(table)}, expected {sorted(parts)}"
-            )
-        rows = 1 if lengths is None else int(lengths[number])
-        for key, values in table.items():
-            array = np.asarray(values)
-            if lengths is not None and len(array) != rows:
-                raise MetadataMismatchError(
-                    f"streamline {first + number} has {len(array)} rows of {section}/{key}, expected {rows}"
-                )
-            if lengths is None:
-                array = array.reshape(1, -1)
-            parts.setdefault(key, []).append(array if array.ndim == 2 else array.reshape(rows, -1 if rows else 1))
-    return {key: little_endian(_concatenated(arrays)) for key, arrays in parts.items()}
-
-
-def _concatenated(arrays: list[Array]) -> Array:
-    # Arrays without rows may have lost their number of columns.
-    return np.concatenate([array for array in arrays if array.size] or arrays[:1])
+    # nibabel's own int64 is no wish for uint64.
+    wide = offsets == np.uint64
+    return Room.allocate(nb_streamlines, nb_vertices, positions or arrays.positions.dtype, dps, dpv, wide_offsets=wide)
 
 
 def to_tractogram(source: BundleSource) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib import api_edit, tractograms
+from trxlib import api_edit, lazy, tractograms
 from trxlib.api_content import Bundle, Content
 from trxlib.api_join import Joined
 from trxlib.api_views import Views
@@ -271,7 +271,7 @@ class TrxFile(Content):
         Parameters
         ----------
         obj : TrxFile, nibabel Tractogram or dipy StatefulTractogram
-            In the same space, with the same dps and dpv keys; not modified.
+            In the same space, with the same dps and dpv keys; not modified. Types become the widest of both.
         extra_buffer : int
             When room must be made, make it for so many streamlines more.
 
@@ -283,9 +283,9 @@ class TrxFile(Content):
         if extra_buffer < 0:
             raise InputError(f"extra_buffer is {extra_buffer}, expected 0 or more streamlines")
         if tractograms.is_sft(obj):
-            obj = TrxFile.from_sft(obj, dtype_dict=self.get_dtype_dict())
+            obj = TrxFile.from_sft(obj)
         elif tractograms.is_tractogram(obj):
-            obj = TrxFile.from_tractogram(obj, self.header, dtype_dict=self.get_dtype_dict())
+            obj = TrxFile.from_tractogram(obj, self.header, dtype_dict={})
         elif not isinstance(obj, TrxFile):
             raise TypeError(
                 f"cannot append a {type(obj).__name__}; expected a TrxFile, nibabel Tractogram or StatefulTractogram"
@@ -368,7 +368,7 @@ class TrxFile(Content):
         Parameters
         ----------
         obj : LazyTractogram
-            Its `affine_to_rasmm` is applied.
+            Affines that it has still to apply, and its `affine_to_rasmm`, are applied.
         reference : str, dict, nibabel image, header or TrkFile
             Gives the space of the result.
         extra_buffer : int
@@ -376,9 +376,15 @@ class TrxFile(Content):
         chunk_size : int
             Streamlines held in memory at a time.
         dtype_dict : dict
-            dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys keep theirs.
+            dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys get the widest that their
+            streamlines have.
+
+        Raises
+        ------
+        ShapeError, MetadataMismatchError, DtypeError
+            Name the streamline that does not fit those before it.
         """
-        header, room = tractograms.room_of_lazy(obj, _space_from(reference), extra_buffer, chunk_size, dtype_dict)
+        header, room = lazy.room_of_lazy(obj, _space_from(reference), extra_buffer, chunk_size, dtype_dict)
         return TrxFile._of_room(header, room)
 
     @staticmethod
@@ -411,7 +417,7 @@ class TrxFile(Content):
         dtype_dict : dict
             dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys keep theirs.
         """
-        if tractograms.is_lazy(tractogram):
+        if lazy.is_lazy(tractogram):
             return TrxFile.from_lazy_tractogram(tractogram, reference, dtype_dict=dtype_dict)
         return TrxFile._of_room(*tractograms.room_of_tractogram(tractogram, _space_from(reference), dtype_dict))
 

@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from trxlib.arrays import TrxArrays
 from trxlib.dtypes import cast_integers, extension_of_dtype
-from trxlib.errors import CapacityError, DtypeError, MetadataMismatchError
+from trxlib.errors import CapacityError, DtypeError, InputError, MetadataMismatchError
 from trxlib.ops.fill import convert_values
 from trxlib.ops.select import Runs
 from trxlib.ragged import iter_gathered, offsets_dtype
 from trxlib.source import ArraySpec
 from trxlib.storage.scratch import scratch_arrays
 
-__all__ = ["Room", "cast_values"]
+__all__ = ["Room", "cast_values", "check_count"]
 
 Array = npt.NDArray[Any]
 _CHUNK_BYTES = 1 << 18
@@ -168,6 +168,19 @@ class Room:
     def _vertex_arrays(self, source: TrxArrays) -> list[tuple[Array, Array, str]]:
         pairs = [(self.positions, source.positions, "positions")]
         return pairs + [(target, source.dpv[key], f"dpv/{key}") for key, target in self.dpv.items()]
+
+
+def check_count(value: Any, what: str, least: int = 0) -> int:
+    """Return a number of streamlines or vertices as int; a float that is whole will do.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number, or less than `least`.
+    """
+    if not isinstance(value, (int, float, np.integer, np.floating)) or value != value // 1 or value < least:
+        raise InputError(f"{what} is {value!r}, expected a whole number, {least} or more")
+    return int(value)
 
 
 def cast_values(values: Array, dtype: np.dtype[Any], what: str) -> Array:
