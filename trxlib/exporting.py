@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, InputError
+from trxlib.formats.facts import sound_facts
 from trxlib.formats.table import detect_format
 from trxlib.formats.tck_writer import write_tck
 from trxlib.formats.trk_writer import write_trk
@@ -130,5 +131,5 @@ def _facts(source: Source, name: str) -> Mapping[str, Any] | None:
     """Return header facts of the output's format that a TRX file has kept; None leaves it to the writer."""
     if not isinstance(source, BundleSource):
         return None
-    facts = source.arrays.header.extra.get(name.upper())
-    return facts if isinstance(facts, Mapping) else {}
+    extra = source.arrays.header.extra
+    return sound_facts(extra[name.upper()], name, source.path) if name.upper() in extra else {}

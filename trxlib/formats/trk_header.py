@@ -25,6 +25,8 @@ __all__ = [
     "MAGIC",
     "Column",
     "TrkHeader",
+    "are_edges",
+    "read_order",
     "read_trk_header",
     "unique_key",
     "voxmm_to_voxel",
@@ -193,6 +195,22 @@ def voxmm_to_voxel(voxel_sizes: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return matrix
 
 
+def read_order(text: str, what: str) -> str:
+    """Return the voxel order that a header's text stands for: LPS if it is empty, as in TrackVis.
+
+    Raises
+    ------
+    HeaderError
+        If it is none; `what` stands in the message.
+    """
+    return check_voxel_order(text.strip(" \0") or _DEFAULT_ORDER, what)
+
+
+def are_edges(edges: npt.NDArray[np.float64]) -> bool:
+    """Tell whether these can be the lengths of a voxel's edges, in mm."""
+    return bool(np.isfinite(edges).all() and edges.min() > _SMALLEST_EDGE and edges.max() < 1 / _SMALLEST_EDGE)
+
+
 def unique_key(name: str, taken: list[str], fallback: str) -> str:
     """Return a key that a TRX file can hold and that is not `taken` yet."""
     key = base = make_key(name) if name.strip() else fallback
@@ -222,10 +240,10 @@ def _read_space(record: Any, path: str, reference: Space | None) -> tuple[Space,
     dim = record["dim"].tolist()
     if min(dim) < 0:
         raise HeaderError(f"{path}: dim is {dim}, expected three whole numbers from 0 to 32767")
-    text = record["voxel_order"].decode("latin1").strip(" \0")
-    if not text:
+    text = record["voxel_order"].decode("latin1")
+    if not text.strip(" \0"):
         _assume(path, "voxel_order is empty", f"{_DEFAULT_ORDER} is assumed, as TrackVis does")
-    order = check_voxel_order(text or _DEFAULT_ORDER, f"{path}: voxel_order")
+    order = read_order(text, f"{path}: voxel_order")
     affine = _read_affine(record, path, order, sizes, reference)
     affine_order = voxel_order_of(affine)
     if not any(dim) and reference is not None:
@@ -241,7 +259,7 @@ def _read_space(record: Any, path: str, reference: Space | None) -> tuple[Space,
 
 
 def _check_edges(edges: npt.NDArray[np.float64], what: str) -> None:
-    if not (np.isfinite(edges).all() and edges.min() > _SMALLEST_EDGE and edges.max() < 1 / _SMALLEST_EDGE):
+    if not are_edges(edges):
         raise HeaderError(f"{what}: {edges.tolist()}, expected three lengths in mm above 0")
 
 

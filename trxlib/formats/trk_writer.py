@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DtypeError, HeaderError, HeaderWarning, InputError
+from trxlib.formats.facts import facts_fit
 from trxlib.formats.output import Float32Caster, open_output
 from trxlib.formats.positions import PositionsMap, all_finite
-from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, voxmm_to_voxel
-from trxlib.formats.voxel_order import check_voxel_order, reorder_matrix, voxel_order_of
+from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, read_order, voxmm_to_voxel
+from trxlib.formats.voxel_order import reorder_matrix, voxel_order_of
 from trxlib.parallel import run_each, threads_for
 from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo, placed
 from trxlib.space import Space
@@ -151,7 +152,7 @@ def _make_record(space: Space, facts: Mapping[str, Any]) -> Any:
     record["voxel_order"], record["dim"], record["voxel_size"] = order.encode(), space.dimensions, space.voxel_sizes
     record["pad2"] = np.void(order.encode().ljust(4, b"\0"))
     record["image_orientation_patient"] = 0
-    if _fits(space, order, facts):
+    if facts_fit(facts, space, order):
         for name in ("voxel_order", "voxel_size", "dim", "origin", "image_orientation_patient"):
             if name in facts:
                 record[name] = facts[name].encode("latin1") if name == "voxel_order" else facts[name]
@@ -161,23 +162,11 @@ def _make_record(space: Space, facts: Mapping[str, Any]) -> Any:
     return record
 
 
-def _fits(space: Space, order: str, facts: Mapping[str, Any]) -> bool:
-    """Tell whether the facts describe this space; after a transform, or in a merged file, they do not."""
-    try:
-        same = np.array_equal(np.asarray(facts["vox_to_ras"], np.float32), space.voxel_to_rasmm.astype(np.float32))
-        dim = facts["dim"]
-        text = check_voxel_order(str(facts["voxel_order"]).strip(" \0"), "voxel_order")
-        _, grid = reorder_matrix(text, order, (dim[0], dim[1], dim[2]))
-    except (KeyError, TypeError, ValueError, IndexError):
-        return False
-    return same and grid == space.dimensions
-
-
 def _rasmm_to_voxmm(record: Any) -> npt.NDArray[np.float64]:
     affine = record["vox_to_ras"].astype(np.float64)
     dim = record["dim"].tolist()
-    order = record["voxel_order"].decode("latin1").strip(" \0")
-    reorder, _ = reorder_matrix(order.upper(), voxel_order_of(affine), (dim[0], dim[1], dim[2]))
+    order = read_order(record["voxel_order"].decode("latin1"), "voxel_order")
+    reorder, _ = reorder_matrix(order, voxel_order_of(affine), (dim[0], dim[1], dim[2]))
     forward = affine @ reorder @ voxmm_to_voxel(record["voxel_size"])
     inverse = np.asarray(np.linalg.inv(forward))
     # An exact inverse keeps exact coordinates exact: rounding noise beside 1 and 0 would move them.
