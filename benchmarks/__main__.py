@@ -7,15 +7,17 @@ import fnmatch
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.cases import CASES, ROOT, Case, Context
-from benchmarks.data import SIZES, make_data
+from benchmarks.data import SIZES, DataError, make_data
 from benchmarks.measure import Entry, run_once, run_side_by_side
-from benchmarks.report import START, Row, machine_facts, rows_of, update_page, write_report
+from benchmarks.report import MARKS, START, Row, machine_facts, rows_of, update_page, write_report
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -24,45 +26,76 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", default=["*"], metavar="PATTERN", help="which cases; --list shows them")
     parser.add_argument("--repeat", type=int, default=5, help="runs after the warm-up")
     parser.add_argument("--limit", type=float, default=120, help="seconds after which a process is stopped")
-    parser.add_argument("--patience", type=float, default=10, help="peers that take more seconds run fewer times")
+    parser.add_argument(
+        "--patience", type=float, default=30, help="peers that take more seconds run once after the warm-up"
+    )
     parser.add_argument("--only-trxlib", action="store_true", help="leave the peers out")
-    parser.add_argument("--data", type=Path, help="folder for the data; by default a temporary one")
+    parser.add_argument("--data", type=Path, help="empty folder for the data, or one with data of the same size")
     parser.add_argument("--keep-data", action="store_true", help="do not remove the data at the end")
-    parser.add_argument("--results", type=Path, default=Path("results/benchmarks"), help="folder for tables and plots")
+    parser.add_argument("--results", type=Path, default=ROOT / "results/benchmarks", help="folder for tables and plots")
     parser.add_argument("--update", type=Path, help="Markdown file: its table between the marks, its plots beside it")
     parser.add_argument("--list", action="store_true", help="show the cases and stop")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.repeat < 1:
+        parser.error(f"--repeat {options.repeat}: at least one run is measured")
+    for pattern in options.cases:
+        if not any(fnmatch.fnmatch(case.key, pattern) for case in CASES):
+            parser.error(f"--cases {pattern}: no such case; --list shows them")
+    if options.update and not (options.update.is_file() and MARKS[0] in options.update.read_text()):
+        parser.error(f"--update {options.update}: no page with the line {MARKS[0]}")
+    for name in ("data", "results", "update"):
+        path = getattr(options, name)
+        setattr(options, name, path and path.resolve())
+    return options
 
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
-    cases = [case for case in CASES if any(fnmatch.fnmatch(case.key, pattern) for pattern in options.cases)]
-    if options.list or not cases:
+    if options.list:
         print("\n".join(f"{case.key:<20} {case.title}" for case in CASES))
-        return 0 if options.list else 2
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what follows is cleaned up
     os.chdir(ROOT)
+    made = options.data is None or not options.data.exists()
     data = options.data or Path(tempfile.mkdtemp(prefix="trxlib_benchmarks_"))
+    mine = made or not any(data.iterdir())
     try:
-        facts = machine_facts(data)
-        say(f"data of size {options.size} in {data}")
-        context = Context(data.resolve(), make_data(data, options.size, {case.needs for case in cases}))
-        rows = run_cases(cases, context, options)
-        facts["load at the end"] = f"{os.getloadavg()[0]:.2f}"
-        command = shlex.join(["python", "-m", "benchmarks", *_without_paths(arguments)])
-        write_report(options.results, options.size, facts, rows, command)
-        if options.update:
-            update_page(options.update, options.results)
-        say(f"written: {options.results}/table.md, table.tsv, machine.json, cases.png, scaling.png")
+        return _measure(data, options, arguments)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     finally:
-        if not options.keep_data:
+        # Only what this run has made: never a folder that somebody else has filled.
+        if mine and not options.keep_data:
             shutil.rmtree(data, ignore_errors=True)
+            if not made:
+                data.mkdir(exist_ok=True)
+
+
+def _measure(data: Path, options: argparse.Namespace, arguments: list[str]) -> int:
+    cases = [case for case in CASES if any(fnmatch.fnmatch(case.key, pattern) for pattern in options.cases)]
+    facts = machine_facts(data)
+    say(f"data of size {options.size} in {data}")
+    catalogue = make_data(data, options.size, {need for case in cases for need in case.needs})
+    command = shlex.join(["python", "-m", "benchmarks", *_without_paths(arguments)])
+    rows: list[Row] = []
+    for new in run_cases(cases, Context(data, catalogue), options):
+        rows += new
+        facts["load at the end"] = f"{os.getloadavg()[0]:.2f}"
+        # After every case: what has been measured is there, whatever comes.
+        write_report(options.results, options.size, facts, rows, command)
+    if options.update:
+        update_page(options.update, options.results)
+    say(f"written: {', '.join(sorted(path.name for path in options.results.iterdir()))} in {options.results}")
     return 1 if any(row.verdict.startswith(("missed", "failed")) for row in rows) else 0
 
 
-def run_cases(cases: list[Case], context: Context, options: argparse.Namespace) -> list[Row]:
-    """Measure every case and return all rows."""
+def run_cases(cases: list[Case], context: Context, options: argparse.Namespace) -> Iterator[list[Row]]:
+    """Measure every case and yield its rows."""
     base = run_once([sys.executable, "-c", "import numpy, time; time.sleep(0.1)"], limit=60).anon
-    rows: list[Row] = []
     for case in cases:
         say(f"{case.key}: {case.title}")
         entries: list[Entry] = case.make(context)
@@ -78,28 +111,29 @@ def run_cases(cases: list[Case], context: Context, options: argparse.Namespace) 
         )
         # The start of a process is the same for all sizes of data, except where it is what is measured.
         judge = options.size in ("M", "L") or case.key == "import"
-        new = rows_of(case, entries, _streamlines_of(case, context), base, judge_time=judge)
-        rows += new
-        for row in new:
+        rows = rows_of(case, entries, _streamlines_of(case, context), base, judge_time=judge)
+        for row in rows:
             if row.median is not None:
                 ratio = f"{row.ratio:.2f}" if row.ratio else "?"
                 say(f"  {row.program}: {row.median:.3f} s, x {ratio}, {row.anonymous:.0f} MB {row.verdict}")
-    return rows
+        yield rows
 
 
 def _streamlines_of(case: Case, context: Context) -> int:
     """Return how many streamlines a case reads at most."""
-    found = [item["nb_streamlines"] for item in context.catalogue.values() if item["set"] == case.needs]
-    return max(found) if case.needs in ("whole", "scale") else sum(found)
+    found = [item["nb_streamlines"] for item in context.catalogue.values() if item["set"] == case.needs[0]]
+    return max(found) if case.needs[0] == "scale" else sum(found)
 
 
 def _without_paths(arguments: list[str]) -> list[str]:
     """Leave the folders out of the command that the table shows."""
     kept, skip = [], False
     for argument in arguments:
-        if not skip and argument not in ("--data", "--results", "--update", "--keep-data"):
+        name, _, value = argument.partition("=")
+        is_path = name in ("--data", "--results", "--update")
+        if not skip and not is_path and argument != "--keep-data":
             kept.append(argument)
-        skip = argument in ("--data", "--results", "--update")
+        skip = is_path and not value
     return kept
 
 

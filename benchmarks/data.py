@@ -6,14 +6,18 @@ walks of about 80 vertices, 0.75 mm apart, generated and written a chunk at a ti
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from benchmarks.truth import Truth
 
 SIZES = {"XS": 1_000, "S": 100_000, "M": 1_000_000, "L": 10_000_000}
 #: Streamlines in each file of a set, as parts of the size: 10 files of 128 MB and 100 of 13 MB for size M.
@@ -173,6 +177,7 @@ class TrxWriter:
     ) -> None:
         self.path, self.affine, self.groups, self.with_data = path, affine, groups or {}, with_data
         self.folder = path.with_suffix(".parts")
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was interrupted
         self.folder.mkdir(parents=True)
         self.positions = (self.folder / "positions.3.float32").open("wb")
         self.lengths: list[np.ndarray] = []
@@ -233,83 +238,135 @@ def write_reference(path: Path) -> None:
 
 # Whole sets
 
+#: Changes with the content of the files: those of another version are made anew.
+VERSION = 2
+_CATALOGUE = "catalogue.json"
 
-def make_data(folder: Path, size: str, needs: set[str]) -> dict[str, dict[str, int]]:
+
+class DataError(Exception):
+    """The data cannot be made, or are others than those asked for."""
+
+
+def make_data(folder: Path, size: str, needs: set[str], free: int | None = None) -> dict[str, dict[str, Any]]:
     """Write what is needed and not there yet; return path -> counts of every file.
 
-    `needs` are of: whole, merge10, merge100, tiny, scale.
+    `needs` are the names of single files (``whole.trk``), or of sets: merge10, merge100, tiny, scale; `free` are the
+    bytes that may be used, by default what the disk has.
+
+    Raises
+    ------
+    DataError
+        If the folder has data of another size, or other files, or the disk has no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    catalogue_path = folder / "catalogue.json"
-    catalogue = json.loads(catalogue_path.read_text()) if catalogue_path.is_file() else {}
-    makers = {"whole": _make_whole, "tiny": _make_tiny, "scale": _make_scale}
-    for need in sorted(needs):
-        if not any(entry["set"] == need for entry in catalogue.values()):
-            new = makers[need](folder, SIZES[size]) if need in makers else _make_set(folder, SIZES[size], need)
-            catalogue |= {path: {"set": need, **counts} for path, counts in new.items()}
-            catalogue_path.write_text(json.dumps(catalogue, indent=1))
+    path = folder / _CATALOGUE
+    mark = {"size": size, "version": VERSION}
+    catalogue: dict[str, dict[str, Any]] = {}
+    if path.is_file():
+        content = json.loads(path.read_text())
+        if content.get("data") != mark:
+            raise DataError(f"{folder} has data of {content.get('data')}, expected {mark}; choose another folder")
+        catalogue = content["files"]
+    elif any(folder.iterdir()):
+        raise DataError(f"{folder} has other files; choose an empty folder for the data")
+    missing = needs - {entry["set"] for entry in catalogue.values()}
+    needed = sum(_nbytes(need, SIZES[size]) for need in missing)
+    free = shutil.disk_usage(folder).free if free is None else free
+    if needed > free:
+        raise DataError(
+            f"{folder}: the data take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; name another disk"
+        )
+    path.write_text(json.dumps({"data": mark, "files": catalogue}))
+    singles = sorted(missing & set(_WRITERS))
+    makers = [functools.partial(_make_whole, folder, SIZES[size], singles)] if singles else []
+    makers += [functools.partial(_make_set, folder, SIZES[size], need) for need in sorted(missing - set(_WRITERS))]
+    for make in makers:
+        catalogue |= make()
+        path.write_text(json.dumps({"data": mark, "files": catalogue}, indent=1))
     write_reference(folder / "reference.nii")
     return catalogue
 
 
-def _write(writers: dict[str, object], nb_streamlines: int, seed: int) -> dict[str, dict[str, int]]:
-    vertices = 0
-    members = dict.fromkeys(GROUPS, 0)
-    inside = dict.fromkeys(GROUPS, 0)
+def _nbytes(need: str, size: int) -> int:
+    """Return what a file or set takes on disk at most, and as much again for the results."""
+    number, part = SETS.get(need, (1, {"tiny": 0.01, "scale": sum(SCALE_PARTS)}.get(need, 1)))
+    return int(2 * size * number * part * 1300) + 10_000_000
+
+
+def _write(
+    stem: str, folder: Path, writers: dict[str, Any], nb_streamlines: int, seed: int, sets: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Write the same streamlines to some files, and what they are to ``truth/<stem>``; one for each group, too."""
+    truth = {name: Truth() for name in ("", *GROUPS)}
     for block in walk(nb_streamlines, seed):
-        vertices += len(block.positions)
-        for name, share in GROUPS.items():
+        for name, share in {"": 2.0, **GROUPS}.items():
             chosen = block.draw < share
-            members[name] += int(chosen.sum())
-            inside[name] += int(block.lengths[chosen].sum())
+            rows = np.repeat(chosen, block.lengths)
+            data = {"dpv/fa": block.fa[rows], "dps/weight": block.weight[chosen]}
+            truth[name].add(block.lengths[chosen], block.positions[rows], data)
         for writer in writers.values():
             writer.add(block)
     for writer in writers.values():
         writer.close()
-    counts = {"nb_streamlines": nb_streamlines, "nb_vertices": vertices, "members": members, "inside": inside}
-    return dict.fromkeys(writers, counts)
-
-
-def _make_whole(folder: Path, size: int) -> dict[str, dict[str, int]]:
-    writers = {
-        "whole.trk": TrkWriter(folder / "whole.trk", AFFINES["axis-aligned"]),
-        "rotated.trk": TrkWriter(folder / "rotated.trk", AFFINES["rotated"]),
-        "data.trk": TrkWriter(folder / "data.trk", AFFINES["axis-aligned"], with_data=True),
-        "whole.tck": TckWriter(folder / "whole.tck"),
-        "whole.trx": TrxWriter(folder / "whole.trx", AFFINES["axis-aligned"], GROUPS),
-        "plain.trx": TrxWriter(folder / "plain.trx", AFFINES["axis-aligned"], with_data=False),
+    places = {name: f"truth/{stem}{name and '_' + name}.npz" for name in truth}
+    for name, place in places.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        truth[name].save(folder / place)
+    whole = truth.pop("")
+    entry = {
+        "nb_streamlines": nb_streamlines,
+        "nb_vertices": whole.positions.count,
+        "members": {name: sum(map(len, part.lengths)) for name, part in truth.items()},
+        "inside": {name: part.positions.count for name, part in truth.items()},
+        "truth": places,
     }
-    return _write(writers, size, seed=1)
+    return {name: {"set": sets[name], **entry} for name in writers}
 
 
-def _make_set(folder: Path, size: int, need: str) -> dict[str, dict[str, int]]:
-    number, part = SETS[need]
+_WRITERS: dict[str, Callable[[Path], Any]] = {
+    "whole.trk": lambda path: TrkWriter(path, AFFINES["axis-aligned"]),
+    "rotated.trk": lambda path: TrkWriter(path, AFFINES["rotated"]),
+    "data.trk": lambda path: TrkWriter(path, AFFINES["axis-aligned"], with_data=True),
+    "whole.tck": TckWriter,
+    "whole.trx": lambda path: TrxWriter(path, AFFINES["axis-aligned"], GROUPS),
+    "plain.trx": lambda path: TrxWriter(path, AFFINES["axis-aligned"], with_data=False),
+}
+
+
+def _make_whole(folder: Path, size: int, names: list[str]) -> dict[str, dict[str, Any]]:
+    writers = {name: _WRITERS[name](folder / name) for name in names}
+    return _write("whole", folder, writers, size, 1, {name: name for name in names})
+
+
+def _make_set(folder: Path, size: int, need: str) -> dict[str, dict[str, Any]]:
     (folder / need).mkdir(exist_ok=True)
+    aligned = AFFINES["axis-aligned"]
     catalogue = {}
-    for index in range(number):
-        stem = f"{need}/sub-{index + 1:03d}"
-        writers = {f"{stem}.trx": TrxWriter(folder / f"{stem}.trx", AFFINES["axis-aligned"], GROUPS)}
-        if need == "merge10":
-            writers[f"{stem}.tck"] = TckWriter(folder / f"{stem}.tck")
-        catalogue |= _write(writers, max(10, int(size * part)), seed=100 + index)
+    for stem, kinds, count, seed in _files_of(need, size):
+        writers: dict[str, Any] = {}
+        for kind in kinds:
+            path = folder / f"{stem}.{kind}"
+            writers[f"{stem}.{kind}"] = (
+                TrxWriter(path, aligned, GROUPS)
+                if kind == "trx"
+                else TckWriter(path)
+                if kind == "tck"
+                else TrkWriter(path, aligned)
+            )
+        catalogue |= _write(stem, folder, writers, count, seed, dict.fromkeys(writers, need))
     return catalogue
 
 
-def _make_tiny(folder: Path, size: int) -> dict[str, dict[str, int]]:
-    (folder / "tiny").mkdir(exist_ok=True)
-    catalogue = {}
-    for index in range(TINY_FILES):
-        path = f"tiny/sub-{index + 1:03d}.trk"
-        writers = {path: TrkWriter(folder / path, AFFINES["axis-aligned"])}
-        catalogue |= _write(writers, TINY_STREAMLINES, seed=1000 + index)
-    return catalogue
-
-
-def _make_scale(folder: Path, size: int) -> dict[str, dict[str, int]]:
-    (folder / "scale").mkdir(exist_ok=True)
-    catalogue = {}
-    for part in SCALE_PARTS:
-        path = f"scale/{part:g}.trk"
-        writers = {path: TrkWriter(folder / path, AFFINES["axis-aligned"])}
-        catalogue |= _write(writers, max(10, int(size * part)), seed=int(part * 1e6))
-    return catalogue
+def _files_of(need: str, size: int) -> Iterator[tuple[str, tuple[str, ...], int, int]]:
+    """Yield stem, formats, streamlines and seed of each file of a set."""
+    if need == "tiny":
+        for index in range(TINY_FILES):
+            yield f"tiny/sub-{index + 1:03d}", ("trk",), TINY_STREAMLINES, 1000 + index
+    elif need == "scale":
+        for part in SCALE_PARTS:
+            yield f"scale/{part:g}", ("trk",), max(10, int(size * part)), int(part * 1e6)
+    else:
+        number, part = SETS[need]
+        for index in range(number):
+            kinds = ("trx", "tck") if need == "merge10" else ("trx",)
+            yield f"{need}/sub-{index + 1:03d}", kinds, max(10, int(size * part)), 100 + index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -16,6 +17,11 @@ from pathlib import Path
 #: As a user's: modules are compiled once (by the warm-up), not in every process.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 _SAMPLE = 0.004  # seconds between two looks at the memory of a process
+_SAMPLE_TREE = 0.05  # the same of all processes of a session, which takes some milliseconds
+
+
+#: Called with the output folder, what was printed, and whether to look at everything; raises BenchmarkError.
+Check = Callable[[Path, str, bool], None]
 
 
 class BenchmarkError(Exception):
@@ -56,21 +62,24 @@ class Entry:
     command : sequence of str
         Arguments; ``{out}`` is a folder of its own that is emptied before each run.
     check : callable, optional
-        Called with the folder and what was printed; raises if the result is wrong.
+        Looks at the result, thoroughly after the warm-up; its time does not count.
     limit : bool
         Whether this is the physical limit that others are compared with.
     peer : bool
         Whether it is somebody else's program.
     judged : bool
         Whether the case's target holds for it, if it is trxlib's.
+    tree : bool
+        Whether its memory is that of all processes that it starts together.
     """
 
     name: str
     command: Sequence[str]
-    check: Callable[[Path, str], None] | None = None
+    check: Check | None = None
     limit: bool = False
     peer: bool = False
     judged: bool = True
+    tree: bool = False
     samples: list[Sample] = field(default_factory=list)
     error: str = ""
 
@@ -78,31 +87,57 @@ class Entry:
 class _Watch(threading.Thread):
     """Reads the memory of a process until it is told to stop, and ends the process after `limit` seconds."""
 
-    def __init__(self, pid: int, limit: float) -> None:
+    def __init__(self, pid: int, limit: float, tree: bool) -> None:
         super().__init__(daemon=True)
-        self.pid, self.end = pid, time.monotonic() + limit
+        self.pid, self.end, self.tree = pid, time.monotonic() + limit, tree
         self.rss = self.anon = 0
         self.stopped = threading.Event()
         self.late = False
 
     def run(self) -> None:
-        while not self.stopped.wait(_SAMPLE):
-            try:
-                text = Path(f"/proc/{self.pid}/status").read_text()
-            except OSError:
-                return
-            for line in text.splitlines():
-                if line.startswith("VmHWM:"):
-                    self.rss = max(self.rss, int(line.split()[1]) << 10)
-                elif line.startswith("RssAnon:"):
-                    self.anon = max(self.anon, int(line.split()[1]) << 10)
+        while not self.stopped.wait(_SAMPLE_TREE if self.tree else _SAMPLE):
+            pids = _session(self.pid) if self.tree else [self.pid]
+            found = [_memory_of(pid, "VmRSS:" if self.tree else "VmHWM:") for pid in pids]
+            self.rss = max(self.rss, sum(rss for rss, _ in found))
+            self.anon = max(self.anon, sum(anon for _, anon in found))
             if time.monotonic() > self.end and not self.late:
                 self.late = True
-                os.killpg(self.pid, signal.SIGKILL)
+                _kill(self.pid)
 
 
-def run_once(command: Sequence[str], *, limit: float, cwd: Path | None = None) -> Sample:
-    """Run a process to its end.
+def _session(leader: int) -> list[int]:
+    """Return the processes of a session."""
+    pids = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader:
+            pids.append(int(entry.name))
+    return pids
+
+
+def _memory_of(pid: int, resident: str) -> tuple[int, int]:
+    """Return resident and anonymous bytes; 0 of a process that has ended."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0, 0
+    fields = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith((resident, "RssAnon:"))}
+    rss, anon = (int(fields[key][1]) << 10 if key in fields else 0 for key in (resident, "RssAnon:"))
+    return rss, anon
+
+
+def _kill(leader: int) -> None:
+    """End a process and all that it has started."""
+    for pid in [leader, *_session(leader)]:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def run_once(command: Sequence[str], *, limit: float, tree: bool = False) -> Sample:
+    """Run a process to its end; if this one is interrupted, the other and all that it has started end with it.
 
     Raises
     ------
@@ -111,11 +146,16 @@ def run_once(command: Sequence[str], *, limit: float, cwd: Path | None = None) -
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         begin = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=err, cwd=cwd, env=ENVIRONMENT, start_new_session=True)
-        watch = _Watch(process.pid, limit)
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=ENVIRONMENT, start_new_session=True)
+        watch = _Watch(process.pid, limit, tree)
         watch.start()
-        # A wait with a time limit would poll, and be late by up to 50 ms.
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            # A wait with a time limit would poll, and be late by up to 50 ms.
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            _kill(process.pid)
+            process.wait()
+            raise
         seconds = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
         watch.stopped.set()
@@ -135,42 +175,33 @@ def run_side_by_side(
 ) -> None:
     """Run every entry once to warm up, then all in turn, `repeat` times; fill their samples.
 
-    A peer that takes longer than `patience` seconds is run fewer times, as the table says: once more if it takes up
-    to three times as long, else its first run counts. So is anything that takes ten times as long.
+    Whatever takes longer than `patience` seconds is run once after its warm-up, as the table says.
     """
     for number in range(repeat + 1):
         for entry in entries:
-            if entry.error or _enough(entry, number, patience):
+            slow = bool(entry.samples) and entry.samples[0].seconds > patience * (1 if entry.peer else 10)
+            if entry.error or (slow and number > 1):
                 continue
-            _run_entry(entry, folder, limit)
-            if number == 0 and not entry.error:
-                say(f"    {entry.name}: {entry.samples[0].seconds:.3f} s")
-            elif entry.error:
+            _run_entry(entry, folder, limit, thorough=number == 0)
+            if entry.error:
                 say(f"    {entry.name}: {entry.error}")
+            elif number == 0:
+                say(f"    {entry.name}: {entry.samples[0].seconds:.3f} s")
     for entry in entries:
-        if len(entry.samples) > 1:
-            del entry.samples[0]
+        del entry.samples[:1]
 
 
-def _enough(entry: Entry, number: int, patience: float) -> bool:
-    if number == 0 or not entry.samples:
-        return False
-    if not entry.peer:
-        patience *= 10
-    first = entry.samples[0].seconds
-    return first > 3 * patience or (first > patience and number > 1)
-
-
-def _run_entry(entry: Entry, folder: Path, limit: float) -> None:
+def _run_entry(entry: Entry, folder: Path, limit: float, *, thorough: bool) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     command = [part.replace("{out}", str(folder)) for part in entry.command]
     try:
-        sample = run_once(command, limit=limit)
+        sample = run_once(command, limit=limit, tree=entry.tree)
         if entry.check is not None:
-            entry.check(folder, sample.output)
+            entry.check(folder, sample.output, thorough)
         entry.samples.append(sample)
     except (BenchmarkError, OSError) as error:
-        entry.error = str(error)
+        entry.error = str(error).replace(str(folder.parent), "data")
+        entry.samples.clear()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

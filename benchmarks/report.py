@@ -16,16 +16,22 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.cases import SCALE_FILES, SCALE_SUBJECTS, Case
+from benchmarks.cases import ROOT, SCALE_FILES, SCALE_SUBJECTS, Case
 from benchmarks.data import SCALE_PARTS
 from benchmarks.measure import Entry
 
-PACKAGES = ("numpy", "nibabel", "dipy", "trx-python", "scilpy", "isal", "snakemake")
-PROGRAMS = {"MRtrix3": ["tckconvert", "-version"], "trxrs": ["trxrs", "--version"], "cp": ["cp", "--version"]}
+PACKAGES = ("trxlib", "numpy", "nibabel", "dipy", "trx-python", "scilpy", "isal", "snakemake")
+PROGRAMS = {
+    "MRtrix3": ["tckconvert", "-version"],
+    "trxrs": ["trxrs", "--version"],
+    "trx-cpp": ["trx-convert", "--help"],  # it does not tell its version
+    "cp": ["cp", "--version"],
+}
 
 
 #: What every process of Python with numpy pays, measured in turn with the others of each case.
 START = "start of Python and numpy"
+WORDS = {"missed": False, "reached": True}
 MARKS = ("<!-- table of python -m benchmarks -->", "<!-- end of the table -->")
 
 
@@ -87,7 +93,8 @@ def rows_of(
         resident, anonymous = (max(getattr(sample, name) for sample in entry.samples) for name in ("rss", "anon"))
         ours = entry.judged and not entry.peer and not entry.limit
         target = case.target if ours and judge_time else None
-        verdict = _verdict(case, target, ratio, anonymous - base_anon - 24 * nb_streamlines) if ours else ""
+        beyond = anonymous - base_anon - 24 * nb_streamlines
+        verdict = _verdict(case, target, ratio, middle, beyond) if ours else ""
         rows.append(
             Row(
                 case.key, case.title, entry.name, len(seconds), middle, min(seconds), max(seconds), ratio, work,
@@ -97,15 +104,17 @@ def rows_of(
     return rows
 
 
-def _verdict(case: Case, target: float | None, ratio: float | None, anonymous: float) -> str:
-    if target is None and not case.anonymous_mb:
-        return ""
-    misses = []
-    if target is not None and ratio is not None and ratio > target:
-        misses.append("time")
-    if case.anonymous_mb and anonymous > case.anonymous_mb * 1e6:
-        misses.append("memory")
-    return "missed: " + " and ".join(misses) if misses else "reached"
+def _verdict(case: Case, target: float | None, ratio: float | None, seconds: float, anonymous: float) -> str:
+    """Say which of the case's numbers are reached, and which are missed."""
+    judged = {}
+    if target is not None and ratio is not None:
+        judged["time"] = ratio <= target
+    if case.seconds is not None:
+        judged[f"{case.seconds:g} s"] = seconds <= case.seconds
+    if case.anonymous_mb:
+        judged["memory"] = anonymous <= case.anonymous_mb * 1e6
+    found = {word: [name for name, good in judged.items() if good is wanted] for word, wanted in WORDS.items()}
+    return "; ".join(f"{word}: {', '.join(names)}" for word, names in found.items() if names)
 
 
 # The machine
@@ -129,6 +138,11 @@ def machine_facts(folder: Path) -> dict[str, str]:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=ROOT
+    ).stdout.strip()
+    if commit:
+        facts["trxlib"] = f"{facts.get('trxlib', '?')} (commit {commit})"
     for name, command in PROGRAMS.items():
         if shutil.which(command[0]):
             text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -153,8 +167,10 @@ def _filesystem(folder: Path) -> str:
 
 
 def write_report(folder: Path, size: str, facts: dict[str, str], rows: Sequence[Row], command: str) -> None:
-    """Write ``table.tsv``, ``table.md``, ``machine.json`` and the plots."""
+    """Write ``table.tsv``, ``table.md``, ``machine.json`` and the plots of what there is."""
     folder.mkdir(parents=True, exist_ok=True)
+    for plot in PLOTS:
+        (folder / plot).unlink(missing_ok=True)  # of a run before, perhaps of other cases
     names = list(Row.__dataclass_fields__)
     lines = ["\t".join(names)]
     lines += ["\t".join("" if value is None else str(value) for value in asdict(row).values()) for row in rows]
@@ -171,10 +187,12 @@ def update_page(page: Path, results: Path) -> None:
     _, _, after = rest.partition(MARKS[1])
     table = (results / "table.md").read_text()
     page.write_text(f"{before}{MARKS[0]}\n\n{table}\n{MARKS[1]}{after}")
-    for plot in results.glob("*.png"):
-        shutil.copyfile(plot, page.with_name(f"{page.stem}_{plot.name}"))
+    for plot in PLOTS:
+        if (results / plot).is_file():
+            shutil.copyfile(results / plot, page.with_name(f"{page.stem}_{plot}"))
 
 
+PLOTS = ("cases.png", "scaling.png")
 COLUMNS = (
     "case", "program", "median s", "min – max", "runs", "× limit", "less start", "to reach", "CPU s", "resident MB",
     "anonymous MB", "",
@@ -229,7 +247,7 @@ def draw_bars(path: Path, rows: Sequence[Row]) -> None:
     titles = list(dict.fromkeys(row.title for row in shown))
     if not titles:
         return
-    figure, axes = plt.subplots(figsize=(10, 0.5 * len(titles) + 1.2))
+    figure, axes = plt.subplots(figsize=(10, 0.62 * len(titles) + 1.2))
     styles = {"limit": ("#888888", "|"), "trxlib": ("#c03020", "o"), "peer": ("#3060a0", "s")}
     labels: dict[str, int] = {}
     for row in shown:
@@ -237,11 +255,13 @@ def draw_bars(path: Path, rows: Sequence[Row]) -> None:
         color, marker = styles[kind]
         place = titles.index(row.title)
         axes.plot(row.ratio, place, marker, color=color, markersize=5)
+        ends = [row.ratio * end / row.median for end in (row.minimum, row.maximum)]
+        axes.plot(ends, [place, place], "-", color=color, linewidth=1)
         if kind == "peer":
             # Above and below in turn, so that neighbours can be read.
-            labels[row.title] = labels.get(row.title, 0) + 1
-            shift = (2, 5) if labels[row.title] % 2 else (2, -9)
-            axes.annotate(row.program.split(",")[0], (row.ratio, place), shift, fontsize=6, textcoords="offset points")
+            number = labels[row.title] = labels.get(row.title, -1) + 1
+            shift = (2, (4, -8, 10, -14)[number % 4])
+            axes.annotate(row.program.split(",")[0], (row.ratio, place), shift, fontsize=5, textcoords="offset points")
         if row.target and row.program == "trxlib":
             axes.plot(row.target, place, "<", color="#208020", markerfacecolor="none")
     axes.set_xscale("log")
@@ -290,11 +310,11 @@ def scaling_lines(rows: Sequence[Row]) -> list[str]:
     text = []
     for title, programs in scaling_series(rows).items():
         values = sorted({x for pairs in programs.values() for x, _ in pairs})
-        text += [f"{title}: seconds (anonymous MB), and the slope of the log-log line", ""]
+        text += [f"{title}: seconds (anonymous MB), runs, and the slope of the upper half on log-log axes", ""]
         text += ["| program | " + " | ".join(f"{value:g}" for value in values) + " | slope |"]
         text += ["|---|" + "---:|" * (len(values) + 1)]
         for name, pairs in programs.items():
-            cells = {x: f"{row.median:.3f} ({row.anonymous:.0f})" for x, row in pairs}
+            cells = {x: f"{row.median:.3f} ({row.anonymous:.0f}), {row.runs}" for x, row in pairs}
             text.append(f"| {name} | " + " | ".join(cells.get(x, "") for x in values) + f" | {slope_of(pairs):.2f} |")
         if title.startswith("workflow") and len(programs) == 2:
             bare, whole = ({x: row.median for x, row in pairs} for pairs in programs.values())

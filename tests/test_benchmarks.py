@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +21,7 @@ from benchmarks import counters, data
 from benchmarks.cases import CASES, Case
 from benchmarks.measure import BenchmarkError, Entry, Sample, run_once, run_side_by_side
 from benchmarks.report import START, Row, markdown, rows_of, scaling_series, slope_of
+from benchmarks.truth import Truth
 
 ROOT = Path(__file__).resolve().parents[1]
 HAS_PROC = Path("/proc/self/io").is_file()
@@ -105,7 +108,7 @@ def test_entries_take_turns_and_begin_in_an_empty_folder(tmp_path):
     log = tmp_path / "log"
     shell = 'test -z "$(ls -A "$1")" && echo "$2" >> "$3" && touch "$1/result"'
     first, second = (
-        Entry(name, ["sh", "-c", shell, "_", "{out}", name, str(log)], lambda folder, _: (folder / "result").stat())
+        Entry(name, ["sh", "-c", shell, "_", "{out}", name, str(log)], lambda folder, *_: (folder / "result").stat())
         for name in "AB"
     )
     run_entries(tmp_path, first, second)
@@ -115,7 +118,7 @@ def test_entries_take_turns_and_begin_in_an_empty_folder(tmp_path):
 
 
 def test_a_wrong_result_is_an_error_of_the_entry(tmp_path):
-    def check(folder, _):
+    def check(folder, output, thorough):
         raise BenchmarkError("has 3 streamlines")
 
     wrong, right = Entry("wrong", ["true"], check, peer=True), Entry("right", ["true"])
@@ -124,12 +127,100 @@ def test_a_wrong_result_is_an_error_of_the_entry(tmp_path):
     assert len(right.samples) == 2
 
 
-def test_slow_entries_run_fewer_times(tmp_path):
-    slow, slower = (Entry(time, ["sleep", time], peer=True) for time in ("0.1", "0.4"))
-    run_entries(tmp_path, slow, slower, repeat=4, patience=0.06)
-    assert len(slow.samples) == 1  # the warm-up does not count
-    assert len(slower.samples) == 1  # nothing but the warm-up
-    assert slower.samples[0].seconds > 0.4
+def test_slow_entries_run_once_after_their_warm_up_and_results_are_looked_at_in_the_warm_up(tmp_path):
+    looks = []
+    slow = Entry("slow", ["sleep", "0.2"], lambda *arguments: looks.append(arguments[2]), peer=True)
+    quick = Entry("quick", ["true"], peer=True)
+    run_entries(tmp_path, slow, quick, repeat=3, patience=0.1)
+    assert looks == [True, False]
+    assert (len(slow.samples), len(quick.samples)) == (1, 3)
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc of Linux")
+def test_memory_of_a_workflow_is_that_of_all_its_processes():
+    code = "import time; data = bytearray(60_000_000); time.sleep(1)"
+    command = ["sh", "-c", f"{sys.executable} -c '{code}' & {sys.executable} -c '{code}'; wait"]
+    sample = run_once(command, limit=30, tree=True)
+    assert 120e6 < sample.anon < 250e6
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc of Linux")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_no_process_and_no_data(tmp_path, number, status):
+    command = [sys.executable, "-m", "benchmarks", "--size", "XS", "--cases", "import", "--repeat", "100000"]
+    paths = ["--data", tmp_path / "data", "--results", tmp_path / "results"]
+    run = subprocess.Popen([*command, *paths], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.stdout is not None
+    while b"trxlib, first use of merge" not in run.stdout.readline():
+        assert run.poll() is None
+    run.send_signal(number)
+    run.communicate(timeout=30)
+    assert run.returncode == status
+    assert not (tmp_path / "data").exists()
+    left = [path for path in Path("/proc").glob("[0-9]*/environ") if _has(path, f"{run.pid}")]
+    assert not left
+
+
+def _has(path, parent):
+    try:
+        return (path.parent / "stat").read_text().rpartition(")")[2].split()[1] == parent
+    except OSError:
+        return False
+
+
+# What a result must hold
+
+
+@pytest.mark.parametrize("name", ["whole.trk", "rotated.trk", "data.trk", "whole.tck", "whole.trx"])
+def test_the_truth_holds_for_every_format(inputs, walked, name):
+    truth = Truth()
+    truth.add(walked.lengths, walked.positions, {"dpv/fa": walked.fa, "dps/weight": walked.weight})
+    truth.check(inputs / name, {"data.trk": ["dps/weight", "dpv/fa"], "whole.trx": ["dps/weight"]}.get(name, []))
+    if "data" not in name:
+        with pytest.raises(BenchmarkError, match="has no dpv/fa"):
+            truth.check(inputs / name, ["dpv/fa"])
+
+
+def test_a_result_with_other_streamlines_is_no_result(inputs, walked, tmp_path):
+    truth = Truth()
+    truth.add(walked.lengths, walked.positions, {"dps/weight": walked.weight})
+    (tmp_path / "empty.trx").write_bytes(b"PK")
+    with pytest.raises(BenchmarkError, match=r"empty.trx cannot be read"):
+        truth.check(tmp_path / "empty.trx")
+    content = bytearray((inputs / "whole.trk").read_bytes())
+    (tmp_path / "cut.trk").write_bytes(content[:1000])
+    with pytest.raises(BenchmarkError, match=r"cut.trk"):
+        truth.check(tmp_path / "cut.trk")
+    words = np.frombuffer(content, "<i4", offset=1000)
+    zeros = bytearray(content[:1000] + np.where(words < 1000, words, 0).astype("<i4").tobytes())
+    (tmp_path / "zeros.trk").write_bytes(zeros)
+    with pytest.raises(BenchmarkError, match="positions: row 0 is"):
+        truth.check(tmp_path / "zeros.trk")
+    other = Truth()
+    other.add(walked.lengths, walked.positions, {"dps/weight": 1 - walked.weight})
+    with pytest.raises(BenchmarkError, match="dps/weight: row 0 is"):
+        other.check(inputs / "data.trk")
+    swapped = Truth()
+    swapped.add(walked.lengths[::-1], walked.positions, {})
+    with pytest.raises(BenchmarkError, match="lengths"):
+        swapped.check(inputs / "whole.tck")
+
+
+def test_the_truth_of_several_files_is_that_of_one_behind_the_other(tmp_path):
+    parts = list(itertools.islice(data.walk(60_000, seed=3), 3))
+    whole = Truth()
+    for number, block in enumerate(parts):
+        for truth in (whole, part := Truth()):
+            truth.add(block.lengths, block.positions, {"dps/weight": block.weight})
+        part.save(tmp_path / f"{number}.npz")
+    joined = Truth.load([tmp_path / f"{number}.npz" for number in range(3)])
+    writer = data.TckWriter(tmp_path / "whole.tck")
+    for block in parts:
+        writer.add(block)
+    writer.close()
+    whole.check(tmp_path / "whole.tck")
+    joined.check(tmp_path / "whole.tck")
+    assert joined.data["dps/weight"].count == 60_000
 
 
 # Reporting
@@ -140,7 +231,7 @@ def entry(name, seconds, anon=0, **options):
 
 
 def test_rows_compare_medians_with_the_limit_and_the_target():
-    case = Case("x", "a case", "whole", lambda _: [], 2.0, anonymous_mb=100)
+    case = Case("x", "a case", ("whole.trk",), lambda _: [], 2.0, anonymous_mb=100)
     entries = [
         entry("cp", [1.0, 1.2, 5.0], limit=True),
         entry("trxlib", [2.0, 2.2, 2.3], 90_000_000),
@@ -152,7 +243,7 @@ def test_rows_compare_medians_with_the_limit_and_the_target():
     rows = rows_of(case, entries, 1000, 10_000_000)
     assert [row.median for row in rows] == [1.2, 2.2, 9.0, 6.0, 0.5, None]
     assert rows[1].ratio == pytest.approx(2.2 / 1.2)
-    assert [row.verdict for row in rows] == ["", "reached", "missed: time and memory", "", "", ""]
+    assert [row.verdict for row in rows] == ["", "reached: time, memory", "missed: time, memory", "", "", ""]
     assert rows[1].work == pytest.approx((2.2 - 0.5) / 1.2)
     assert rows[5].error == "no such thing"
     text = markdown("S", {"date": "today"}, rows, "python -m benchmarks")
@@ -160,7 +251,7 @@ def test_rows_compare_medians_with_the_limit_and_the_target():
     assert "no such thing" in text
     assert START not in text
     small = rows_of(case, entries, 1000, 10_000_000, judge_time=False)
-    assert [row.verdict for row in small] == ["", "reached", "missed: memory", "", "", ""]
+    assert [row.verdict for row in small] == ["", "reached: memory", "missed: memory", "", "", ""]
 
 
 def test_the_slope_is_that_of_the_upper_points():
@@ -193,6 +284,48 @@ def test_one_command_makes_tables_and_plots(tmp_path):
     assert "| TRK → TRX, axis-aligned | cp |" in table
     assert str(tmp_path) not in table
     assert json.loads((tmp_path / "results" / "machine.json").read_text())["size"] == "XS"
+
+
+def run_benchmarks(*arguments):
+    command = [sys.executable, "-m", "benchmarks", "--only-trxlib", "--repeat", "1", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_a_folder_with_other_files_is_neither_used_nor_removed(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thesis.txt").write_text("mine")
+    paths = ["--data", tmp_path / "data", "--results", tmp_path / "results"]
+    done = run_benchmarks("--size", "XS", "--cases", "import", *paths)
+    assert (done.returncode, done.stdout.count("written")) == (2, 0)
+    assert "has other files" in done.stderr
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["thesis.txt"]
+
+
+def test_data_of_another_size_are_not_measured(tmp_path):
+    data.make_data(tmp_path / "data", "XS", {"tiny"})
+    paths = ["--data", tmp_path / "data", "--results", tmp_path / "results"]
+    done = run_benchmarks("--size", "S", "--cases", "import", *paths)
+    assert done.returncode == 2
+    assert "has data of" in done.stderr
+    again = data.make_data(tmp_path / "data", "XS", {"tiny"})
+    assert len(again) == data.TINY_FILES
+    with pytest.raises(data.DataError, match="are free"):
+        data.make_data(tmp_path / "huge", "L", {"merge10"}, free=10_000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeat", "0"], "at least one run"),
+        (["--cases", "import", "nothing*"], "no such case"),
+        (["--update", "no/such.md"], "no page"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_made(arguments, message):
+    done = run_benchmarks(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not done.stdout
 
 
 # The guard
