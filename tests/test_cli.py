@@ -247,3 +247,60 @@ def test_an_output_that_exists_is_replaced_only_by_force(trx, tmp_path):
         assert other.read_bytes() == before
     assert run("merge", "--force", trx, other).exit_code == 0
     assert read_plain(other).header.nb_streamlines == 12
+
+
+def test_files_beside_a_tck_are_replaced_only_by_force(trx, tmp_path):
+    beside = tmp_path / "k_weight.txt"
+    arrays = make_trx_arrays(dps={"weight": (1, "<f4")}, dpv={}, groups={}, dpg={})
+    source = write_plain_zip(arrays, tmp_path / "plain.trx")
+    beside.write_text("precious")
+    result = run("convert", source, tmp_path / "k.tck")
+    assert result.exit_code == 1
+    assert "k_weight.txt: exists" in result.stderr
+    assert "--force" in result.stderr
+    assert beside.read_text() == "precious"
+    assert not (tmp_path / "k.tck").exists()
+    assert run("convert", "--force", source, tmp_path / "k.tck").exit_code == 0
+    assert beside.read_text() != "precious"
+    result = run("convert", "--force", source, source)
+    assert result.exit_code == 1
+    assert "would replace the input" in result.stderr
+
+
+def test_options_that_would_do_nothing_are_refused(trx, tmp_path):
+    for option in (["--compress"], ["--missing", "fill"], ["--compress", "--level", 3]):
+        result = run("convert", f"CST_L={trx}", tmp_path / "out.tck", *option)
+        assert result.exit_code == 1
+        assert f"{option[0]} has no meaning for TRK and TCK" in result.stderr
+        assert not (tmp_path / "out.tck").exists()
+    assert run("convert", trx, tmp_path / "out.trx", "--level", 3).exit_code == 2
+
+
+def test_a_missing_package_is_a_message(tmp_path, monkeypatch):
+    from dipy.io import vtk
+
+    monkeypatch.setattr(vtk, "have_fury", False)
+    (tmp_path / "a.vtk").write_text("# vtk DataFile Version 3.0\n")
+    result = run("info", tmp_path / "a.vtk")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "install it: pip install fury" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_info_of_a_dpy_needs_no_reference(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="needs h5py")
+    with h5py.File(tmp_path / "a.dpy", "w") as file:
+        file["streamlines/tracks"] = np.ones((5, 3), "f4")
+        file["streamlines/offsets"] = np.array([0, 2, 5])
+    result = run("info", tmp_path / "a.dpy")
+    assert result.exit_code == 0, result.output
+    assert "streamlines  2" in result.stdout
+    assert "a reference is needed to convert it" in result.stdout
+
+
+def test_python_m_trxlib_is_the_command():
+    root = Path(trxlib.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "trxlib", "--version"], capture_output=True, text=True, cwd=root, check=True
+    )
+    assert done.stdout == f"trxlib {trxlib.__version__}\n"

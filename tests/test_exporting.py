@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import SHARED, make_trx_arrays, read_plain, write_plain_zip
-from trxlib import convert, export
+from trxlib import ConvertInput, convert, export
 from trxlib.errors import DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
 
 REAL = SHARED / "data" / "cohort_small"
@@ -58,6 +58,13 @@ def test_wrong_calls_are_refused(trx, tmp_path):
         convert([path, path], tmp_path / "out.trk")
     with pytest.raises(InputError, match="TRK holds float32 only"):
         convert(path, tmp_path / "out.trk", positions_dtype="float16")
+    with pytest.raises(InputError, match="take one input, not 2"):
+        convert([path, path], tmp_path / "out.trk")
+    with pytest.raises(InputError, match=r"leave 'g' out, or write .* trxlib\.export\(group=\)"):
+        convert([(path, "g")], tmp_path / "out.trk")
+    for option in ({"missing": "fill"}, {"compression": 8}, {"level": 3}):
+        with pytest.raises(InputError, match=f"out.tck: {next(iter(option))} has no meaning for TRK and TCK"):
+            convert(path, tmp_path / "out.tck", **option)
     with pytest.raises(ValueError, match=r"the suffix is \.vtk, expected \.trx"):
         convert(path, tmp_path / "out.vtk")
 
@@ -108,3 +115,120 @@ def test_a_wrong_count_that_was_trusted_is_counted_after_all(trx, tmp_path, monk
     assert "counting" in caplog.text
     lines = convert(tmp_path / f"b{suffix}", tmp_path / "c.trx")
     assert lines[0].info.nb_streamlines == 4
+
+
+def plain_trx(folder, name="in.trx", **arrays):
+    bundle = make_trx_arrays(lengths=[2, 0, 3], groups={}, dpg={}, **{"dps": {}, "dpv": {}, **arrays})
+    return bundle, write_plain_zip(bundle, folder / name)
+
+
+def test_dps_and_dpv_of_one_key_both_arrive(tmp_path):
+    bundle, path = plain_trx(tmp_path, dps={"c": (3, "<f4")}, dpv={"c": (3, "<f4")})
+    convert(path, tmp_path / "out.tck")
+    np.testing.assert_array_equal(np.load(tmp_path / "out_c.npy"), bundle.dps["c"])
+    np.testing.assert_array_equal(np.load(tmp_path / "out_c_dpv.npy"), bundle.dpv["c"])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_dpv_that_a_tsf_cannot_hold_become_npy(tmp_path, value):
+    bundle, _ = plain_trx(tmp_path, dps={"x": (2, "<f4")}, dpv={"x": (1, "<f8"), "y": (1, "<f4"), "good": (1, "<f4")})
+    bundle.dpv["x"][4] = bundle.dpv["y"][0] = value
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    with pytest.warns() as caught:
+        convert(path, tmp_path / "out.tck")
+    assert sorted(str(warning.message).split(" has ")[0] for warning in caught) == [
+        f"{tmp_path / 'out.tck'}: dpv/{key}" for key in "xy"
+    ]
+    assert sorted(found.name for found in tmp_path.glob("out*")) == [
+        "out.tck", "out_good.tsf", "out_x.npy", "out_x_dpv.npy", "out_y.npy",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(np.load(tmp_path / "out_x_dpv.npy"), bundle.dpv["x"])
+    convert(
+        ConvertInput(tmp_path / "out.tck", dpv={"x": tmp_path / "out_x_dpv.npy"}), tmp_path / "b.trx", reference=path
+    )
+    np.testing.assert_array_equal(read_plain(tmp_path / "b.trx").dpv["x"], bundle.dpv["x"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stored", ["<f2", "<f4", "<f8"])
+def test_positions_dtype_of_a_tck_is_what_was_asked_for(tmp_path, dtype, stored):
+    bundle, _ = plain_trx(tmp_path)
+    bundle.positions = bundle.positions.astype(stored)
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    convert(path, tmp_path / "out.tck", positions_dtype=dtype)
+    assert f"datatype: {dtype.title()}LE" in (tmp_path / "out.tck").read_bytes()[:200].decode("latin1")
+    again = convert(tmp_path / "out.tck", tmp_path / "b.trx", reference=path)[0]
+    assert again.info.positions_dtype == dtype
+    np.testing.assert_array_equal(read_plain(tmp_path / "b.trx").positions, bundle.positions.astype(dtype))
+    with pytest.raises(InputError, match="positions_dtype is float16"):
+        convert(tmp_path / "out.tck", tmp_path / "c.tck", reference=path, positions_dtype="float16")
+
+
+def test_inputs_are_never_replaced(tmp_path):
+    _, path = plain_trx(tmp_path, dps={"w": (1, "<f4")})
+    convert(path, tmp_path / "k.tck")
+    convert(path, tmp_path / "k.trk")
+    (tmp_path / "t.txt").write_text("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    (tmp_path / "link.trk").symlink_to("k.trk")
+    weights = {"w": tmp_path / "k_w.txt"}
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for inputs, output, options in (
+        ("k.trk", "k.trk", {}),
+        ("k.trk", "link.trk", {}),
+        ("in.trx", "in.trx", {}),
+        (["k.trk", "in.trx"], "in.trx", {}),
+        (ConvertInput(tmp_path / "k.tck", dps=weights), "k.tck", {}),
+        (ConvertInput(tmp_path / "k.tck", dps=weights), "k_w.txt/../k.tck", {}),
+        (ConvertInput(tmp_path / "link.trk", dpv={}, reference=path), "in.trx", {}),
+        ("k.trk", "k.trk", {"transform": np.diag([2.0, 2, 2, 1])}),
+    ):
+        names = [tmp_path / name if isinstance(name, str) else name for name in np.atleast_1d(inputs)]
+        with pytest.raises(InputError, match="would replace the input .*never changed"):
+            convert(names, tmp_path / output, **{"reference": path if output != "in.trx" else None, **options})
+    # A file beside the output, which nobody has named.
+    (tmp_path / "other").mkdir()
+    moved = (tmp_path / "k.tck").rename(tmp_path / "other" / "k.tck")
+    before["k.tck"] = moved.read_bytes()
+    with pytest.raises(InputError, match=r"k_w\.txt: would replace the input"):
+        convert(ConvertInput(moved, dps=weights), tmp_path / "k.tck", reference=path)
+    with pytest.raises(InputError, match="would replace the input"):
+        export(path, path.with_suffix(".trk"), transform=path.with_suffix(".trk"))
+    assert {file.name: file.read_bytes() for file in (*tmp_path.glob("*.*"), moved)} == before
+
+
+def test_a_folder_is_not_replaced_by_what_it_holds(tmp_path):
+    _, path = plain_trx(tmp_path)
+    convert(path, tmp_path / "folder")
+    convert(path, tmp_path / "folder" / "a.trk")
+    with pytest.raises(InputError, match="would replace the input"):
+        convert(tmp_path / "folder" / "a.trk", tmp_path / "folder")
+    with pytest.raises(InputError, match="would replace the input"):
+        convert(tmp_path / "folder", tmp_path / "folder" / "b.trx")
+    assert (tmp_path / "folder" / "a.trk").is_file()
+
+
+def test_files_that_exist_are_replaced_only_if_allowed(tmp_path):
+    _, path = plain_trx(tmp_path, dps={"w": (1, "<f4")})
+    (tmp_path / "k_w.txt").write_text("precious")
+    with pytest.raises(InputError, match=r"k_w\.txt: exists"):
+        convert(path, tmp_path / "k.tck", overwrite=False)
+    assert (tmp_path / "k_w.txt").read_text() == "precious"
+    assert not (tmp_path / "k.tck").exists()
+    convert(path, tmp_path / "k.tck")
+    assert (tmp_path / "k_w.txt").read_text() != "precious"
+    for name in ("k.tck", "b.trk", "b.trx", "folder"):
+        convert(path, tmp_path / name)
+        with pytest.raises(InputError, match=f"{name}: exists"):
+            convert(path, tmp_path / name, overwrite=False)
+
+
+@pytest.mark.parametrize("name", ["out.trx", "out.trk", "out.tck"])
+def test_progress_is_in_bytes_and_logged(tmp_path, name, monkeypatch, caplog):
+    bundle, path = plain_trx(tmp_path)
+    seen = []
+    convert(path, tmp_path / name, progress=lambda *done: seen.append(done))
+    assert seen[-1] == (bundle.positions.nbytes,) * 2
+    monkeypatch.setattr("trxlib.reporting._TICK", 0.0)
+    with caplog.at_level("INFO"):
+        convert(path, tmp_path / name)
+    assert f"{name}: 0 of 0 MB (100 %)" in caplog.text

@@ -169,15 +169,21 @@ def convert(
         "drop_empty": drop_empty,
         "accept_count_mismatch": accept_count_mismatch,
     }
+    if level is not None and not compress:
+        raise typer.BadParameter("--level belongs to --compress; give both")
     _check_new(paths[-1], force)
     with _reporting(), _progress("convert") as progress:
         import trxlib
         from trxlib.exporting import EXPORT_SUFFIXES
 
         first = inputs[0]
-        if len(inputs) == 1 and first.group and Path(paths[-1]).suffix.lower() in EXPORT_SUFFIXES:
+        options |= {"overwrite": force, "progress": progress}
+        is_export = Path(paths[-1]).suffix.lower() in EXPORT_SUFFIXES
+        if is_export:
+            _check_export(paths[-1], {"--compress": compress, "--missing": missing is not Missing.error})
+        if is_export and len(inputs) == 1 and first.group:
             options |= {"dps": first.dps, "dpv": first.dpv}
-            trxlib.export(first.path, paths[-1], group=first.group, progress=progress, **options)
+            trxlib.export(first.path, paths[-1], group=first.group, **options)
             return
         method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
         trxlib.convert(
@@ -186,7 +192,6 @@ def convert(
             missing=missing.value,
             compression=method,
             level=level,
-            progress=progress,
             **options,
         )
 
@@ -285,7 +290,7 @@ def _reporting() -> Iterator[None]:
         warnings.showwarning = _show_warning
         try:
             yield
-        except (TrxError, OSError) as error:
+        except (TrxError, OSError, ImportError) as error:  # the latter names an optional package
             for line in [str(error), *getattr(error, "__notes__", [])]:
                 typer.echo(f"error: {line}", err=True)
             raise typer.Exit(1) from None
@@ -314,6 +319,14 @@ def _check_new(output: str | Path, force: bool) -> None:
     """Refuse to replace a file: who forgets the output has named an input last."""
     if Path(output).exists() and not force:
         typer.echo(f"error: {output}: exists, and the last path is what is written; --force replaces it", err=True)
+        raise typer.Exit(1)
+
+
+def _check_export(output: str, options: dict[str, bool]) -> None:
+    """Refuse options that would do nothing."""
+    given = [name for name, is_given in options.items() if is_given]
+    if given:
+        typer.echo(f"error: {output}: {', '.join(given)} has no meaning for TRK and TCK; leave it out", err=True)
         raise typer.Exit(1)
 
 
@@ -367,8 +380,8 @@ def _describe(path: Path) -> dict[str, Any]:
     from trxlib.ops.bundle import BundleSource
 
     kind = detect_format(path)
-    # Counts and keys of a TCK do not depend on the reference that it needs.
-    placed = kind != "tck"
+    # Counts and keys of a TCK, VTK or DPY do not depend on the reference that it needs.
+    placed = kind in ("trx", "trk")
     source = open_input(path, reference=None if placed else _UNKNOWN_SPACE)
     info = source.info
     facts: dict[str, Any] = {

@@ -16,11 +16,13 @@ import numpy.typing as npt
 
 from trxlib.dtypes import check_float_dtype
 from trxlib.errors import CountError, InputError
-from trxlib.exporting import EXPORT_SUFFIXES, export
+from trxlib.exporting import EXPORT_SUFFIXES, export, input_paths
+from trxlib.formats.output import check_outputs
 from trxlib.formats.table import detect_format
 from trxlib.inputs import NonFinite, OutOfVolume, open_input, read_headers
 from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.run import write_container
+from trxlib.reporting import log_progress
 from trxlib.source import Progress, Source, SourceInfo
 
 __all__ = ["ConvertInput", "ConvertedInput", "convert", "plan_conversion"]
@@ -91,6 +93,7 @@ def convert(
     accept_count_mismatch: bool = False,
     compression: int = zipfile.ZIP_STORED,
     level: int | None = None,
+    overwrite: bool = True,
     progress: Progress | None = None,
 ) -> list[ConvertedInput]:
     """Convert one or more tractograms into one TRX file, or one tractogram into a TRK or TCK.
@@ -108,7 +111,7 @@ def convert(
     transform : optional
         4 x 4 RAS-to-RAS matrix in mm (array or path of a text or ITK file) that is applied to all vertices.
     positions_dtype : dtype, optional
-        float16, float32 or float64; by default as in the inputs.
+        float16, float32 or float64; by default as in the inputs. A TCK holds float32 or float64, a TRK float32 only.
     missing : {"error", "drop", "fill"}
         dps and dpv keys that some inputs lack: an error, left out with a warning, or NaN.
     out_of_volume : {"keep", "drop", "fail"}
@@ -123,8 +126,10 @@ def convert(
         A method of Python's zipfile; stored by default, which every program can map.
     level : int, optional
         Of the compression.
+    overwrite : bool
+        Whether files that exist may be replaced. Inputs are never.
     progress : callable, optional
-        Called with vertex bytes done and in all.
+        Called with vertex bytes done and in all; by default a line in the log every few seconds.
 
     Returns
     -------
@@ -133,6 +138,8 @@ def convert(
 
     Raises
     ------
+    InputError
+        If an argument does not fit the output, or an output would replace an input.
     InputNotFoundError, UnsupportedFormatError, FormatError
         Name the file, and the byte and record where it breaks its format.
     SpaceMismatchError, MetadataMismatchError
@@ -148,14 +155,21 @@ def convert(
     }
     options = [{**_own_options(item, reference, transform), **common} for item in items]
     if Path(output).suffix.lower() in EXPORT_SUFFIXES:
-        return _export(items, output, options, progress)
+        _check_export(items, output, missing, compression, level)
+        return _export(items, output, options, overwrite, progress)
+    inputs = [path for item, how in zip(items, options, strict=True) for path in input_paths(item.path, how)]
+    check_outputs([output], inputs, overwrite=overwrite)
     keywords: dict[str, Any] = {
         "positions_dtype": check_float_dtype(positions_dtype, "positions_dtype")
         if positions_dtype is not None
         else None,
         "missing": missing,
     }
-    writing: dict[str, Any] = {"compression": compression, "level": level, "progress": progress}
+    writing: dict[str, Any] = {
+        "compression": compression,
+        "level": level,
+        "progress": progress or log_progress(os.fspath(output)),
+    }
     try:
         return _convert(items, options, output, keywords, writing)
     except CountError as error:
@@ -271,13 +285,37 @@ def _own_options(item: ConvertInput, reference: Any, transform: Any) -> dict[str
     }
 
 
+def _check_export(
+    items: Sequence[ConvertInput], output: StrPath, missing: str, compression: int, level: int | None
+) -> None:
+    """Refuse what has no meaning for TRK and TCK."""
+    if len(items) > 1:
+        raise InputError(
+            f"{output}: TRK and TCK have no groups, so they take one input, not {len(items)}; convert to .trx"
+        )
+    if items[0].group:
+        raise InputError(
+            f"{output}: TRK and TCK have no groups; leave {items[0].group!r} out, or write the streamlines of that "
+            "group of a TRX file by trxlib.export(group=)"
+        )
+    for name, given in (
+        ("missing", missing != "error"),
+        ("compression", compression != zipfile.ZIP_STORED),
+        ("level", level is not None),
+    ):
+        if given:
+            raise InputError(f"{output}: {name} has no meaning for TRK and TCK; leave it out, or convert to .trx")
+
+
 def _export(
-    items: Sequence[ConvertInput], output: StrPath, options: Sequence[dict[str, Any]], progress: Progress | None
+    items: Sequence[ConvertInput],
+    output: StrPath,
+    options: Sequence[dict[str, Any]],
+    overwrite: bool,
+    progress: Progress | None,
 ) -> list[ConvertedInput]:
     """Write TRK or TCK, which hold one tractogram without groups."""
-    if len(items) > 1 or items[0].group:
-        raise InputError(f"{output}: TRK and TCK have no groups, so they take one input; convert to .trx first")
-    info, fingerprint = export(items[0].path, output, progress=progress, **options[0])
+    info, fingerprint = export(items[0].path, output, overwrite=overwrite, progress=progress, **options[0])
     name = _names(items)[0]
     place = InputPlan(name, info.path, {}, None, 0, info.nb_streamlines, 0, info.nb_vertices, {})
     return [ConvertedInput(info, "", place, fingerprint)]

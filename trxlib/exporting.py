@@ -6,27 +6,29 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, InputError
+from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
 from trxlib.formats.facts import sound_facts
+from trxlib.formats.output import check_outputs
 from trxlib.formats.table import detect_format
-from trxlib.formats.tck_writer import write_tck
+from trxlib.formats.tck_companions import NonfiniteError, companion_paths
+from trxlib.formats.tck_writer import check_tck_dtype, write_tck
 from trxlib.formats.trk_writer import write_trk
 from trxlib.inputs import open_input
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.select import select_runs
+from trxlib.reporting import log_progress
 from trxlib.source import Progress, Source, SourceInfo
 
-__all__ = ["EXPORT_SUFFIXES", "export"]
+__all__ = ["EXPORT_SUFFIXES", "export", "input_paths"]
 
 logger = logging.getLogger(__name__)
 StrPath = str | os.PathLike[str]
-_WRITERS: dict[str, Callable[..., None]] = {".trk": write_trk, ".tck": write_tck}
 #: Suffixes of outputs that `export` writes.
-EXPORT_SUFFIXES = tuple(_WRITERS)
+EXPORT_SUFFIXES = (".trk", ".tck")
 
 
 def export(
@@ -34,14 +36,17 @@ def export(
     output: StrPath,
     *,
     group: str | None = None,
+    overwrite: bool = True,
     progress: Progress | None = None,
     **options: Any,
 ) -> tuple[SourceInfo, str]:
     """Write a tractogram as TRK or TCK.
 
-    dps and dpv become properties and scalars of a TRK, or files beside a TCK (``<name>_<key>.txt``, ``.tsf``,
-    ``.npy``). Header facts that a TRX file has kept of an earlier TRK or TCK come back. Groups have no place in
-    these formats: a warning names them.
+    dps and dpv become properties and scalars of a TRK, or files beside a TCK: ``<name>_<key>.txt`` for a column of
+    dps, ``.tsf`` for a column of dpv, and ``.npy`` for several columns and for dpv with NaN or infinite values, which
+    a ``.tsf`` cannot hold. Where dps and dpv of one key would share a file, that of the dpv is
+    ``<name>_<key>_dpv.npy``. Header facts that a TRX file has kept of an earlier TRK or TCK come back. Groups have no
+    place in these formats: a warning names them.
 
     Parameters
     ----------
@@ -51,11 +56,13 @@ def export(
         ``.trk`` or ``.tck``; it appears when it is complete.
     group : str, optional
         Write only the streamlines of this group of a TRX file.
+    overwrite : bool
+        Whether files that exist may be replaced, `output` or those beside it. Inputs are never.
     progress : callable, optional
-        Called with vertices done and in all.
+        Called with vertex bytes done and in all; by default a line in the log every few seconds.
     **options
-        ``reference``, ``transform``, ``dps``, ``dpv``, ``out_of_volume``, ``nonfinite``, ``drop_empty`` and
-        ``accept_count_mismatch``, see `trxlib.convert`.
+        ``reference``, ``transform``, ``positions_dtype`` (TCK: float32 or float64), ``dps``, ``dpv``,
+        ``out_of_volume``, ``nonfinite``, ``drop_empty`` and ``accept_count_mismatch``, see `trxlib.convert`.
 
     Returns
     -------
@@ -67,34 +74,52 @@ def export(
     Raises
     ------
     InputError
-        If `output` has another suffix.
+        If `output` has another suffix, or a file that is written would replace an input.
     GroupNotFoundError
         If there is no such group.
     """
     suffix = Path(output).suffix.lower()
-    if suffix not in _WRITERS:
-        raise InputError(f"{output}: the suffix is {suffix!r}, expected {' or '.join(_WRITERS)}")
-    if options.get("positions_dtype") is not None and suffix == ".trk":
-        raise InputError(f"{output}: TRK holds float32 only; leave positions_dtype out")
+    if suffix not in EXPORT_SUFFIXES:
+        raise InputError(f"{output}: the suffix is {suffix!r}, expected {' or '.join(EXPORT_SUFFIXES)}")
+    if options.get("positions_dtype") is not None:
+        if suffix == ".trk":
+            raise InputError(f"{output}: TRK holds float32 only; leave positions_dtype out")
+        options["positions_dtype"] = check_tck_dtype(options["positions_dtype"], output)
+    check_outputs([output], input_paths(source, options), overwrite=overwrite)
+    progress = progress or log_progress(os.fspath(output))
     try:
-        return _export(source, output, group, progress, options)
+        return _export(source, output, group, overwrite, progress, options)
     except CountError as error:
         if detect_format(os.fspath(source)) != "tck":
             raise
         logger.warning("%s; counting", error)  # the data are delimited, so they can be counted
-        return _export(source, output, group, progress, {**options, "trust_count": False})
+        return _export(source, output, group, overwrite, progress, {**options, "trust_count": False})
+
+
+def input_paths(source: StrPath, options: Mapping[str, Any]) -> list[StrPath]:
+    """Return every file that is read for a source, as `trxlib.inputs.open_input` opens it."""
+    given = [source, options.get("reference"), options.get("transform")]
+    given += [*(options.get("dps") or {}).values(), *(options.get("dpv") or {}).values()]
+    return [path for path in given if isinstance(path, (str, os.PathLike))]
 
 
 def _export(
-    source: StrPath, output: StrPath, group: str | None, progress: Progress | None, options: dict[str, Any]
+    source: StrPath,
+    output: StrPath,
+    group: str | None,
+    overwrite: bool,
+    progress: Progress,
+    options: dict[str, Any],
 ) -> tuple[SourceInfo, str]:
     begin = time.perf_counter()
-    suffix = Path(output).suffix.lower()
     opened = open_input(source, **options)
     try:
         part = opened if group is None else _group_of(opened, group, source)
         _warn_of_groups(part, group, output)
-        _WRITERS[suffix](output, part.info, part.chunks(), facts=_facts(part, suffix[1:]), progress=progress)
+        if Path(output).suffix.lower() == ".trk":
+            write_trk(output, part.info, part.chunks(), facts=_facts(part, "trk"), progress=progress)
+        else:
+            _write_tck(part, output, input_paths(source, options), overwrite, options.get("positions_dtype"), progress)
         info, fingerprint = part.info, opened.fingerprint()
     finally:
         close = getattr(opened, "close", None)
@@ -105,6 +130,31 @@ def _export(
         output, info.nb_streamlines, info.nb_vertices, time.perf_counter() - begin,
     )  # fmt: skip
     return info, fingerprint
+
+
+def _write_tck(
+    part: Source, output: StrPath, inputs: Sequence[StrPath], overwrite: bool, dtype: Any, progress: Progress
+) -> None:
+    """Write a TCK and the files beside it; dpv that turn out not to fit a .tsf become .npy, in another pass."""
+    npy: list[str] = []
+    while True:
+        dps, dpv = companion_paths(output, part.info, npy=npy)
+        check_outputs([output, *dps.values(), *dpv.values()], inputs, overwrite=overwrite)
+        try:
+            write_tck(
+                output, part.info, part.chunks(), facts=_facts(part, "tck"), dps=dps, dpv=dpv, positions_dtype=dtype,
+                progress=progress,
+            )  # fmt: skip
+        except NonfiniteError as error:
+            npy.append(error.key)
+            continue
+        break
+    for key in npy:
+        warnings.warn(
+            f"{output}: dpv/{key} has NaN or infinite values, which a .tsf cannot hold; it goes to {dpv[key]}",
+            HeaderWarning,
+            stacklevel=5,
+        )
 
 
 def _group_of(source: Source, group: str, path: StrPath) -> BundleSource:

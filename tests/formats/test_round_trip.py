@@ -35,6 +35,19 @@ def test_trk_to_trx_and_back(tmp_path: Path, slicing: str, lengths: tuple[int, .
     assert (tmp_path / "b.trk").read_bytes() == data
 
 
+@pytest.mark.filterwarnings("ignore::trxlib.errors.HeaderWarning")
+@pytest.mark.parametrize("names", [0, 1, 10])
+def test_trk_of_twelve_scalars_to_trx_and_back(tmp_path: Path, names: int) -> None:
+    data = trk_bytes(
+        some_streamlines((3, 0, 5)),
+        scalars=np.arange(8 * 12, dtype=np.float32).reshape(8, 12),
+        scalar_names=tuple(f"n{number}".encode() for number in range(names)),
+    )
+    convert(write(tmp_path / "a.trk", data), tmp_path / "a.trx")
+    export(tmp_path / "a.trx", tmp_path / "b.trk")
+    assert (tmp_path / "b.trk").read_bytes() == data
+
+
 @pytest.mark.parametrize("datatype", ["Float32LE", "Float64LE"])
 def test_tck_to_trx_and_back(tmp_path: Path, slicing: str, datatype: str) -> None:
     fields = ("timestamp: 1795334666.4219169617", "roi: seed a.mif", "roi: mask b.mif", "step_size: 0.5")

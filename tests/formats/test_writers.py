@@ -16,7 +16,8 @@ import pytest
 from tests.formats.made import GRID, ORDERS, SIZES, read_all, some_streamlines, tck_bytes, trk_bytes, write
 from trxlib.errors import DataLossWarning, DtypeError, HeaderError, HeaderWarning, InputError
 from trxlib.formats.table import open_source
-from trxlib.formats.tck_writer import companion_paths, write_tck
+from trxlib.formats.tck_companions import companion_paths
+from trxlib.formats.tck_writer import write_tck
 from trxlib.formats.trk_writer import write_trk
 from trxlib.source import ArraySpec, Chunk, SourceInfo
 from trxlib.space import Space
@@ -76,6 +77,34 @@ def test_trk_of_every_voxel_order_comes_back(tmp_path: Path, order: str) -> None
     source = open_source(write(tmp_path / "a.trk", data))
     write_trk(tmp_path / "b.trk", source.info, source.chunks())
     assert (tmp_path / "b.trk").read_bytes() == data
+
+
+@pytest.mark.filterwarnings("ignore::trxlib.errors.HeaderWarning")
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [(0, 1), (0, 3), (1, 3), (0, 10), (3, 10), (9, 10), (0, 11), (10, 11), (0, 12), (1, 12), (10, 12)],
+)
+def test_columns_without_a_name_come_back_without(tmp_path: Path, names: int, columns: int) -> None:
+    lines = some_streamlines((3, 0, 2))
+    texts = tuple(f"n{number}".encode() for number in range(names))
+    data = trk_bytes(
+        lines,
+        scalars=np.arange(5 * columns, dtype=np.float32).reshape(5, -1),
+        scalar_names=texts,
+        properties=np.arange(3 * columns, dtype=np.float32).reshape(3, -1),
+        property_names=texts[:1],
+    )
+    source = open_source(write(tmp_path / "a.trk", data))
+    write_trk(tmp_path / "b.trk", source.info, source.chunks())
+    assert (tmp_path / "b.trk").read_bytes() == data
+    # Without one of them the others keep their keys.
+    info = replace(source.info, dpv={key: spec for key, spec in source.info.dpv.items() if key != "scalar_2"})
+    if len(info.dpv) < len(source.info.dpv) and len(info.dpv) <= 10:
+        write_trk(tmp_path / "c.trk", info, source.chunks())
+        found, wanted = read_all(open_source(tmp_path / "c.trk"))["dpv"], read_all(source)["dpv"]
+        assert found.keys() == wanted.keys() - {"scalar_2"}
+        for key, values in found.items():
+            np.testing.assert_array_equal(values, wanted[key])
 
 
 @pytest.mark.parametrize("datatype", ["Float32LE", "Float64LE"])
@@ -138,6 +167,48 @@ def test_what_a_tck_cannot_hold(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tck", "rgb.npy"]
 
 
+def test_dps_and_dpv_of_one_key_have_files_of_their_own(tmp_path: Path) -> None:
+    arrays = {"dps": {"c": np.ones((1, 3), F4), "c_dpv": np.ones((1, 2), F4)}, "dpv": {"c": np.ones((2, 3), F4)}}
+    chunk = chunk_of(some_streamlines((2,)), **arrays)
+    dps, dpv = companion_paths(tmp_path / "a.tck", info_of(chunk))
+    assert {path.name for path in (*dps.values(), *dpv.values())} == {"a_c.npy", "a_c_dpv.npy", "a_c_dpv_dpv.npy"}
+    chunk = chunk_of(some_streamlines((2,)), dps={"c": np.ones((1, 3), F4)}, dpv={"c": np.ones((2, 3), F4)})
+    same = {"c": tmp_path / "same.npy"}
+    for name in ("a.tck", "same.npy"):
+        with pytest.raises(InputError, match=r"same\.npy is to be written twice"):
+            write_tck(tmp_path / name, info_of(chunk), [chunk], dps=same, dpv=same)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_tsf_cannot_hold_nan_and_infinity(tmp_path: Path, value: float) -> None:
+    values = np.array([[1], [2], [3], [value]], F4)
+    chunk = chunk_of(some_streamlines((2, 0, 2)), dpv={"fa": values})
+    with pytest.raises(DtypeError, match=r"fa\.tsf: dpv/fa of streamline 2 is .*name a \.npy"):
+        write_tck(tmp_path / "a.tck", info_of(chunk), [chunk], dpv={"fa": tmp_path / "fa.tsf"})
+    assert not list(tmp_path.iterdir())
+    write_tck(tmp_path / "a.tck", info_of(chunk), [chunk], dpv={"fa": tmp_path / "fa.npy"})
+    np.testing.assert_array_equal(np.load(tmp_path / "fa.npy"), values)
+
+
+def test_a_tck_is_float32_or_float64(tmp_path: Path) -> None:
+    chunk = chunk_of(some_streamlines((2, 3)))
+    for dtype, name in (("float64", b"Float64LE"), ("float32", b"Float32LE")):
+        write_tck(tmp_path / "a.tck", info_of(chunk), [chunk], positions_dtype=dtype)
+        assert name in (tmp_path / "a.tck").read_bytes()
+        found = read_all(open_source(tmp_path / "a.tck", reference=SPACE))["positions"]
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, chunk.positions)
+    with pytest.raises(InputError, match=r"b\.tck: positions_dtype is float16, and TCK holds float32 or float64"):
+        write_tck(tmp_path / "b.tck", info_of(chunk), [chunk], positions_dtype="float16")
+    chunk.positions = chunk.positions.astype("<f8")
+    chunk.positions[3, 1] = 1e300
+    for writer, name, options in ((write_tck, "b.tck", {"positions_dtype": "float32"}), (write_trk, "b.trk", {})):
+        with pytest.raises(DtypeError, match=rf"{name}: streamline 1 has the vertex .*1e\+300.*beyond float32"):
+            writer(tmp_path / name, info_of(chunk), [chunk], **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tck"]
+
+
 def test_a_trk_of_another_space_gets_a_header_of_its_own(tmp_path: Path) -> None:
     lines = some_streamlines((3, 2))
     source = open_source(write(tmp_path / "a.trk", trk_bytes(lines, order=b"LPS", origin=(1, 2, 3))))
@@ -167,9 +238,16 @@ def test_values_that_float32_cannot_hold(tmp_path: Path) -> None:
     found = read_all(open_source(tmp_path / "a.trk"))
     assert found["dps"]["small"].ravel().tolist() == [7, 7]
     assert found["dps"]["id"].ravel().tolist() == [2**24] * 2
+    big = np.array([[2**53 + 1], [2**63 - 1], [2**53]])
+    for dtype, number in (("int64", 0), ("uint64", 0), ("int64", 1), ("uint64", 1)):
+        other = chunk_of(some_streamlines((2,)), dps={"id": big[number : number + 1].astype(dtype)})
+        with pytest.warns(DataLossWarning, match=f"dps/id is {dtype}"):
+            write_trk(tmp_path / "b.trk", info_of(other), [other])
+    other = chunk_of(some_streamlines((2,)), dps={"id": big[2:]})
+    write_trk(tmp_path / "b.trk", info_of(other), [other])
     chunk.dpv["t"][0] = 1e300
-    with pytest.raises(DtypeError, match=r"b\.trk: dpv/t holds values beyond float32"):
-        write_trk(tmp_path / "b.trk", info_of(chunk), [chunk])
+    with pytest.raises(DtypeError, match=r"c\.trk: dpv/t holds values beyond float32"):
+        write_trk(tmp_path / "c.trk", info_of(chunk), [chunk])
 
 
 def test_names_that_a_trk_header_cannot_hold(tmp_path: Path) -> None:
@@ -191,7 +269,7 @@ def test_names_that_a_trk_header_cannot_hold(tmp_path: Path) -> None:
     chunk = chunk_of(some_streamlines((2,)), dps={f"k{number}": ones for number in range(11)})
     with pytest.raises(InputError, match="11 arrays .* a TRK file has names for 10"):
         write_trk(tmp_path / "b.trk", info_of(chunk), [chunk])
-    with pytest.raises(HeaderError, match="do not fit a TRK header"):
+    with pytest.raises(HeaderError, match=r"b\.trk: dimensions \[40000, 1, 1\] do not fit a TRK header"):
         write_trk(tmp_path / "b.trk", info_of(chunk, dps={}, space=Space(np.eye(4), (40000, 1, 1))), [chunk])
     assert not (tmp_path / "b.trk").exists()
 
@@ -223,7 +301,7 @@ def test_inputs_are_not_changed(tmp_path: Path, dtype: str) -> None:
         writer(tmp_path / name, info, [chunk], progress=lambda *done: progress.append(done))
         found = read_all(open_source(tmp_path / name, reference=info.space))["positions"]
         np.testing.assert_array_equal(found, chunk.positions)
-    assert progress == [(5, 5)] * 2
+    assert progress == [(60, 60), (120, 120) if dtype == "float64" else (60, 60)]  # bytes of vertices
 
 
 @pytest.mark.skipif(shutil.which("tckinfo") is None, reason="needs MRtrix3's tckinfo")
@@ -242,6 +320,19 @@ def test_mrtrix_reads_what_we_write(tmp_path: Path) -> None:
     found = read_all(open_source(tmp_path / "b.tck", reference=SPACE, dps={"w": tmp_path / "b.txt"}))
     assert found["lengths"].tolist() == [1, 60]
     assert found["dps"]["w"].ravel().tolist() == [2, 4]
+
+
+@pytest.mark.skipif(shutil.which("tckinfo") is None, reason="needs MRtrix3's tckinfo")
+def test_header_lines_without_a_value_are_left_out(tmp_path: Path) -> None:
+    """MRtrix 3.0 crashes on them, with and without the blank."""
+    chunk = chunk_of(some_streamlines((3,)), dpv={"fa": np.ones((3, 1), F4)})
+    facts = {"empty": "", "roi": ["seed a.mif", " "], "timestamp": "", "step_size": "0.5"}
+    with pytest.warns(HeaderWarning, match=r"a\.tck: header lines without a value are left out.*empty, roi, timestamp"):
+        write_tck(tmp_path / "a.tck", info_of(chunk), [chunk], facts=facts)
+    found = open_source(tmp_path / "a.tck", reference=SPACE).info.facts
+    assert found == {"timestamp": "0", "roi": "seed a.mif", "step_size": "0.5"}
+    subprocess.run(["tckinfo", "-quiet", tmp_path / "a.tck"], check=True, capture_output=True)
+    subprocess.run(["tsfvalidate", "-quiet", tmp_path / "a_fa.tsf", tmp_path / "a.tck"], check=True)
 
 
 def test_nibabel_reads_what_we_write(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from trxlib.errors import DtypeError, HeaderError, HeaderWarning, InputError
 from trxlib.formats.facts import facts_fit
-from trxlib.formats.output import Float32Caster, open_output
+from trxlib.formats.output import Float32Caster, beyond_float32, open_output
 from trxlib.formats.positions import PositionsMap, all_finite
-from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, read_order, voxmm_to_voxel
+from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, read_order, unique_key, voxmm_to_voxel
 from trxlib.formats.voxel_order import reorder_matrix, voxel_order_of
 from trxlib.parallel import run_each, threads_for
 from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo, placed
@@ -27,6 +27,7 @@ Array = npt.NDArray[Any]
 _NAME_BYTES = 20
 _MAX_NAMES = 10
 _INT32_MAX = 2**31 - 1
+_VERTEX_BYTES = 12  # of positions, for progress
 
 
 def write_trk(
@@ -51,7 +52,7 @@ def write_trk(
         What `SourceInfo.facts` of a TRK said: voxel order, voxel sizes, names and more come back, as far as they
         still fit the space. By default those of `info`, if it is a TRK.
     progress : callable, optional
-        Called with vertices done and in all.
+        Called with vertex bytes done and in all.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def write_trk(
         If a value is beyond float32.
     """
     facts = facts if facts is not None else info.facts if info.format == "trk" else {}
-    record = _make_record(info.space, facts)
+    record = _make_record(info.space, facts, str(path))
     scalars = _write_names(record, "scalar", "scalars", info.dpv, facts, str(path))
     properties = _write_names(record, "property", "properties", info.dps, facts, str(path))
     record["n_scalars"] = sum(info.dpv[key].ncols for key in scalars)
@@ -76,7 +77,7 @@ def write_trk(
         def put(item: tuple[Chunk, int, int]) -> tuple[int, int]:
             chunk, streamline, vertex = item
             words = streamline * (1 + packer.nb_properties) + vertex * packer.width
-            output.put_runs(HEADER_BYTES + 4 * words, packer.pack(chunk))
+            output.put_runs(HEADER_BYTES + 4 * words, packer.pack(chunk, streamline))
             return len(chunk.lengths), chunk.nb_vertices
 
         def count(added: tuple[int, int]) -> None:
@@ -84,13 +85,14 @@ def write_trk(
             streamlines += added[0]
             vertices += added[1]
             if progress is not None:
-                progress(vertices, info.nb_vertices)
+                progress(_VERTEX_BYTES * vertices, _VERTEX_BYTES * info.nb_vertices)
 
         run_each(placed(chunks), put, count, threads=threads_for(info.nbytes))
         if streamlines > _INT32_MAX:
             raise HeaderError(f"{path}: {streamlines} streamlines, a TRK header counts {_INT32_MAX} at most; use TRX")
         record["n_count"] = streamlines
         output.put(0, record.tobytes())
+        packer.report()
 
 
 class _Packer:
@@ -105,30 +107,31 @@ class _Packer:
         self.width, self.nb_properties = 3 + int(record["n_scalars"]), int(record["n_properties"])
         self._path, self._caster = str(path), Float32Caster(str(path))
 
-    def pack(self, chunk: Chunk) -> list[Runs]:
-        """Return the counts, the rows and the properties of a chunk's records."""
+    def pack(self, chunk: Chunk, streamline: int) -> list[Runs]:
+        """Return the counts, the rows and the properties of a chunk's records; its first streamline is given."""
         lengths = chunk.lengths.astype(np.int64)
         each = np.arange(len(lengths))
         one = np.ones(len(lengths), dtype=np.int64)
         parts = [
             Runs(lengths.astype("<i4"), each, one),
-            Runs(self._rows(chunk), np.cumsum(lengths) - lengths, lengths),
+            Runs(self._rows(chunk, streamline), np.cumsum(lengths) - lengths, lengths),
         ]
         properties = [self._caster.cast(chunk.dps[key], f"dps/{key}") for key in self._properties]
         if properties:
             parts.append(Runs(np.ascontiguousarray(np.concatenate(properties, axis=1)), each, one))
         return parts
 
-    def _float32(self, points: Array) -> Array:
-        with np.errstate(over="ignore"):
-            result = points.astype("<f4", copy=False)
-        if result is not points and not all_finite(result) and all_finite(points):
-            raise DtypeError(f"{self._path}: a coordinate is beyond float32, the only type that the format has")
-        return result
+    def report(self) -> None:
+        """Warn of values that were rounded."""
+        self._caster.report()
 
-    def _rows(self, chunk: Chunk) -> Array:
+    def _rows(self, chunk: Chunk, streamline: int) -> Array:
         positions = np.asarray(chunk.positions, dtype=self._map.dtype)
-        points = self._float32(self._map.apply(positions, keep=True))
+        moved = self._map.apply(positions, keep=True)
+        with np.errstate(over="ignore"):
+            points = moved.astype("<f4", copy=False)
+        if points is not moved and not all_finite(points) and all_finite(moved):
+            raise DtypeError(beyond_float32(self._path, points, chunk, streamline))
         if not self._scalars:
             return points
         scalars = [self._caster.cast(chunk.dpv[key], f"dpv/{key}") for key in self._scalars]
@@ -141,10 +144,12 @@ class _Packer:
         return rows
 
 
-def _make_record(space: Space, facts: Mapping[str, Any]) -> Any:
+def _make_record(space: Space, facts: Mapping[str, Any], path: str) -> Any:
     """Return a header for a space: with the facts' grid if it is the same, else one of our own."""
     if max(space.dimensions) > np.iinfo(np.int16).max:
-        raise HeaderError(f"dimensions {list(space.dimensions)} do not fit a TRK header, at most 32767 each")
+        raise HeaderError(
+            f"{path}: dimensions {list(space.dimensions)} do not fit a TRK header, at most 32767 each; use TRX"
+        )
     record = np.zeros(1, dtype=HEADER_DTYPE)[0]
     record["id_string"], record["version"], record["hdr_size"] = MAGIC, 2, HEADER_BYTES
     record["vox_to_ras"] = space.voxel_to_rasmm
@@ -179,22 +184,41 @@ def _write_names(
     record: Any, kind: str, facts_key: str, specs: Mapping[str, ArraySpec], facts: Mapping[str, Any], path: str
 ) -> list[str]:
     """Put the names of arrays into the header; return their keys in the order in which they are written."""
-    if len(specs) > _MAX_NAMES:
+    known = {str(key): bytes.fromhex(raw) for key, raw in facts.get(facts_key, [])}
+    keys = [key for key in known if key in specs]
+    keys += sorted(key for key in specs if key not in known)
+    unnamed = _find_unnamed(keys, kind, specs, known)
+    # Columns behind the last name are one array without a name.
+    if len(keys) > _MAX_NAMES + bool(keys and keys[-1] in unnamed):
         raise InputError(
             f"{path}: {len(specs)} arrays ({', '.join(sorted(specs))}), a TRK file has names for {_MAX_NAMES}; leave "
             "some out first"
         )
-    known = {str(key): bytes.fromhex(raw) for key, raw in facts.get(facts_key, [])}
-    keys = [key for key in known if key in specs]
-    keys += sorted(key for key in specs if key not in known)
     used: set[bytes] = set()
     for number, key in enumerate(keys):
+        if key in unnamed:
+            continue
         raw = known.get(key, b"")
         if not _says(raw, specs[key].ncols):
             raw = _encode_name(key, specs[key].ncols, used, path)
         used.add(raw)
         record[f"{kind}_name"][number] = np.void(raw.ljust(_NAME_BYTES, b"\0"))
     return keys
+
+
+def _find_unnamed(
+    keys: Sequence[str], kind: str, specs: Mapping[str, ArraySpec], known: Mapping[str, bytes]
+) -> set[str]:
+    """Return the arrays that had no name in the TRK they are from, and get the same key without one again."""
+    unnamed = set()
+    start = 0
+    for number, key in enumerate(keys):
+        ncols = specs[key].ncols
+        fits = ncols == 1 if number < _MAX_NAMES else number == len(keys) - 1
+        if known.get(key) == b"" and fits and key == unique_key("", list(keys[:number]), f"{kind}_{start + 1}"):
+            unnamed.add(key)
+        start += ncols
+    return unnamed
 
 
 def _says(raw: bytes, ncols: int) -> bool:
