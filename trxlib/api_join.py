@@ -11,7 +11,6 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from trxlib.ops.run import write_container
 from trxlib.ops.select import Runs
 from trxlib.source import Progress
 from trxlib.storage.container import Container, open_container
-from trxlib.storage.mapping import FileStamp, MappedFile, changed_ranges
+from trxlib.storage.mapping import FileStamp, MappedFile, changed_ranges, is_open_for_change
 from trxlib.storage.members import Member
 from trxlib.storage.scratch import scratch_arrays
 from trxlib.storage.workspace import TemporaryFolder
@@ -68,7 +67,8 @@ class PinnedSource:
         for name, (member, stamp) in self.members.items():
             now = found[member.file]
             if now == stamp:
-                members[name] = member
+                if not is_open_for_change(now):  # else the mapping is read, and its CRC with it
+                    members[name] = member
             elif now is not None and (now.device, now.inode) == (stamp.device, stamp.inode):
                 raise StaleError(
                     f"{member.file}: was overwritten in place after it was concatenated; load it and concatenate "
@@ -120,9 +120,8 @@ class Joined:
         """Carry the concatenation out into a temporary archive, and open it."""
         folder = TemporaryFolder()
         try:
-            path = Path(folder.path, "joined.trx")
-            self.write(path)
-            container = open_container(path)
+            self.write(folder.file)
+            container = open_container(folder.file)
         except BaseException:
             folder.close()
             raise
@@ -148,6 +147,8 @@ def untouched_members(arrays: TrxArrays, container: Container | None) -> dict[Ar
     for key, (name, member) in pinner.places.items():
         array, shown, old = _array_of(arrays, *key), _array_of(container.arrays, *key), container.files.get(member.file)
         if array is None or shown is None or old is None or stamps[member.file] != old.stamp or member.crc is None:
+            continue
+        if is_open_for_change(old.stamp):
             continue
         if array.nbytes >= _MANY and array.shape == shown.shape and _same_start(array, shown):
             found[name] = (member, array)
@@ -218,6 +219,8 @@ class _Pinner:
         old = container.files.get(member.file)
         shown = _array_of(container.arrays, name.section, name.name)
         if old is None or shown is None or array.dtype != shown.dtype or not _same_start(array, shown):
+            return None
+        if is_open_for_change(old.stamp):
             return None
         if member.file not in self.fresh:
             self.fresh[member.file] = MappedFile(member.file, "r") if FileStamp.of(member.file) == old.stamp else None

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import entries_of, make_trx_arrays, write_entries, write_plain_folder, write_plain_zip
+from helpers import assert_trx_equal, entries_of, make_trx_arrays, write_entries, write_plain_folder, write_plain_zip
 
-from trxlib.errors import InputError, InputNotFoundError, ReadOnlyError, ShapeError, StateError
-from trxlib.storage import mapping, workspace
+from trxlib.errors import CapacityError, InputError, InputNotFoundError, ReadOnlyError, ShapeError, StateError
+from trxlib.storage import container, mapping, members, workspace
 from trxlib.storage.container import check_crcs, open_container, read_header
 from trxlib.storage.mapping import FileStamp, MappedFile
 from trxlib.storage.members import is_junk, list_archive, list_folder
 from trxlib.storage.refresh import refresh_crcs
+from trxlib.storage.scratch import scratch_arrays
 from trxlib.storage.workspace import TemporaryFolder, final_path, replace_folder, temporary_root, writing
+from trxlib.trx_file_memmap import load
 
 F4 = np.dtype("<f4")
 
@@ -129,6 +134,55 @@ def test_junk():
     assert not is_junk("dps/weight.float32")
 
 
+def test_links_inside_a_folder_are_followed(tmp_path):
+    arrays = make_trx_arrays()
+    folder = write_plain_folder(arrays, tmp_path / "folder")
+    (folder / "dps").rename(tmp_path / "elsewhere")
+    (folder / "dps").symlink_to(tmp_path / "elsewhere")
+    (folder / "header.json").rename(tmp_path / "h.json")
+    (folder / "header.json").symlink_to(tmp_path / "h.json")
+    assert_trx_equal(load(folder), arrays)
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "message"),
+    [
+        ("dpv", "..", "dpv: is a link to a folder that it lies in; remove the link"),
+        ("dps/gone.float32", "nowhere", "gone.float32: is a link to nowhere, which cannot be read"),
+        ("dps/gone.float32", "gone.float32", "gone.float32: is a link to gone.float32, which cannot be read"),
+        ("dps/null.float32", "/dev/null", "null.float32: is neither a file nor a folder"),
+    ],
+)
+def test_links_that_lead_nowhere(tmp_path, link, target, message):
+    folder = write_plain_folder(make_trx_arrays(dpv={}), tmp_path / "folder")
+    (folder / link).symlink_to(folder if target == ".." else target)
+    with pytest.raises((InputError, InputNotFoundError), match=message):
+        load(folder)
+
+
+def refuse(path, *_args, **_kwargs):
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+
+def test_what_cannot_be_read_in_a_folder_is_named(tmp_path, monkeypatch):
+    folder = write_plain_folder(make_trx_arrays(), tmp_path / "folder")
+    whole = os.listdir
+    for name, function, where in (
+        ("dps", "listdir", members.os),
+        ("weight.float32", "fromfile", container.np),
+        ("header.json", "read_bytes", Path),
+    ):
+        with monkeypatch.context() as patch:
+            if function == "listdir":
+                patch.setattr(where, function, lambda path: (refuse if path.endswith("dps") else whole)(path))
+            else:
+                patch.setattr(where, function, refuse)
+            with pytest.raises(InputNotFoundError, match=r"cannot be read \(Permission denied\)") as caught:
+                load(folder)
+        assert str(folder) in str(caught.value)
+        assert name in str(caught.value) or function == "fromfile"
+
+
 # ---- containers
 
 
@@ -151,6 +205,48 @@ def test_unpacking_wants_room(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 10})())
     with pytest.raises(ValueError, match="a.trx: unpacking needs .* bytes, .* has 10 free; set TRX_TMPDIR"):
         open_container(path)
+    assert not list(temporary_root().iterdir())
+
+
+def nb_descriptors():
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+@pytest.mark.parametrize("method", [0, 8])
+def test_an_archive_needs_one_descriptor(tmp_path, method):
+    arrays = make_trx_arrays(lengths=np.zeros(300_000), groups={}, dps={f"k{n}": (1, "<f4") for n in range(5)})
+    for key in arrays.dps:
+        arrays.dps[key][:] = len(key)
+    path = write_plain_zip(arrays, tmp_path / "a.trx", method)
+    before = nb_descriptors()
+    trx = load(path)
+    assert nb_descriptors() - before <= 1
+    assert_trx_equal(trx, arrays)
+    trx.close()
+
+
+@pytest.mark.parametrize("kind", ["folder", "stored", "deflated"])
+def test_too_many_open_files(tmp_path, kind):
+    if kind == "folder":
+        path = write_plain_folder(make_trx_arrays(lengths=[90_000]), tmp_path / "folder")
+    else:
+        path = write_plain_zip(make_trx_arrays(), tmp_path / "a.trx", 8 if kind == "deflated" else 0)
+    code = """
+import os, resource, sys
+import trxlib
+from trxlib.errors import CapacityError
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held, kept = [], []
+try:
+    for _ in range(100):
+        kept.append(trxlib.load(sys.argv[1]))
+except CapacityError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
+    assert "too many files are open" in run.stdout
+    assert run.stderr == ""
     assert not list(temporary_root().iterdir())
 
 
@@ -196,6 +292,37 @@ def test_temporary_folder_is_removed_once():
     folder.close()
     folder.close()
     assert not folder.path.exists()
+
+
+def test_temporary_folder_is_removed_without_descriptors(monkeypatch):
+    folder = TemporaryFolder()
+    folder.file.write_bytes(b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_args, **_options: None)  # which would have to list it
+        folder.close()
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "message"),
+    [
+        (errno.EACCES, ReadOnlyError, "may not be written to by .*; set TRX_TMPDIR to another folder"),
+        (errno.EROFS, ReadOnlyError, "may not be written to"),
+        (errno.EMFILE, CapacityError, "too many files are open for"),
+        (errno.ENOSPC, CapacityError, "has no room for .*; set TRX_TMPDIR to a larger disk"),
+    ],
+)
+def test_temporary_data_that_cannot_be_written(tmp_path, monkeypatch, number, kind, message):
+    monkeypatch.setenv("TRX_TMPDIR", str(tmp_path))
+
+    def fail(*_args, **_kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("tempfile.mkdtemp", fail)
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    for use in (TemporaryFolder, lambda: scratch_arrays([("u1", (1 << 21,))])):
+        with pytest.raises(kind, match=f"{tmp_path} {message}"):
+            use()
 
 
 def test_writing_appears_when_complete(tmp_path):

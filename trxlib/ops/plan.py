@@ -36,6 +36,7 @@ from trxlib.rules import check_writable
 from trxlib.source import ArraySpec, Headers, Source
 from trxlib.space import check_same_space
 from trxlib.storage.layout import Layout, plan_layout
+from trxlib.storage.members import iter_files
 from trxlib.storage.workspace import writing
 
 __all__ = ["InputPlan", "MissingPolicy", "Plan", "companions_of", "divide", "plan_merge", "stamp_of"]
@@ -325,10 +326,11 @@ def _stamp_of_one(path: str) -> tuple[int, int]:
         if not os.path.isdir(path):  # noqa: PTH112 (ten thousand times in a large cohort)
             status = os.stat(path)  # noqa: PTH116
             return status.st_size, status.st_mtime_ns
-        found = [file.stat() for file in Path(path).rglob("*") if file.is_file()]
+        found = [status for _, status in iter_files(path)]
         return sum(status.st_size for status in found), sum(status.st_mtime_ns for status in found)
     except OSError as error:
-        raise StaleError(f"{path}: was planned with and cannot be read now ({error.strerror}); plan again") from None
+        why = error.strerror or error
+        raise StaleError(f"{path}: was planned with and cannot be read now ({why}); plan again") from None
 
 
 def _place(

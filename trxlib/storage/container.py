@@ -1,6 +1,6 @@
 """Open a TRX archive or folder: header and offsets are read, every other array is mapped where it lies.
 
-Deflated entries are unpacked to a temporary folder first (small ones to memory), their CRC checked on the way.
+Deflated entries are unpacked to a temporary file first, their CRC checked on the way.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ import logging
 import lzma
 import os
 import shutil
-import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,16 @@ from trxlib.header import Header
 from trxlib.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
 from trxlib.ragged import check_offsets, complete_offsets
 from trxlib.rules import check_unique, shape_of_entry
-from trxlib.storage.mapping import MappedFile, Mode
+from trxlib.storage.mapping import FileStamp, MappedFile, Mode, is_open_for_change, open_error
 from trxlib.storage.members import Member, list_archive, list_folder
-from trxlib.storage.refresh import refresh_crcs
-from trxlib.storage.workspace import TemporaryFolder
+from trxlib.storage.refresh import ChangesInPlace
+from trxlib.storage.workspace import TemporaryFolder, temporary_error
 
 __all__ = ["Container", "check_crcs", "open_container", "read_header"]
 
 logger = logging.getLogger(__name__)
-_SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping holds a file descriptor
+_SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping may hold a file descriptor
+_ALIGNMENT = 64
 _BLOCK = 4 << 20
 
 
@@ -70,16 +70,19 @@ class Container:
     mode: Mode
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
-    #: Of an archive opened "r+": states the new CRCs; also called by garbage collection and at exit.
-    refresh: Callable[[], Any] | None = None
+    #: Of an archive opened "r+": states its CRCs anew, here and when the last array that was handed out is gone.
+    changes: ChangesInPlace | None = None
 
     def close(self) -> None:
         """Write "r+" changes and remove the temporary folder, if there is one; arrays stay readable."""
         for file in self.files.values():
             file.flush()
         self.files.clear()
-        if self.refresh is not None:
-            self.refresh()
+        if self.changes is not None:
+            # If nobody else has an array of the file, its mapping ends here, and that states the CRCs.
+            self.arrays = TrxArrays.empty(self.arrays.header)
+            if self.changes.is_mapped:
+                self.changes.refresh()
         if self.folder is not None:
             self.folder.close()
 
@@ -97,7 +100,8 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
     path : path
         ``.trx`` archive (stored or deflated, of any zip program) or folder.
     mode : {"c", "r", "r+"}
-        "c": writes stay in memory. "r": arrays are read-only. "r+": writes change the file.
+        "c": writes stay in memory. "r": arrays are read-only. "r+": writes change the file; an archive is read once
+        now, so that damage it has already is told from changes.
 
     Returns
     -------
@@ -121,8 +125,14 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
         if not str(error).startswith(str(path)):
             error.args = (f"{path}: {error}",)
         raise
-    if mode == "r+" and not Path(path).is_dir():
-        container.refresh = weakref.finalize(container, refresh_crcs, str(Path(path).absolute()))
+    if mode != "r+":
+        if not Path(path).is_dir() and is_open_for_change(FileStamp.of(path)):
+            # What the archive states is out of date as soon as somebody writes: CRCs are those of the bytes read.
+            container.members = {name: replace(member, crc=None) for name, member in container.members.items()}
+    elif not Path(path).is_dir() and container.files:
+        container.changes = ChangesInPlace(path)
+        for file in container.files.values():
+            file.when_released(container.changes.end)
     return container
 
 
@@ -169,7 +179,10 @@ def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
     if member.nbytes > 64 << 20:
         raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
     if member.crc is None:
-        return Path(member.file).read_bytes()
+        try:
+            return Path(member.file).read_bytes()
+        except OSError as error:
+            raise open_error(member.file, error) from None
     if not member.is_stored:
         with zipfile.ZipFile(path) as archive:
             return b"".join(_iter_unpacked(archive, path, member))
@@ -246,8 +259,11 @@ class _Opener:
 
     def _array(self, name: ArrayName, member: Member, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         small = member.nbytes <= _SMALL and self.mode != "r+"
-        if small and member.file != self.path:
-            array = np.fromfile(member.file, dtype=name.dtype).reshape(shape)
+        if small and member.crc is None:
+            try:
+                array = np.fromfile(member.file, dtype=name.dtype).reshape(shape)
+            except OSError as error:
+                raise open_error(member.file, error) from None
             array.setflags(write=self.mode != "r")
             return array
         file = self.files.get(member.file)
@@ -257,7 +273,7 @@ class _Opener:
 
     def _unpack(self, names: dict[ArrayName, Member]) -> dict[ArrayName, Member]:
         """Unpack compressed entries and return where all arrays lie then."""
-        needed = sum(member.nbytes for member in names.values() if not member.is_stored)
+        needed = sum(member.nbytes + _ALIGNMENT for member in names.values() if not member.is_stored)
         if all(member.is_stored for member in names.values()):
             return names
         if self.mode == "r+":
@@ -270,15 +286,20 @@ class _Opener:
                 "set TRX_TMPDIR to a larger disk"
             )
         logger.debug("unpacking %d bytes of %s", needed, self.path)
+        # One file for all, hence one mapping.
+        target = str(self.folder.file)
         places = {}
-        with zipfile.ZipFile(self.path) as archive:
-            for number, (name, member) in enumerate(names.items()):
-                places[name] = member
-                if not member.is_stored:
-                    target = self.folder.path / str(number)
-                    with target.open("wb") as out:
+        try:
+            with zipfile.ZipFile(self.path) as archive, Path(target).open("wb") as out:
+                for name, member in names.items():
+                    places[name] = member
+                    if not member.is_stored:
+                        start = out.seek(-out.tell() % _ALIGNMENT, os.SEEK_CUR)
+                        places[name] = replace(member, file=target, start=start, method=zipfile.ZIP_STORED)
                         out.writelines(_iter_unpacked(archive, self.path, member))
-                    places[name] = replace(member, file=str(target), start=0, method=zipfile.ZIP_STORED)
+                out.truncate()
+        except OSError as error:
+            raise temporary_error(self.folder.path.parent, error, f"unpacking {self.path}") from None
         return places
 
 
@@ -286,7 +307,7 @@ def _iter_unpacked(archive: zipfile.ZipFile, path: str | os.PathLike[str], membe
     """Yield the data of a compressed entry in blocks; zipfile checks the CRC at the end."""
     done = 0
     try:
-        with archive.open(member.path) as stream:
+        with archive.open(member.entry_name) as stream:
             while block := stream.read(_BLOCK):
                 done += len(block)
                 yield block

@@ -6,24 +6,34 @@ after everything else is closed.
 
 from __future__ import annotations
 
+import errno
 import functools
+import itertools
 import mmap
 import os
 import re
+import sys
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import InputNotFoundError, ReadOnlyError, ShapeError
+from trxlib.errors import CapacityError, InputNotFoundError, ReadOnlyError, ShapeError, TrxError
 
-__all__ = ["FileStamp", "MappedFile", "Mode", "changed_ranges"]
+__all__ = ["FileStamp", "MappedFile", "Mode", "changed_ranges", "is_open_for_change", "open_error"]
 
 Mode = Literal["r", "c", "r+"]
 # Without it Linux refuses a copy-on-write mapping larger than memory, although nothing is ever written to it.
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if hasattr(os, "sched_getaffinity") else 0)
 # Each of a few hundred mappings has two dozen lines, of which these count.
+# Python keeps a descriptor for each mapping, unless it is told not to (3.13 and later).
+_NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+#: Device and inode of each file that this process has mapped "r+", as long as an array of it is held.
+_CHANGEABLE: dict[int, tuple[int, int]] = {}
+_NUMBERS = itertools.count()
 _SMAPS_LINE = re.compile(rb"^(?:([0-9a-f]+)-([0-9a-f]+) |(?:Anonymous|Swap): +[1-9])", re.MULTILINE)
 
 
@@ -50,6 +60,21 @@ class FileStamp:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def is_open_for_change(stamp: FileStamp | None) -> bool:
+    """Tell whether arrays of this process write into a file: what it states of its content may be out of date."""
+    return stamp is not None and (stamp.device, stamp.inode) in list(_CHANGEABLE.values())
+
+
+def open_error(path: str | os.PathLike[str], error: OSError) -> TrxError:
+    """Return what to raise for a file that cannot be opened."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return CapacityError(
+            f"{path}: cannot be opened, too many files are open ({error.strerror}); close() what is no longer needed, "
+            "raise the limit (ulimit -n), or store folders as archives: an archive needs one descriptor"
+        )
+    return InputNotFoundError(f"{path}: cannot be read ({error.strerror})")
+
+
 class MappedFile:
     """A file in the address space.
 
@@ -66,6 +91,8 @@ class MappedFile:
         If the file cannot be read.
     ReadOnlyError
         If it may not be written and `mode` is "r+".
+    CapacityError
+        If too many files are open.
     """
 
     def __init__(self, path: str | os.PathLike[str], mode: Mode = "c") -> None:
@@ -78,15 +105,21 @@ class MappedFile:
                 raise ReadOnlyError(
                     f"{path}: may not be written ({error.strerror}); open it without mode='r+'"
                 ) from None
-            raise InputNotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+            raise open_error(path, error) from None
         except OSError as error:
-            raise InputNotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+            raise open_error(path, error) from None
         try:
             self.stamp = FileStamp.of_status(os.fstat(fd))
             self.nbytes = self.stamp.nbytes
             self._map = _map(fd, self.nbytes, mode) if self.nbytes else None
+        except OSError as error:
+            raise open_error(path, error) from None
         finally:
             os.close(fd)
+        if mode == "r+" and self._map is not None:
+            number = next(_NUMBERS)
+            _CHANGEABLE[number] = (self.stamp.device, self.stamp.inode)
+            self.when_released(_CHANGEABLE.pop, number)
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], start: int) -> npt.NDArray[Any]:
         """Return a C-ordered array whose data begin at byte `start`; nothing is copied.
@@ -105,6 +138,11 @@ class MappedFile:
         if count == 0 or self._map is None:
             return np.zeros(shape, dtype=dtype)
         return np.frombuffer(self._map, dtype=dtype, count=count, offset=start).reshape(shape)
+
+    def when_released(self, call: Callable[..., Any], *args: Any) -> None:
+        """Call something when the last array of the file is gone, or at exit."""
+        if self._map is not None:
+            weakref.finalize(self._map, call, *args)
 
     def flush(self) -> None:
         """Write changes of an "r+" mapping to the file."""
@@ -170,9 +208,10 @@ def _parse_smaps(text: bytes) -> list[tuple[int, int]]:
 
 def _map(fd: int, nbytes: int, mode: Mode) -> mmap.mmap:
     if mode == "r":
-        return mmap.mmap(fd, nbytes, access=mmap.ACCESS_READ)
+        return mmap.mmap(fd, nbytes, access=mmap.ACCESS_READ, **_NO_DESCRIPTOR)
     if mode == "r+":
-        return mmap.mmap(fd, nbytes, access=mmap.ACCESS_WRITE)
+        return mmap.mmap(fd, nbytes, access=mmap.ACCESS_WRITE, **_NO_DESCRIPTOR)
     if not hasattr(mmap, "MAP_PRIVATE"):
-        return mmap.mmap(fd, nbytes, access=mmap.ACCESS_COPY)
-    return mmap.mmap(fd, nbytes, flags=mmap.MAP_PRIVATE | _NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        return mmap.mmap(fd, nbytes, access=mmap.ACCESS_COPY, **_NO_DESCRIPTOR)
+    prot = mmap.PROT_READ | mmap.PROT_WRITE
+    return mmap.mmap(fd, nbytes, flags=mmap.MAP_PRIVATE | _NORESERVE, prot=prot, **_NO_DESCRIPTOR)

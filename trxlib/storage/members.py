@@ -7,18 +7,21 @@ record, whose extra field may be longer than the central one (ZIP application no
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trxlib.errors import ArchiveError, InputNotFoundError
+from trxlib.errors import ArchiveError, InputError, InputNotFoundError
 from trxlib.names import check_path
+from trxlib.storage.mapping import open_error
 
-__all__ = ["Member", "is_junk", "list_archive", "list_folder"]
+__all__ = ["Member", "is_junk", "iter_files", "list_archive", "list_folder"]
 
 #: What zipfile raises for damaged directories; NotImplementedError is a RuntimeError.
-_UNREADABLE = (zipfile.BadZipFile, EOFError, struct.error, ValueError, LookupError, RuntimeError, OverflowError)
+_UNREADABLE = (zipfile.BadZipFile, EOFError, struct.error, ValueError, RuntimeError, OverflowError)
 _LOCAL_SIZE = 30
 _READ_WHOLE = 64  # bytes read beyond the fixed part: enough for most names
 
@@ -41,6 +44,8 @@ class Member:
         CRC-32 that the archive states; None in a folder.
     method : int
         Zip compression method; 0 is stored.
+    entry : str
+        What the archive calls it, where that is another name (``./dps/weight.float32``).
     """
 
     path: str
@@ -49,6 +54,12 @@ class Member:
     nbytes: int
     crc: int | None = None
     method: int = 0
+    entry: str = ""
+
+    @property
+    def entry_name(self) -> str:
+        """The name in the archive's directory."""
+        return self.entry or self.path
 
     @property
     def is_stored(self) -> bool:
@@ -91,9 +102,10 @@ def list_archive(path: str | os.PathLike[str]) -> list[Member]:
         members = []
         for info in infos:
             # Not info.is_dir(), which fails for an empty name.
-            if info.filename.endswith("/") or is_junk(info.filename):
+            inside = _without_dot(info.filename)
+            if info.filename.endswith("/") or is_junk(inside):
                 continue
-            check_path(info.filename)
+            check_path(inside)
             if info.flag_bits & 0x1:
                 raise ArchiveError(f"{path}: entry {info.filename!r} is encrypted; unpack it with its password first")
             start = _data_start(file.fileno(), info, path)
@@ -102,30 +114,85 @@ def list_archive(path: str | os.PathLike[str]) -> list[Member]:
                     f"{path}: entry {info.filename!r} states {info.compress_size} bytes from byte {start} on, "
                     f"but the directory begins at byte {end}"
                 )
-            members.append(Member(info.filename, os.fspath(path), start, info.file_size, info.CRC, info.compress_type))
+            entry = info.filename if inside != info.filename else ""
+            members.append(Member(inside, os.fspath(path), start, info.file_size, info.CRC, info.compress_type, entry))
     _check_unique(members, path)
     _check_apart(members, infos, path)
     return members
 
 
 def list_folder(path: str | os.PathLike[str]) -> list[Member]:
-    """Return the files below a folder, sorted by name; junk of file managers is left out."""
-    root = Path(path)
+    """Return the files below a folder, sorted by name; junk of file managers is left out.
+
+    Raises
+    ------
+    InputNotFoundError
+        If something in it cannot be read, or is a link to nothing: left out, it would be lost in the next save.
+    InputError
+        If something is neither file nor folder, or a link to a folder around it.
+    """
+    root = os.fspath(path)
     members = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            file = Path(folder, name)
-            inside = file.relative_to(root).as_posix()
-            if not is_junk(inside):
-                members.append(Member(inside, str(file), 0, file.stat().st_size))
+    for file, status in iter_files(root):
+        inside = Path(file).relative_to(root).as_posix()
+        members.append(Member(inside, file, 0, status.st_size))
     return sorted(members, key=lambda member: member.path)
+
+
+def iter_files(folder: str, around: tuple[tuple[int, int], ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield every file below a folder with its status; links are followed. `around`: the folders on the way to it.
+
+    Raises
+    ------
+    InputNotFoundError, InputError
+        As `list_folder` does.
+    """
+    status = _status_of(folder)
+    here = (status.st_dev, status.st_ino)
+    if here in around:
+        raise InputError(f"{folder}: is a link to a folder that it lies in; remove the link")
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError as error:
+        raise open_error(folder, error) from None
+    for name in names:
+        file = os.path.join(folder, name)  # noqa: PTH118 (ten thousand times in a large cohort)
+        if is_junk(name):
+            continue
+        status = _status_of(file)
+        if stat.S_ISDIR(status.st_mode):
+            if around or name != "__MACOSX":
+                yield from iter_files(file, (*around, here))
+        elif stat.S_ISREG(status.st_mode):
+            yield file, status
+        else:
+            raise InputError(f"{file}: is neither a file nor a folder; remove it")
+
+
+def _status_of(file: str) -> os.stat_result:
+    try:
+        return os.stat(file)  # noqa: PTH116
+    except OSError as error:
+        if os.path.islink(file):  # noqa: PTH114
+            target = os.readlink(file)  # noqa: PTH115
+            raise InputNotFoundError(
+                f"{file}: is a link to {target}, which cannot be read ({error.strerror}); mend or remove it"
+            ) from None
+        raise open_error(file, error) from None
+
+
+def _without_dot(name: str) -> str:
+    """Return an entry's name without a leading ``./``, which some programs write."""
+    while name.startswith("./"):
+        name = name[2:]
+    return name
 
 
 def _open(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
     try:
         return Path(path).open("rb")
     except OSError as error:
-        raise InputNotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+        raise open_error(path, error) from None
 
 
 def _data_start(fd: int, info: zipfile.ZipInfo, path: str | os.PathLike[str]) -> int:
@@ -157,4 +224,4 @@ def _check_apart(members: list[Member], infos: list[zipfile.ZipInfo], path: str 
     for member in sorted(members, key=lambda member: member.start):
         if member.start < end:
             raise ArchiveError(f"{path}: entries {before!r} and {member.path!r} overlap")
-        end, before = member.start + packed[member.path], member.path
+        end, before = member.start + packed[member.entry_name], member.path

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import CapacityError
-from trxlib.storage.workspace import temporary_root
+from trxlib.storage.workspace import temporary_error, temporary_root
 
 __all__ = ["scratch_arrays"]
 
@@ -67,14 +67,18 @@ def _map_temporary(nbytes: int) -> mmap.mmap:
     root = temporary_root()
     import tempfile
 
-    with tempfile.TemporaryFile(prefix="trxlib_", dir=root) as file:
+    try:
+        file = tempfile.TemporaryFile(prefix="trxlib_", dir=root)  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise temporary_error(root, error) from None
+    with file:
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, nbytes)
             else:
                 file.truncate(nbytes)
-        except (OSError, OverflowError) as error:
-            raise CapacityError(
-                f"{root} has no room for {nbytes} bytes of temporary data ({error}); set TRX_TMPDIR to a larger disk"
-            ) from None
-        return mmap.mmap(file.fileno(), nbytes)
+            return mmap.mmap(file.fileno(), nbytes)
+        except OverflowError as error:
+            raise CapacityError(f"{root} has no room for {nbytes} bytes of temporary data ({error})") from None
+        except OSError as error:
+            raise temporary_error(root, error, f"{nbytes} bytes of temporary data") from None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trxlib.errors import InputError, InputNotFoundError, StateError
+from trxlib.errors import CapacityError, InputError, InputNotFoundError, ReadOnlyError, StateError, TrxError
 from trxlib.names import HEADER_NAME
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "naming_full_disk",
     "private_name",
     "replace_folder",
+    "temporary_error",
     "temporary_root",
     "writing",
 ]
@@ -48,18 +49,54 @@ def temporary_root() -> Path:
     return Path(value)
 
 
+def temporary_error(root: Path, error: OSError, needed: str = "temporary data") -> TrxError:
+    """Return what to raise where temporary data cannot be written."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        kind: type[TrxError] = ReadOnlyError
+        text = f"may not be written to by {needed} ({error.strerror}); set TRX_TMPDIR to another folder"
+    elif error.errno in (errno.EMFILE, errno.ENFILE):
+        kind = CapacityError
+        text = f"too many files are open for {needed} ({error.strerror}); close() what is no longer needed"
+    else:
+        kind = CapacityError
+        text = f"has no room for {needed} ({error}); set TRX_TMPDIR to a larger disk"
+    return kind(f"{root} {text}")
+
+
 class TemporaryFolder:
-    """A folder under `temporary_root` that is removed by `close`, by garbage collection, and at exit."""
+    """A folder under `temporary_root` that is removed by `close`, by garbage collection, and at exit.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    file : Path
+        Where its one file may be written.
+    """
 
     def __init__(self) -> None:
         import tempfile
 
-        self.path = Path(tempfile.mkdtemp(prefix="trxlib_", dir=temporary_root()))
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        root = temporary_root()
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="trxlib_", dir=root))
+        except OSError as error:
+            raise temporary_error(root, error) from None
+        self.file = self.path / "data.trx"
+        self._finalizer = weakref.finalize(self, _remove, self.file)
 
     def close(self) -> None:
         """Remove the folder; a second call does nothing."""
         self._finalizer()
+
+
+def _remove(file: Path) -> None:
+    """Remove a temporary folder, also where there is no file descriptor left to list it with."""
+    try:
+        file.unlink(missing_ok=True)
+        file.parent.rmdir()
+    except OSError:
+        shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def final_path(path: str | os.PathLike[str]) -> Path:
