@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -83,6 +84,47 @@ def test_dpy_files_are_read(tmp_path: Path) -> None:
     assert read_all(open_source(tmp_path / "none.dpy", reference=SPACE))["lengths"].size == 0
     with pytest.raises(FormatError, match=r"bad\.dpy is no DPY file"):
         open_source(write(tmp_path / "bad.dpy", b"\x89HDF broken"), reference=SPACE)
+
+
+@pytest.mark.parametrize(
+    ("tracks", "offsets", "text"),
+    [
+        (np.ones((5, 2)), [0, 5], r"tracks has shape \(5, 2\), expected \(vertices, 3\)"),
+        (np.ones(15), [0, 5], r"tracks has shape \(15,\)"),
+        (np.ones(()), [0, 5], r"tracks has shape \(\)"),
+        (np.full((5, 3), 1 + 1j), [0, 5], "tracks is complex128, expected real numbers"),
+        (np.full((5, 3), b"1"), [0, 5], "tracks is .*S1.*, expected real numbers"),
+        (np.ones((5, 3)), [[0, 5]], r"offsets has shape \(1, 2\)"),
+        (np.ones((5, 3)), 5, r"offsets has shape \(\)"),
+        (np.ones((5, 3)), [0, 2.5, 5], "offsets is float64 with other values than whole numbers"),
+        (np.ones((5, 3)), [0, np.nan], "other values than whole numbers"),
+        (np.ones((5, 3)), [0, np.inf], "offsets decreases|there are only 5"),
+        (np.ones((5, 3)), [b"0", b"5"], "other values than whole numbers"),
+        (np.ones((5, 3)), [0, 4], "offsets ends at 4, but tracks has 5 vertices"),
+        (np.ones((5, 3)), [0, 6], "there are only 5 vertices"),
+        (np.ones((5, 3)), np.zeros(0, int), "offsets ends at 0, but tracks has 5 vertices"),
+        (None, None, "is no DPY file"),
+        (None, [0, 5], "is no DPY file"),
+    ],
+)
+def test_odd_dpy_files_are_one_error(tmp_path: Path, tracks: Any, offsets: Any, text: str) -> None:
+    with h5py.File(tmp_path / "a.dpy", "w") as file:
+        if offsets is None:
+            file["streamlines"] = np.ones((5, 3))
+        else:
+            file["streamlines/offsets"] = offsets
+            if tracks is None:
+                file.create_group("streamlines/tracks")
+            else:
+                file["streamlines/tracks"] = tracks
+    with pytest.raises(FormatError, match=rf"a\.dpy.*({text})"):
+        open_source(tmp_path / "a.dpy", reference=SPACE)
+
+
+def test_dpy_offsets_may_be_whole_floats(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.dpy", "w") as file:
+        file["streamlines/tracks"], file["streamlines/offsets"] = np.ones((5, 3), "i2"), np.array([0.0, 0, 5])
+    assert read_all(open_source(tmp_path / "a.dpy", reference=SPACE))["lengths"].tolist() == [0, 5]
 
 
 def test_vtk_files_go_through_dipy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import FormatError, InputError
+from trxlib.errors import DtypeError, FormatError, InputError, OffsetsError, ShapeError
 from trxlib.formats.positions import PositionsMap, check_positions_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import SLICE_BYTES, InputFile
@@ -128,9 +128,27 @@ class DpySource(_MemorySource):
             raise ImportError(f"{path}: DPY files are read by h5py; install it: pip install h5py") from None
         try:
             with h5py.File(path, "r") as file:
-                group = file["streamlines"]
-                rows, ends = np.asarray(group["tracks"]), np.asarray(group["offsets"], dtype=np.int64)
-        except (OSError, KeyError) as error:
+                rows, ends = (np.asarray(file["streamlines"][name][()]) for name in ("tracks", "offsets"))
+        # What h5py raises depends on what stands where the arrays should: on a dataset, a group, a damaged block.
+        except (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError) as error:
             raise FormatError(f"{path} is no DPY file: {error}") from None
-        check_offsets(ends, len(rows), f"{path}: offsets")
-        return np.split(rows.reshape(-1, 3), ends[1:-1]) if len(ends) > 1 else []
+        return _split_tracks(rows, ends, path)
+
+
+def _split_tracks(rows: Array, ends: Array, path: str) -> list[Array]:
+    """Check the arrays of a DPY file and return its streamlines."""
+    if rows.ndim != 2 or rows.shape[1] != 3:
+        raise ShapeError(f"{path}: tracks has shape {rows.shape}, expected (vertices, 3)")
+    if rows.dtype.kind not in "fiu":
+        raise DtypeError(f"{path}: tracks is {rows.dtype}, expected real numbers")
+    if ends.ndim != 1:
+        raise ShapeError(f"{path}: offsets has shape {ends.shape}, expected (streamlines + 1,)")
+    if ends.dtype.kind not in "fiu" or (ends.dtype.kind == "f" and (ends != np.floor(ends)).any()):
+        raise DtypeError(f"{path}: offsets is {ends.dtype} with other values than whole numbers")
+    with np.errstate(invalid="ignore"):  # infinity; what becomes of it is no offset
+        offsets = ends.astype(np.int64)
+    check_offsets(offsets, len(rows), f"{path}: offsets")
+    last = int(offsets[-1]) if len(offsets) else 0
+    if last != len(rows):
+        raise OffsetsError(f"{path}: offsets ends at {last}, but tracks has {len(rows)} vertices")
+    return np.split(rows, offsets[1:-1]) if len(offsets) > 1 else []
