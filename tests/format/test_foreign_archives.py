@@ -15,6 +15,7 @@ import pytest
 from helpers import assert_trx_equal, entries_of, make_trx_arrays, write_entries, write_plain_folder, write_plain_zip
 
 from trxlib.checking import validate
+from trxlib.errors import ArchiveError
 from trxlib.storage.members import list_archive
 from trxlib.trx_file_memmap import load, save
 
@@ -225,3 +226,17 @@ def write_sparse_archive(path, header, offsets):
         file.write(struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 4, 4, len(directory), start))
         file.write(struct.pack("<4sLQL", b"PK\6\7", 0, start + len(directory), 1))
         file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 4, 4, 2**32 - 1, 2**32 - 1, 0))
+
+
+@pytest.mark.parametrize("method", [0, 8])
+def test_names_that_begin_with_a_dot_and_a_slash(arrays, tmp_path, method):
+    entries = {f"./{name}": data for name, data in entries_of(arrays).items()}
+    path = write_entries(entries, tmp_path / "a.trx", method)
+    check_both_ways(path, arrays, tmp_path)
+    validate(path)
+    if not method:
+        with load(path, mode="r+") as trx:
+            trx.streamlines._data[:] = 3
+        validate(path)
+    with pytest.raises(ArchiveError, match=r"entry 'dps/weight.float32' is there twice"):
+        load(write_entries({**entries, "dps/weight.float32": b""}, tmp_path / "b.trx"))
