@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -284,6 +286,28 @@ def test_header_keys_are_compared_by_what_is_written(tmp_path):
     files[1].header["X"] = {1}
     with pytest.raises(HeaderError, match="header key 'X' cannot be written"):
         concatenate(files)
+
+
+def test_threads_that_look_at_once(tmp_path):
+    arrays = make_trx_arrays(**LONG)
+    path = write_plain_zip(arrays, tmp_path / "a.trx")
+    expected = expected_join([arrays] * 4)
+    for _ in range(5):
+        result = concatenate([load(path)] * 4)
+        started = threading.Barrier(6)
+
+        def look(number, result=result, started=started):
+            started.wait()
+            if number % 2:
+                save(result, tmp_path / f"{number}.trx")
+                return None
+            return result.streamlines
+
+        with ThreadPoolExecutor(6) as pool:
+            seen = list(pool.map(look, range(6)))
+        assert seen[0] is seen[2] is seen[4]
+        for number in (1, 3, 5):
+            assert_trx_equal(tmp_path / f"{number}.trx", expected)
 
 
 def test_nested_header_values_are_not_shared(tmp_path, arrays):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ __all__ = ["Bundle", "Content"]
 
 #: Arrays, and where the streamlines lie in them if not one behind the other.
 Bundle = tuple[TrxArrays, Runs | None]
+_LOCK = threading.Lock()
 
 
 class Content:
@@ -88,15 +90,21 @@ class Content:
         """Return the views, made when they are first asked for."""
         self._materialise()
         if self._views is None:
-            self._views = Views.of_arrays(*self._plain)
+            with _LOCK:  # two threads that look first must see the same
+                if self._views is None:
+                    self._views = Views.of_arrays(*self._plain)
         return self._views
 
     def _materialise(self) -> None:
-        """Carry out a concatenation that nobody has looked at yet."""
-        if self._joined is not None:
-            self._container = self._joined.materialise()
-            self._plain = (self._container.arrays, None)
-            self._joined = None
+        """Carry out a concatenation that nobody has looked at yet, once, however many threads look."""
+        joined = self._joined
+        if joined is None:
+            return
+        with joined.lock:
+            if self._joined is joined:
+                self._container = joined.materialise()
+                self._plain = (self._container.arrays, None)
+                self._joined = None
 
     def _bundle(self) -> Bundle:
         """Return what the file holds as plain arrays, without what is preallocated and not filled."""
@@ -131,9 +139,9 @@ class Content:
 
     def _get_real_len(self) -> tuple[int, int]:
         """Return how many streamlines and vertices are filled."""
-        if self._joined is not None:
-            header = self._joined.plan.header
-            return header.nb_streamlines, header.nb_vertices
+        joined = self._joined
+        if joined is not None:
+            return joined.plan.header.nb_streamlines, joined.plan.header.nb_vertices
         if self._views is not None:
             return self._views.filled()
         header = self._plain[0].header
@@ -141,6 +149,7 @@ class Content:
 
     def __len__(self) -> int:
         """Return the number of streamlines, with those preallocated."""
-        if self._joined is not None:
-            return self._joined.plan.header.nb_streamlines
+        joined = self._joined
+        if joined is not None:
+            return joined.plan.header.nb_streamlines
         return len(self._views.streamlines) if self._views is not None else self._plain[0].header.nb_streamlines

@@ -118,8 +118,9 @@ def save(
         If something in `trx` cannot be written; what stood there before is still there.
     """
     options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
-    if trx._joined is not None:
-        trx._joined.write(filename, trx.header, compression=compression_standard, **options)
+    joined = trx._joined
+    if joined is not None:
+        joined.write(filename, trx.header, compression=compression_standard, **options)
         return
     source = trx._source()
     write_container(plan_merge([source]), [source], filename, compression=compression_standard, **options)

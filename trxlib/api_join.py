@@ -8,6 +8,7 @@ once, from file to file.
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -87,10 +88,13 @@ class Joined:
         Of the result.
     sources : sequence of PinnedSource
         As planned with.
+    lock : Lock
+        Held by who carries it out, so that one of several threads does.
     """
 
     plan: Plan
     sources: Sequence[PinnedSource]
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def write(
         self,
