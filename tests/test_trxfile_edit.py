@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import assert_trx_equal, make_trx_arrays, read_plain, write_plain_zip
+from nibabel.streamlines import ArraySequence
 
 from trxlib.errors import (
     CapacityError,
+    ClosedError,
     DataLossWarning,
     DtypeError,
     InputError,
@@ -115,7 +119,7 @@ def test_deepcopy_keeps_the_room(tmp_path):
 
 @pytest.mark.parametrize("size", [(-1, 5), (5, -1)])
 def test_negative_sizes(size):
-    with pytest.raises(InputError, match="give 0 or more"):
+    with pytest.raises(InputError, match="expected a whole number, 0 or more"):
         TrxFile(nb_streamlines=size[0], nb_vertices=size[1])
 
 
@@ -195,7 +199,7 @@ def test_resize_of_vertices_only_grows(tmp_path):
         trx.resize(nb_vertices=3)
     trx.resize(nb_streamlines=0)
     assert len(trx) == trx.header["NB_VERTICES"] == 0
-    with pytest.raises(InputError, match="cannot resize to -1"):
+    with pytest.raises(InputError, match="nb_streamlines is -1"):
         trx.resize(nb_streamlines=-1)
     assert arrays.header.nb_streamlines == 12
 
@@ -299,6 +303,294 @@ def test_append_refuses_other_things(tmp_path):
     trx, _ = loaded(tmp_path)
     with pytest.raises(TypeError, match="cannot append a list"):
         trx.append([1, 2])
+
+
+# ---- what a user assigns to a preallocated file
+
+
+def reassign_dps(trx):
+    trx.data_per_streamline["weight"] = trx.data_per_streamline["weight"] * 10 + 1
+
+
+def reassign_dps_wider(trx):
+    trx.data_per_streamline["weight"] = np.arange(len(trx), dtype="f8")
+
+
+def swap_dps(trx):
+    dps = trx.data_per_streamline
+    dps["other"], dps["weight"] = dps["weight"], dps["other"]
+
+
+def reassign_dpv(trx):
+    trx.data_per_vertex["fa"] = trx.data_per_vertex["fa"] + 1.0
+
+
+def reassign_dpv_data(trx):
+    trx.data_per_vertex["fa"]._data = trx.data_per_vertex["fa"]._data * 2 + 1
+
+
+def replace_in_place(trx):
+    trx.streamlines += 1.0
+
+
+def replace_by_sum(trx):
+    trx.streamlines = trx.streamlines + 1.0
+
+
+def replace_by_copy(trx):
+    trx.streamlines = trx.streamlines.copy()
+
+
+def replace_data(trx):
+    trx.streamlines._data = trx.streamlines._data.astype("f2")
+
+
+def replace_lengths(trx):
+    trx.streamlines._lengths = trx.streamlines._lengths.astype("i8")
+
+
+def replace_offsets(trx):
+    trx.streamlines._offsets = trx.streamlines._offsets.astype("i8")
+
+
+def change_nothing(trx):
+    del trx
+
+
+CHANGES = [
+    change_nothing, reassign_dps, reassign_dps_wider, swap_dps, reassign_dpv, reassign_dpv_data, replace_in_place,
+    replace_by_sum, replace_by_copy, replace_data, replace_lengths, replace_offsets,
+]  # fmt: skip
+TWO_WEIGHTS = {**FLAT, "dps": {"weight": (1, "<f4"), "other": (1, "<f4")}}
+
+
+@pytest.fixture(params=CHANGES)
+def changed(request, tmp_path):
+    """Return (preallocated file with one filling to which something was assigned, the same compact, the filling)."""
+    filling, _ = loaded(tmp_path, **TWO_WEIGHTS)
+    trx = TrxFile(nb_vertices=200, nb_streamlines=60, init_as=filling)
+    trx.append(filling)
+    compact = filling.deepcopy()
+    request.param(trx)
+    request.param(compact)
+    return trx, concatenate([compact]), filling
+
+
+def test_what_is_assigned_does_not_change_how_full_a_file_is(tmp_path, changed):
+    trx, compact, _ = changed
+    assert len(trx) == 60
+    assert trx._get_real_len() == (12, 26)
+    save(trx, tmp_path / "a.trx")
+    assert_trx_equal(tmp_path / "a.trx", compact)
+    for twin in (trx.deepcopy(), trx.to_memory(), copy.copy(trx), pickle.loads(pickle.dumps(trx))):
+        assert twin._get_real_len() == (12, 26)
+        assert_trx_equal(concatenate([twin]), compact)
+    trx.resize()
+    assert_trx_equal(trx, compact)
+
+
+def test_append_keeps_what_is_assigned(changed):
+    trx, compact, filling = changed
+    expected = concatenate([compact, filling])
+    trx.append(filling)
+    assert len(trx) == 60
+    assert trx._get_real_len() == (24, 52)
+    assert_trx_equal(concatenate([trx]), expected)
+    trx.append(filling[:0])
+    trx.append(filling)
+    assert_trx_equal(concatenate([trx]), concatenate([expected, filling]))
+
+
+def test_append_to_a_copy_in_memory_keeps_what_is_assigned(changed):
+    trx, compact, filling = changed
+    twin = trx.to_memory()
+    reassign_dps(twin)
+    reassign_dps(compact)
+    twin.append(filling[:0])
+    assert_trx_equal(concatenate([twin]), compact)
+
+
+def test_preallocated_concatenation_keeps_what_is_assigned(changed):
+    trx, compact, filling = changed
+    # A preallocated file keeps its type.
+    filling.streamlines._data = filling.streamlines._data.astype(trx.streamlines._data.dtype)
+    result = concatenate([trx, filling], delete_groups=True, preallocation=True)
+    assert result is trx
+    assert trx._get_real_len() == (24, 52)
+    assert_trx_equal(concatenate([trx]), concatenate([compact, filling]), dtypes=False)
+
+
+def test_filling_by_hand_keeps_what_is_assigned(changed):
+    trx, compact, filling = changed
+    filling.streamlines._data = filling.streamlines._data.astype(trx.streamlines._data.dtype)
+    assert trx._copy_fixed_arrays_from(filling, 12, 26) == (24, 52)
+    assert len(trx) == 60
+    assert_trx_equal(concatenate([trx]), concatenate([compact, filling]), dtypes=False)
+
+
+def test_a_key_that_is_removed_stays_removed(tmp_path):
+    filling, _ = loaded(tmp_path, **TWO_WEIGHTS)
+    trx = TrxFile(nb_vertices=200, nb_streamlines=60, init_as=filling)
+    trx.append(filling)
+    del trx.data_per_streamline["other"]
+    del filling.data_per_streamline["other"]
+    data = trx.streamlines._data
+    trx.append(filling)
+    assert trx.streamlines._data is data
+    assert_trx_equal(concatenate([trx]), concatenate([filling, filling]))
+
+
+def test_streamlines_out_of_order_by_hand_are_not_overwritten(tmp_path):
+    filling, arrays = loaded(tmp_path, lengths=[2, 3], dps={}, dpv={}, **FLAT)
+    trx = TrxFile(nb_vertices=20, nb_streamlines=10, init_as=filling)
+    trx.streamlines._data[:2], trx.streamlines._data[5:8] = 1, 2
+    trx.streamlines._offsets[:2], trx.streamlines._lengths[:2] = (0, 5), (2, 3)
+    trx.append(filling)
+    assert [streamline[0, 0] for streamline in trx.streamlines[:2]] == [1, 2]
+    np.testing.assert_array_equal(trx.streamlines._data[5:10], arrays.positions)
+
+
+def test_streamlines_that_are_assigned_anew_are_all_there(tmp_path):
+    trx = TrxFile(nb_vertices=10, nb_streamlines=4)
+    trx.streamlines = ArraySequence([np.ones((2, 3), "f4"), np.ones((1, 3), "f4")])
+    trx.streamlines._lengths = np.array([2, 1, 0, 0])
+    trx.streamlines._offsets = np.array([0, 2, 3, 3])
+    assert trx._get_real_len() == (4, 3)
+
+
+def test_lpsmm_by_dipy_keeps_how_full_a_file_is(tmp_path):
+    streamline = pytest.importorskip("dipy.tracking.streamline")
+    filling, arrays = loaded(tmp_path, **FLAT)
+    trx = TrxFile(nb_vertices=200, nb_streamlines=60, init_as=filling)
+    trx.append(filling)
+    trx.streamlines = streamline.transform_streamlines(trx.streamlines, np.diag([-1.0, -1, 1, 1]))
+    assert trx._get_real_len() == (12, 26)
+    np.testing.assert_array_equal(trx.to_tractogram().streamlines._data, arrays.positions * [-1, -1, 1])
+
+
+@pytest.mark.parametrize("fail_at", ["dps", "dpv"])
+def test_a_concatenation_that_fails_leaves_the_preallocated_file_as_full_as_before(tmp_path, fail_at):
+    small, _ = loaded(tmp_path, "a", **{**FLAT, "dps": {}, "dpv": {}, fail_at: {"n": (1, "i1")}})
+    big, _ = loaded(tmp_path, "b", **{**FLAT, "dps": {}, "dpv": {}, fail_at: {"n": (1, "<i4")}})
+    (big.data_per_streamline["n"] if fail_at == "dps" else big.data_per_vertex["n"]._data)[:] = 300
+    trx = TrxFile(nb_vertices=200, nb_streamlines=60, init_as=small)
+    trx.append(small)
+    with pytest.raises(DtypeError, match=f"{fail_at}/n holds 300, which does not fit int8"):
+        concatenate([trx, small, big], preallocation=True, delete_groups=True)
+    assert trx._get_real_len() == (12, 26)
+    assert not trx.streamlines._data[26:].any()
+    concatenate([trx, small], preallocation=True, delete_groups=True)
+    assert_trx_equal(concatenate([trx]), concatenate([small, small]))
+
+
+def test_preallocated_without_a_space_takes_that_of_the_others(tmp_path):
+    first, _ = loaded(tmp_path, **{**FLAT, "dps": {}, "dpv": {}})
+    trx = TrxFile(nb_vertices=200, nb_streamlines=60)
+    concatenate([trx, first, first], preallocation=True, delete_groups=True)
+    assert_trx_equal(concatenate([trx]), concatenate([first, first]))
+    other, _ = loaded(tmp_path, "b", affine=np.diag([2.0, 2, 2, 1]), **{**FLAT, "dps": {}, "dpv": {}})
+    with pytest.raises(SpaceMismatchError, match="2 different spaces"):
+        concatenate([TrxFile(nb_vertices=200, nb_streamlines=60), first, other], preallocation=True, delete_groups=True)
+
+
+# ---- copies of a preallocated file
+
+
+def test_a_shallow_copy_does_not_share_what_is_not_filled(tmp_path):
+    filling, _ = loaded(tmp_path, **FLAT)
+    trx = TrxFile(nb_vertices=200, nb_streamlines=60, init_as=filling)
+    trx.append(filling)
+    twin = copy.copy(trx)
+    assert np.shares_memory(twin.streamlines._data, trx.streamlines._data)
+    twin.append(filling)
+    assert trx._get_real_len() == (12, 26)
+    trx.append(filling[::-1])
+    assert_trx_equal(concatenate([twin]), concatenate([filling, filling]))
+    assert_trx_equal(concatenate([trx]), concatenate([filling, filling[::-1]]))
+
+
+def test_a_shallow_copy_has_a_header_of_its_own_and_stays_closed(tmp_path):
+    trx, _ = loaded(tmp_path)
+    twin = copy.copy(trx)
+    twin.header["VOXEL_TO_RASMM"][0, 3] = 77
+    assert trx.header["VOXEL_TO_RASMM"][0, 3] != 77
+    trx.close()
+    with pytest.raises(ClosedError):
+        save(copy.copy(trx), tmp_path / "b.trx")
+
+
+def test_pickling_keeps_the_room(tmp_path):
+    filling, _ = loaded(tmp_path)
+    trx = TrxFile(nb_vertices=200, nb_streamlines=60, init_as=filling)
+    trx.append(filling)
+    twin = pickle.loads(pickle.dumps(trx))
+    assert len(twin) == twin.header["NB_STREAMLINES"] == 60
+    assert twin._get_real_len() == (12, 26)
+    data = twin.streamlines._data
+    twin.append(filling)
+    assert twin.streamlines._data is data
+    assert_trx_equal(concatenate([twin]), concatenate([filling, filling]))
+
+
+# ---- arguments and attributes of the wrong kind
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda _: TrxFile(nb_vertices=10.7, nb_streamlines=2), "nb_vertices is 10.7, expected a whole number"),
+        (lambda _: TrxFile(nb_vertices=10, nb_streamlines="2"), "nb_streamlines is '2'"),
+        (lambda trx: trx.resize(2.5), "nb_streamlines is 2.5"),
+        (lambda trx: trx.append(trx, extra_buffer=-1), "extra_buffer is -1"),
+        (lambda trx: trx._copy_fixed_arrays_from(trx, 0, 0, -1), "nb_strs_to_copy is -1"),
+        (lambda trx: trx._copy_fixed_arrays_from(trx, 0.5), "strs_start is 0.5"),
+    ],
+)
+def test_counts_are_whole_numbers(tmp_path, call, message):
+    trx, arrays = loaded(tmp_path)
+    with pytest.raises(InputError, match=message):
+        call(trx)
+    assert_trx_equal(trx, arrays)
+
+
+def test_counts_may_be_of_numpy():
+    trx = TrxFile(nb_vertices=np.uint32(10), nb_streamlines=np.float64(2))
+    assert trx.header["NB_STREAMLINES"] == len(trx) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("streamlines", [np.zeros((2, 3))], "streamlines is a list, expected a nibabel ArraySequence"),
+        ("groups", None, "groups is a NoneType, expected a dict"),
+        ("header", None, "header is a NoneType, expected a dict"),
+        ("data_per_streamline", [1], "data_per_streamline is a list"),
+        ("data_per_vertex", None, "data_per_vertex is a NoneType"),
+        ("data_per_group", 5, "data_per_group is a int"),
+    ],
+)
+def test_attributes_of_another_kind_are_refused(tmp_path, name, value, message):
+    trx, arrays = loaded(tmp_path)
+    with pytest.raises(InputError, match=message):
+        setattr(trx, name, value)
+    assert_trx_equal(trx, arrays)
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "message"),
+    [
+        ("data_per_vertex", [[1, 2], [3]], "dpv/x is no array"),
+        ("data_per_streamline", [[1, 2], [3]], "dps/x is no array"),
+        ("groups", [[1, 2], [3]], "groups/x is no array"),
+        ("data_per_group", np.zeros(3), r"data_per_group\['x'\] is a ndarray, expected a dict"),
+    ],
+)
+def test_data_of_another_kind_are_refused(tmp_path, table, value, message):
+    trx, _ = loaded(tmp_path)
+    getattr(trx, table)["x"] = value
+    with pytest.raises(ValueError, match=message):
+        save(trx, tmp_path / "b.trx")
+    assert not (tmp_path / "b.trx").exists()
 
 
 def test_dpg_and_header_keys_that_differ_are_all_kept(tmp_path):

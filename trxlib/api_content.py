@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from trxlib.api_join import Joined, untouched_members
-from trxlib.api_views import Views
+from trxlib.api_views import Views, check_sequence, check_table
 from trxlib.arrays import TrxArrays
 from trxlib.errors import ClosedError
 from trxlib.header import Header
@@ -33,7 +33,7 @@ class Content:
     """
 
     def __init__(self, header: Header) -> None:
-        self.header: dict[str, Any] = header.to_dict()
+        self._header = header.to_dict()
         self._joined: Joined | None = None
         self._container: Container | None = None
         self._closed = False
@@ -42,13 +42,22 @@ class Content:
         self._views: Views | None = None
 
     @property
+    def header(self) -> dict[str, Any]:
+        """Affine, dimensions, counts, and keys that the file had besides."""
+        return self._header
+
+    @header.setter
+    def header(self, value: dict[str, Any]) -> None:
+        self._header = check_table(value, "header")
+
+    @property
     def streamlines(self) -> Any:
         """Streamlines in RASMM, mm: a nibabel ArraySequence over the mapped vertices."""
         return self._shown().streamlines
 
     @streamlines.setter
     def streamlines(self, value: Any) -> None:
-        self._shown().streamlines = value
+        self._shown().streamlines = check_sequence(value)
 
     @property
     def groups(self) -> dict[str, Any]:
@@ -57,7 +66,7 @@ class Content:
 
     @groups.setter
     def groups(self, value: dict[str, Any]) -> None:
-        self._shown().groups = value
+        self._shown().groups = check_table(value, "groups")
 
     @property
     def data_per_streamline(self) -> dict[str, Any]:
@@ -66,7 +75,7 @@ class Content:
 
     @data_per_streamline.setter
     def data_per_streamline(self, value: dict[str, Any]) -> None:
-        self._shown().data_per_streamline = value
+        self._shown().data_per_streamline = check_table(value, "data_per_streamline")
 
     @property
     def data_per_vertex(self) -> dict[str, Any]:
@@ -75,7 +84,7 @@ class Content:
 
     @data_per_vertex.setter
     def data_per_vertex(self, value: dict[str, Any]) -> None:
-        self._shown().data_per_vertex = value
+        self._shown().data_per_vertex = check_table(value, "data_per_vertex")
 
     @property
     def data_per_group(self) -> dict[str, dict[str, Any]]:
@@ -84,7 +93,7 @@ class Content:
 
     @data_per_group.setter
     def data_per_group(self, value: dict[str, dict[str, Any]]) -> None:
-        self._shown().data_per_group = value
+        self._shown().data_per_group = check_table(value, "data_per_group")
 
     def _shown(self) -> Views:
         """Return the views, made when they are first asked for."""
@@ -124,9 +133,13 @@ class Content:
         path = self._container.path if self._container is not None else ""
         return BundleSource(arrays, members=members, runs=runs, path=path)
 
-    def _room(self) -> Room | None:
-        """Return the preallocated arrays, if there are."""
-        return self._views.room if self._views is not None and self._views.is_room() else None
+    def _own_room(self) -> Room | None:
+        """Return the preallocated arrays that are still shown, see `Views.own_room`."""
+        return self._views.own_room() if self._views is not None else None
+
+    def _capacity(self) -> tuple[int, int] | None:
+        """Return how many streamlines and vertices there is room for, if there is more than what is filled."""
+        return self._views.capacity() if self._views is not None else None
 
     def _hold(self, content: Bundle | Room, other: TrxArrays | None = None) -> Self:
         """Hold other arrays from now on: a bundle, or room with the groups, dpg and sidecars of `other`."""

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from trxlib.api_views import Views
 from trxlib.arrays import TrxArrays
 from trxlib.dtypes import cast_integers
-from trxlib.errors import CapacityError, InputError, MetadataMismatchError, ShapeError
+from trxlib.errors import CapacityError, MetadataMismatchError, ShapeError
 from trxlib.header import Header
 from trxlib.names import ArrayName, is_sidecar, parse_name
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import Plan, plan_merge
-from trxlib.ops.resize import Room
+from trxlib.ops.resize import Room, check_count
 from trxlib.ops.select import Runs, runs_of
 from trxlib.ragged import check_offsets, complete_offsets, offsets_dtype
 from trxlib.rules import check_members, check_unique, shape_of_entry
@@ -52,8 +52,8 @@ def _room_like(arrays: TrxArrays, nb_streamlines: int, nb_vertices: int, *, in_m
         nb_streamlines,
         nb_vertices,
         arrays.positions.dtype,
-        {key: ArraySpec(array.shape[1], array.dtype) for key, array in arrays.dps.items()},
-        {key: ArraySpec(array.shape[1], array.dtype) for key, array in arrays.dpv.items()},
+        _specs_of(arrays.dps),
+        _specs_of(arrays.dpv),
         wide_offsets=arrays.offsets.dtype.itemsize == 8,
         in_memory=in_memory,
     )
@@ -68,6 +68,7 @@ def copy_views(views: Views) -> Views:
         groups=dict(views.groups),
         data_per_group={group: dict(values) for group, values in views.data_per_group.items()},
         sidecars=dict(views.sidecars),
+        room=None,
     )
 
 
@@ -106,27 +107,33 @@ def copy_bundle(
 
 def as_room(trx: TrxFile) -> Room:
     """Return the arrays of a file as room to write into; a file that was not preallocated gets arrays of its own."""
-    room = trx._room()
-    if room is None:
-        arrays, runs = trx._bundle()
-        room, small = copy_bundle(arrays, runs, (arrays.header.nb_streamlines, arrays.header.nb_vertices))
-        trx._hold(room, small)
+    arrays, runs = trx._bundle()
+    own = trx._own_room() if runs is None else None
+    if own is None:
+        counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
+        room, arrays = copy_bundle(arrays, runs, trx._capacity() or counts)
+    else:
+        room = own.with_columns(arrays, _specs_of(arrays.dps), _specs_of(arrays.dpv))
+    trx._hold(room, arrays)
     return room
+
+
+def _specs_of(table: Mapping[str, Array]) -> dict[str, ArraySpec]:
+    return {key: ArraySpec(array.shape[1], array.dtype) for key, array in table.items()}
 
 
 def resize(trx: TrxFile, nb_streamlines: int | None, nb_vertices: int | None) -> None:
     """Cut a file or make room in it, see `TrxFile.resize`."""
     arrays, runs = trx._bundle()
     there = arrays.header.nb_streamlines
-    for count in (nb_streamlines, nb_vertices):
-        if count is not None and count < 0:
-            raise InputError(f"cannot resize to {count}; give 0 or more")
+    nb_streamlines = None if nb_streamlines is None else check_count(nb_streamlines, "nb_streamlines")
+    nb_vertices = None if nb_vertices is None else check_count(nb_vertices, "nb_vertices")
     if nb_streamlines is not None and nb_streamlines < there:
         arrays, runs = _cut(arrays, runs_of(arrays) if runs is None else runs, nb_streamlines)
     kept, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
     size = (
-        kept if nb_streamlines is None else int(nb_streamlines),
-        vertices if nb_vertices is None else int(nb_vertices),
+        kept if nb_streamlines is None else nb_streamlines,
+        vertices if nb_vertices is None else nb_vertices,
     )
     if size[1] < vertices:
         raise CapacityError(f"{kept} streamlines have {vertices} vertices, which do not fit {size[1]}")
@@ -158,22 +165,30 @@ def append(trx: TrxFile, other: TrxFile, extra_buffer: int) -> None:
     """Add the streamlines of another file, see `TrxFile.append`."""
     arrays, runs = trx._bundle()
     added, added_runs = other._bundle()
+    arrays = _placed_as(arrays, added)
     sources = [BundleSource(arrays, runs=runs, path="this file"), BundleSource(added, runs=added_runs, path="appended")]
-    is_blank = not arrays.header.nb_streamlines and same_space(arrays.space, _BLANK)
-    plan = plan_merge(sources, check_space=not is_blank)
-    if is_blank:
-        plan = replace(plan, header=replace(plan.header, voxel_to_rasmm=added.header.voxel_to_rasmm,
-                                            dimensions=added.header.dimensions))  # fmt: skip
+    plan = plan_merge(sources)
     groups = _joined_groups(arrays, added)
     count, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
-    room = trx._room()
-    if room is None or not _takes(room, plan):
-        room = _grown(room, arrays, added, plan, extra_buffer)
+    own = trx._own_room() if runs is None else None
+    if own is not None and _takes(own, plan):
+        room = own.with_columns(_with_keys(arrays, plan), plan.dps, plan.dpv)
+    else:
+        room = _grown(trx._capacity() or (0, 0), arrays, added, plan, extra_buffer)
         room.write(_with_keys(arrays, plan), runs_of(arrays) if runs is None else runs, (0, 0))
     room.write(_with_keys(added, plan), runs_of(added) if added_runs is None else added_runs, (count, vertices))
     trx._hold(room, replace(arrays, groups=groups, **_small_of(plan)))
     trx.header = plan.header.with_counts(*room.capacity).to_dict()
     trx._copy_safe = True
+
+
+def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
+    """Return a bundle in the space of another, if it has no streamlines and nobody gave it a space."""
+    if arrays.header.nb_streamlines or not same_space(arrays.space, _BLANK):
+        return arrays
+    space = other.space
+    header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
+    return replace(arrays, header=header)
 
 
 def fill_preallocated(target: TrxFile, bundles: Sequence[tuple[TrxArrays, Runs | None]], check_space: bool) -> None:
@@ -190,10 +205,11 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[tuple[TrxArrays, Runs |
 
     Raises
     ------
-    CapacityError, SpaceMismatchError, MetadataMismatchError
-        If they do not fit; nothing is written then.
+    CapacityError, SpaceMismatchError, MetadataMismatchError, DtypeError
+        If they do not fit; the file is as full as before then.
     """
-    first = bundles[0][0]
+    first = bundles[0][0] if len(bundles) == 1 else _placed_as(bundles[0][0], bundles[1][0])
+    bundles = [(first, bundles[0][1]), *bundles[1:]]
     # Only the first is called by a number that a plain concatenation has not: renamed keys are the same then.
     plan = plan_merge(
         [BundleSource(arrays, runs=runs) for arrays, runs in bundles],
@@ -219,9 +235,14 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[tuple[TrxArrays, Runs |
                 )
         if arrays.header.nb_streamlines:
             kept.check_fits(arrays, nb_streamlines, nb_vertices, at)
-    for arrays, runs in bundles[1:]:
-        if arrays.header.nb_streamlines:
-            at = kept.write(arrays, runs_of(arrays) if runs is None else runs, at)
+    try:
+        end = at
+        for arrays, runs in bundles[1:]:
+            if arrays.header.nb_streamlines:
+                end = kept.write(arrays, runs_of(arrays) if runs is None else runs, end)
+    except BaseException:
+        kept.erase(at, (plan.header.nb_streamlines, plan.header.nb_vertices))
+        raise
     target._hold(kept, replace(first, groups={}, **_small_of(plan)))
     target.header = plan.header.with_counts(*kept.capacity).to_dict()
 
@@ -232,18 +253,17 @@ def _takes(room: Room, plan: Plan) -> bool:
         return False
     for section in ("dps", "dpv"):
         arrays, specs = getattr(room, section), getattr(plan, section)
-        if arrays.keys() != specs.keys() or not all(
-            specs[key].ncols == array.shape[1] and np.can_cast(specs[key].dtype, array.dtype, "safe")
+        if not all(
+            key in specs and specs[key].ncols == array.shape[1] and np.can_cast(specs[key].dtype, array.dtype, "safe")
             for key, array in arrays.items()
         ):
             return False
     return np.can_cast(plan.positions_dtype, room.positions.dtype, "safe")
 
 
-def _grown(room: Room | None, arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Room:
+def _grown(before: tuple[int, int], arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Room:
     """Return empty room for the result of a plan, and a buffer if more is needed than there was."""
     n, v = plan.header.nb_streamlines, plan.header.nb_vertices
-    before = (0, 0) if room is None else room.capacity
     if n > before[0] or v > before[1]:
         mean = -(-v // n) if n else 0
         n, v = n + extra_buffer, v + extra_buffer * max(_BUFFER_VERTICES, mean)

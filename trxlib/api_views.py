@@ -6,7 +6,7 @@ Users assign to these attributes and write into them, so the bundle is made anew
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from trxlib.arrays import TrxArrays
 from trxlib.dtypes import cast_integers, little_endian
-from trxlib.errors import DtypeError, OffsetsError, ShapeError
+from trxlib.errors import DtypeError, InputError, OffsetsError, ShapeError
 from trxlib.header import Header
 from trxlib.ops.resize import Room
 from trxlib.ops.select import Runs, runs_of
 from trxlib.ragged import gather_rows, is_contiguous, offsets_dtype
 
-__all__ = ["Views", "make_sequence"]
+__all__ = ["Views", "check_sequence", "check_table", "make_sequence"]
 
 Array = npt.NDArray[Any]
 
@@ -33,6 +33,35 @@ def make_sequence(data: Array, starts: Array, lengths: Array) -> Any:
     sequence = ArraySequence()
     sequence._data, sequence._offsets, sequence._lengths = data, starts, lengths
     return sequence
+
+
+def check_sequence(value: Any) -> Any:
+    """Return what is to be the streamlines of a file, if it is an ArraySequence.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    if not all(hasattr(value, name) for name in ("_data", "_offsets", "_lengths")):
+        raise InputError(
+            f"streamlines is a {type(value).__name__}, expected a nibabel ArraySequence; ArraySequence(list_of_arrays) "
+            "makes one"
+        )
+    return value
+
+
+def check_table(value: Any, what: str) -> Any:
+    """Return what is to be an attribute of a file, if it is a dict.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(f"{what} is a {type(value).__name__}, expected a dict; {{}} for none")
+    return value
 
 
 @dataclass
@@ -93,10 +122,34 @@ class Views:
             views.sidecars = dict(other.sidecars)
         return views
 
-    def is_room(self) -> bool:
-        """Tell whether the preallocated arrays are still those that are shown."""
+    def own_room(self) -> Room | None:
+        """Return the preallocated arrays as far as they are those that are shown; None if the streamlines are others.
+
+        Keys to which somebody has assigned are left out.
+        """
         room, shown = self.room, self.streamlines
-        return room is not None and shown._data is room.positions and shown._lengths is room.lengths
+        if room is None or shown._data is not room.positions or not _lies_in(shown, room):
+            return None
+        dps = {key: array for key, array in room.dps.items() if self.data_per_streamline.get(key) is array}
+        dpv = {
+            key: array
+            for key, array in room.dpv.items()
+            if getattr(self.data_per_vertex.get(key), "_data", None) is array
+            and _lies_in(self.data_per_vertex[key], room)
+        }
+        return room if len(dps) == len(room.dps) and len(dpv) == len(room.dpv) else replace(room, dps=dps, dpv=dpv)
+
+    def capacity(self) -> tuple[int, int] | None:
+        """Return how many streamlines and vertices there is room for; None if nothing is preallocated."""
+        return self.room.capacity if self.room is not None and self._is_as_full(self.room) else None
+
+    def _is_as_full(self, room: Room) -> bool:
+        """Tell whether what is shown is as full as the preallocated arrays.
+
+        nibabel puts other arrays in their place: in ``streamlines += 1`` for instance.
+        """
+        lengths = self.streamlines._lengths
+        return lengths is room.lengths or np.array_equal(lengths, room.lengths)
 
     def filled(self) -> tuple[int, int]:
         """Return how many streamlines and vertices there are, without what is preallocated and not filled yet.
@@ -104,9 +157,8 @@ class Views:
         Lengths that somebody wrote by hand into preallocated arrays count too.
         """
         lengths = np.asarray(self.streamlines._lengths)
-        if not self.is_room():
+        if self.room is None or not self._is_as_full(self.room):
             return len(lengths), int(lengths.sum(dtype=np.int64)) if len(lengths) else 0
-        assert self.room is not None
         by_hand = np.flatnonzero(lengths[self.room.nb_streamlines :])
         if not len(by_hand):
             return self.room.nb_streamlines, self.room.nb_vertices
@@ -148,7 +200,10 @@ class Views:
             dpv=dpv,
             groups={group: _members(members, group) for group, members in self.groups.items()},
             dpg={
-                group: {key: _row(value, f"dpg/{group}/{key}") for key, value in values.items()}
+                group: {
+                    key: _row(value, f"dpg/{group}/{key}")
+                    for key, value in check_table(values, f"data_per_group[{group!r}]").items()
+                }
                 for group, values in self.data_per_group.items()
             },
             sidecars=dict(self.sidecars),
@@ -182,6 +237,10 @@ class Views:
         if not apart:
             return arrays, True
         return {key: gather_rows(array, *apart.get(key, (starts, lengths))) for key, array in arrays.items()}, False
+
+
+def _lies_in(sequence: Any, room: Room) -> bool:
+    return sequence._offsets is room.starts and sequence._lengths is room.lengths
 
 
 def _front(array: Array, count: int) -> Array:
@@ -229,8 +288,15 @@ def _offsets(starts: Array, lengths: Array, nb_vertices: int, contiguous: bool) 
     return offsets
 
 
+def _array(values: Any, what: str) -> Array:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise ShapeError(f"{what} is no array ({error}); give an array, or in dpv an ArraySequence") from None
+
+
 def _columns(values: Any, what: str) -> Array:
-    array = np.asarray(values)
+    array = _array(values, what)
     if array.ndim == 1:
         array = array.reshape(-1, 1)
     if array.ndim != 2:
@@ -239,14 +305,14 @@ def _columns(values: Any, what: str) -> Array:
 
 
 def _members(members: Any, group: str) -> Array:
-    array = np.asarray(members)
+    array = _array(members, f"groups/{group}")
     if array.size == 0:
         return np.zeros(0, dtype="<u4")
     return cast_integers(array.reshape(-1), "<u4", f"groups/{group}")
 
 
 def _row(value: Any, what: str) -> Array:
-    array = little_endian(np.asarray(value))
+    array = little_endian(_array(value, what))
     if array.ndim > 2 or (array.ndim == 2 and array.shape[0] != 1):
         raise ShapeError(f"{what} has shape {array.shape}, expected one row")
     return array.reshape(1, -1)

@@ -17,7 +17,7 @@ from trxlib.api_views import Views
 from trxlib.arrays import TrxArrays
 from trxlib.errors import GroupNotFoundError, InputError
 from trxlib.header import Header
-from trxlib.ops.resize import Room
+from trxlib.ops.resize import Room, check_count
 from trxlib.ops.select import runs_of, select_runs
 from trxlib.rules import check_members
 from trxlib.space import Space
@@ -61,15 +61,13 @@ class TrxFile(Content):
             raise InputError("give both nb_vertices and nb_streamlines to preallocate, or none of them")
         if init_as is not None and nb_vertices is None:
             raise InputError("init_as needs nb_vertices and nb_streamlines; use deepcopy() for a full copy")
-        for count in (nb_vertices, nb_streamlines):
-            if count is not None and count < 0:
-                raise InputError(f"cannot preallocate for {count}; give 0 or more")
+        nb_vertices = check_count(nb_vertices or 0, "nb_vertices")
+        nb_streamlines = check_count(nb_streamlines or 0, "nb_streamlines")
         space = Space(np.eye(4), (1, 1, 1))
         if init_as is not None:
             space = _space_from(init_as.header)
         elif reference is not None:
             space = _space_from(reference)
-        nb_vertices, nb_streamlines = int(nb_vertices or 0), int(nb_streamlines or 0)
         super().__init__(Header(space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices))
         self._copy_safe = True
         if nb_vertices or nb_streamlines or init_as is not None:
@@ -92,6 +90,13 @@ class TrxFile(Content):
         trx = cls._of(header.to_dict(), room)
         trx.resize()
         return trx
+
+    @classmethod
+    def _of_pickle(cls, arrays: TrxArrays, capacity: tuple[int, int] | None) -> TrxFile:
+        if capacity is None:
+            return cls._of(arrays.header.to_dict(), (arrays, None))
+        room, small = api_edit.copy_bundle(arrays, None, capacity)
+        return cls._of(arrays.header.with_counts(*capacity).to_dict(), room, small)
 
     @classmethod
     def _of_joined(cls, joined: Joined) -> TrxFile:
@@ -119,9 +124,17 @@ class TrxFile(Content):
         self.close()
 
     def __copy__(self) -> TrxFile:
-        """Return another TrxFile over the same arrays, with dicts of its own."""
+        """Return another TrxFile over the same arrays, with dicts of its own.
+
+        What is preallocated and not filled is not shared: only one of both can write there.
+        """
         trx = TrxFile()
-        trx.header = dict(self.header)
+        if self._capacity() is not None:
+            arrays, runs = self._bundle()
+            trx.header = arrays.header.to_dict()
+            trx._container, trx._copy_safe = self._container, self._copy_safe
+            return trx._hold((arrays, runs))
+        trx.header, trx._closed = copy.deepcopy(self.header), self._closed
         trx._joined, trx._container, trx._copy_safe = self._joined, self._container, self._copy_safe
         trx._plain, trx._views = self._plain, api_edit.copy_views(self._views) if self._views is not None else None
         return trx
@@ -129,13 +142,13 @@ class TrxFile(Content):
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what `pickle` needs: the arrays themselves, so that another process needs no file."""
         arrays, runs = self._bundle()
-        if runs is not None or self._room() is not None:
-            arrays, _ = self.to_memory(resize=False)._bundle()
-        return TrxFile._of, (
-            dict(self.header)
-            | {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices},
-            (arrays, None),
-        )
+        capacity = self._capacity()
+        if runs is not None or capacity is not None:
+            # Compact, in memory: what is preallocated is made anew.
+            counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
+            room, small = api_edit.copy_bundle(arrays, runs, counts, in_memory=True)
+            arrays, _ = Views.of_room(room, small).bundle(self.header)
+        return TrxFile._of_pickle, (arrays, capacity)
 
     def __deepcopy__(self, memo: Any = None) -> TrxFile:
         """Return a copy that shares nothing; `memo` is what `copy.deepcopy` passes."""
@@ -163,9 +176,8 @@ class TrxFile(Content):
 
     def _copy(self, *, in_memory: bool) -> TrxFile:
         arrays, runs = self._bundle()
-        room = self._room()
         header = arrays.header
-        size = (header.nb_streamlines, header.nb_vertices) if room is None else room.capacity
+        size = self._capacity() or (header.nb_streamlines, header.nb_vertices)
         copied = api_edit.copy_bundle(arrays, runs, size, in_memory=in_memory)
         return TrxFile._of(copy.deepcopy(header.with_counts(*size).to_dict()), *copied)
 
@@ -195,10 +207,11 @@ class TrxFile(Content):
         CapacityError
             If they do not fit; nothing is written then.
         """
+        at = (check_count(strs_start, "strs_start"), check_count(pts_start, "pts_start"))
+        if nb_strs_to_copy is not None:
+            nb_strs_to_copy = check_count(nb_strs_to_copy, "nb_strs_to_copy")
         arrays, runs = trx._bundle()
-        return api_edit.as_room(self).write(
-            arrays, runs_of(arrays) if runs is None else runs, (strs_start, pts_start), nb_strs_to_copy
-        )
+        return api_edit.as_room(self).write(arrays, runs_of(arrays) if runs is None else runs, at, nb_strs_to_copy)
 
     @staticmethod
     def _initialize_empty_trx(nb_streamlines: int, nb_vertices: int, init_as: TrxFile | None = None) -> TrxFile:
@@ -280,8 +293,7 @@ class TrxFile(Content):
         SpaceMismatchError, MetadataMismatchError
             If it does not fit; this file is unchanged then.
         """
-        if extra_buffer < 0:
-            raise InputError(f"extra_buffer is {extra_buffer}, expected 0 or more streamlines")
+        extra_buffer = check_count(extra_buffer, "extra_buffer")
         if tractograms.is_sft(obj):
             obj = TrxFile.from_sft(obj)
         elif tractograms.is_tractogram(obj):

@@ -6,7 +6,7 @@ How full is stated, never guessed from zeros: a vertex at the origin and an empt
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,39 @@ class Room:
                         f"{section}/{key} has {found[key].shape[1]} columns, expected {array.shape[1]}"
                     )
 
+    def with_columns(self, source: TrxArrays, dps: Mapping[str, ArraySpec], dpv: Mapping[str, ArraySpec]) -> Room:
+        """Return room with just these dps and dpv keys; what is there of them is shared.
+
+        Parameters
+        ----------
+        source : TrxArrays
+            What is filled: the front of keys that are not there is copied from it.
+        dps, dpv : mapping of str to ArraySpec
+            The keys.
+        """
+        if self.dps.keys() == dps.keys() and self.dpv.keys() == dpv.keys():
+            return self
+        new = [("dps", key, spec, 0) for key, spec in dps.items() if key not in self.dps]
+        new += [("dpv", key, spec, 1) for key, spec in dpv.items() if key not in self.dpv]
+        arrays = scratch_arrays([(spec.dtype, (self.capacity[axis], spec.ncols)) for _, _, spec, axis in new])
+        tables: dict[str, dict[str, Array]] = {
+            "dps": {key: array for key, array in self.dps.items() if key in dps},
+            "dpv": {key: array for key, array in self.dpv.items() if key in dpv},
+        }
+        for (section, key, _, _), array in zip(new, arrays, strict=True):
+            values = getattr(source, section)[key]
+            array[: len(values)] = cast_values(values, array.dtype, f"{section}/{key}")
+            tables[section][key] = array
+        return replace(self, dps=tables["dps"], dpv=tables["dpv"])
+
+    def erase(self, at: tuple[int, int], end: tuple[int, int]) -> None:
+        """Forget what was written from one (streamline, vertex) to another, behind what was filled before."""
+        for array in (self.starts, self.lengths, *self.dps.values()):
+            array[at[0] : end[0]] = 0
+        for array in (self.positions, *self.dpv.values()):
+            array[at[1] : end[1]] = 0
+        self.nb_streamlines, self.nb_vertices = at
+
     def write(
         self,
         source: TrxArrays,
@@ -151,6 +184,8 @@ class Room:
         self.check_fits(source, count, total, at)
         ends = (at[0] + count, at[1] + total)
         copied = np.cumsum(lengths, dtype=np.int64) - lengths + at[1]
+        # First: what does not fit is found before anything is written.
+        rows = {key: cast_values(source.dps[key][:count], array.dtype, f"dps/{key}") for key, array in self.dps.items()}
         for target, array, what in self._vertex_arrays(source):
             row = at[1]
             for part in iter_gathered(array, starts, lengths, chunk_bytes=_CHUNK_BYTES):
@@ -158,7 +193,7 @@ class Room:
                 target[row : row + len(part)] = cast_values(values, target.dtype, what)
                 row += len(part)
         for key, target in self.dps.items():
-            target[at[0] : ends[0]] = cast_values(source.dps[key][:count], target.dtype, f"dps/{key}")
+            target[at[0] : ends[0]] = rows[key]
         self.starts[at[0] : ends[0]] = copied
         self.lengths[at[0] : ends[0]] = lengths
         self.nb_streamlines = max(self.nb_streamlines, ends[0])
