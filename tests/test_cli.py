@@ -85,6 +85,21 @@ def test_convert_puts_named_inputs_into_groups(tck, trx, tmp_path):
     assert arrays.header.dimensions == DIMENSIONS
 
 
+def test_convert_takes_an_affine_in_text(tck, tmp_path):
+    affine, output = tmp_path / "aff.txt", tmp_path / "out.trx"
+    affine.write_text("2 0 0 1\n0 2 0 1\n0 0 2 1\n0 0 0 1\n")
+    result = run("convert", tck, output, "--reference", affine, "--dimensions", "50", "60", "70")
+    assert result.exit_code == 0, result.output
+    assert read_plain(output).header.dimensions == (50, 60, 70)
+    assert run("convert", tck, tmp_path / "out.tck", "--reference", affine, "--dimensions", 50, 60, 70).exit_code == 0
+    result = run("convert", tck, tmp_path / "no.trx", "--reference", affine)
+    assert result.exit_code == 1
+    assert "aff.txt has an affine and no dimensions" in result.stderr
+    affine.write_text(affine.read_text() + "50 60 70\n")
+    assert run("convert", tck, output, "--reference", affine, "--force").exit_code == 0
+    assert run("convert", tck, output, "--dimensions", 50, 60, 70, "--force").exit_code == 2
+
+
 def test_convert_gives_its_options_on(tck, trx, tmp_path):
     weights = tmp_path / "w.txt"
     weights.write_text("0.5\n2\n")

@@ -132,7 +132,11 @@ def convert(
         list[str] | None, typer.Option(help="Group of an input's streamlines; once for all, or once per input.")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Image, TRK or TRX that gives affine and dimensions; TCK needs it.")
+        Path | None, typer.Option(help="Image, TRK, TRX or text that gives affine and dimensions; TCK needs it.")
+    ] = None,
+    dimensions: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(metavar="NX NY NZ", help="Voxels along each axis, for a --reference in text without them."),
     ] = None,
     transform: Annotated[
         Path | None, typer.Option(help="Text or ITK file: 4 x 4 matrix in RAS mm, applied to all vertices.")
@@ -160,8 +164,10 @@ def convert(
     For a TRK or TCK a group is the one whose streamlines are written.
     """
     inputs = _inputs_of(paths[:-1], group or [], _pairs(dps, "--dps"), _pairs(dpv, "--dpv"))
+    if dimensions is not None and reference is None:
+        raise typer.BadParameter("--dimensions belongs to a --reference in text; name that, too")
     options: dict[str, Any] = {
-        "reference": reference,
+        "reference": reference if dimensions is None else (reference, dimensions),
         "transform": transform,
         "positions_dtype": positions_dtype.value if positions_dtype else None,
         "out_of_volume": out_of_volume.value,

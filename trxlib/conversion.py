@@ -106,7 +106,7 @@ def convert(
         ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` those, see `trxlib.export`; any other name a
         folder.
     reference : optional
-        Where affine and dimensions are from: a path (NIfTI, TRK, TRX), a nibabel image or header, a dict with
+        Where affine and dimensions are from: a path (NIfTI, TRK, TRX, text), a nibabel image or header, a dict with
         ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. TCK needs it.
     transform : optional
         4 x 4 RAS-to-RAS matrix in mm (array or path of a text or ITK file) that is applied to all vertices.

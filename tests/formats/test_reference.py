@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,20 @@ import pytest
 
 from tests.formats.made import GRID, SIZES, tck_bytes, trk_bytes, write
 from tests.helpers import make_trx_arrays, write_plain_folder, write_plain_zip
-from trxlib.errors import HeaderError, HeaderWarning, InputError, InputNotFoundError, UnsupportedFormatError
+from trxlib.errors import (
+    FormatError,
+    HeaderError,
+    HeaderWarning,
+    InputError,
+    InputNotFoundError,
+    UnsupportedFormatError,
+)
 from trxlib.formats.reference import place_result, read_transform, space_from, transform_from
 from trxlib.space import Space
 
 ITK = "#Insight Transform File V1.0\n"
 AFFINE = np.array([[-1.0, 0, 0, 10], [0, 2, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
+TEXT = b"# affine\n-1 0 0 10\n0, 2, 0, 20\n\n0 0 4 30 # z\n0 0 0 1\n"
 
 
 def image() -> Any:
@@ -34,6 +45,10 @@ def make_reference(kind: str, folder: Path) -> Any:
             return write(folder / "ref.trk", trk_bytes([], affine=AFFINE, order=b"LAS"))
         case "trx":
             return str(write_plain_zip(arrays, folder / "ref.trx"))
+        case "text":
+            return write(folder / "ref.txt", TEXT + b"8 6 5\n")
+        case "pair with text":
+            return (str(write(folder / "ref.txt", TEXT)), np.array(GRID))
         case "trx folder":
             return write_plain_folder(arrays, folder / "ref")
         case "image":
@@ -57,6 +72,7 @@ def make_reference(kind: str, folder: Path) -> Any:
     "kind",
     [
         *("nii", "nii.gz", "mgz", "trk", "trx", "trx folder", "image", "nifti header"),
+        *("text", "pair with text"),
         *("TrkFile", "TrkFile header", "TRX dict", "Header", "pair", "Space"),
     ],
 )
@@ -83,6 +99,81 @@ def test_what_is_no_reference(tmp_path: Path) -> None:
         space_from(3)
     with pytest.raises(HeaderError, match="singular"):
         space_from((np.diag([1.0, 0, 1, 1]), GRID))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TEXT, r"ref\.txt has an affine and no dimensions.* add a line with three whole numbers.* --dimensions"),
+        (TEXT + b"8 6\n", r"ref\.txt has rows of \[4, 4, 4, 4, 2\] numbers"),
+        (TEXT + b"8 6 5\n1\n", r"ref\.txt has rows of \[4, 4, 4, 4, 3, 1\] numbers"),
+        (TEXT + b"8 6 5.5\n", r"ref\.txt: dimensions"),
+        (TEXT + b"8 6 -5\n", r"ref\.txt: dimensions"),
+        (TEXT.replace(b"2, ", b"0, ") + b"8 6 5\n", r"ref\.txt: affine is singular"),
+        (TEXT.replace(b" 4 ", b" four "), r"ref\.txt is no affine: .*'four'"),
+    ],
+)
+def test_text_that_is_no_reference(tmp_path: Path, text: bytes, message: str) -> None:
+    with pytest.raises(HeaderError, match=message):
+        space_from(write(tmp_path / "ref.txt", text))
+
+
+def test_text_and_dimensions(tmp_path: Path) -> None:
+    path = write(tmp_path / "ref.txt", TEXT + b"8 6 5\n")
+    assert space_from((path, (1, 2, 3))).dimensions == (1, 2, 3)
+    with pytest.raises(InputNotFoundError, match=r"gone\.txt cannot be read"):
+        space_from((tmp_path / "gone.txt", GRID))
+    with pytest.raises(HeaderError, match="dimensions"):
+        space_from((path, (1, 2)))
+    with pytest.raises(InputError, match=r"ref\.nii: dimensions are given beside it"):
+        space_from((make_reference("nii", tmp_path), GRID))
+    with pytest.raises(UnsupportedFormatError, match=r"notes\.txt is no reference: .* text file"):
+        space_from(write(tmp_path / "notes.txt", b"four rows of four"))
+
+
+def broken_nifti(**fields: Any) -> bytes:
+    header = nib.Nifti1Header()
+    header.set_data_shape(GRID)
+    record = header.structarr
+    for name, value in fields.items():
+        record[name] = value
+    return header.binaryblock.ljust(352, b"\0") + bytes(2000)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.nii", broken_nifti(datatype=77)),
+        ("a.nii", broken_nifti(vox_offset=3)),
+        ("a.nii", broken_nifti(vox_offset=np.nan)),
+        ("a.nii", broken_nifti(dim=[9, 5, 6, 7, 1, 1, 1, 1])),
+        ("a.nii", broken_nifti(dim=[3, -5, 6, 7, 1, 1, 1, 1])),
+        ("a.nii", broken_nifti(dim=[2, 5, 6, 1, 1, 1, 1, 1])),
+        ("a.nii", broken_nifti(qform_code=1, quatern_b=1, quatern_c=1)),
+        ("a.nii.gz", b"\x1f\x8b\x08broken"),
+        ("a.mgh", b"\0\0\0\1" + b"\xff" * 300),
+        ("a.mgz", b"\x1f\x8b\x08\0\0\0\0\0\0\xff"),
+        ("b.mgz", gzip.compress(b"\0\0\0\1" + b"\xff" * 300)),
+        ("b.nii.gz", gzip.compress(broken_nifti())[:60]),
+        ("a.mgh", b"\0\0\0\2" + b"\xff" * 300),
+        ("a.mnc", b"CDF\x01" + b"\xff" * 60),
+        ("a.gii", b"<gii"),
+        ("a.par", b"# "),
+        ("a.HEAD", b"type = x\n"),
+        ("a.hdr", bytes(348)),
+    ],
+)
+def test_damaged_images_are_one_error_that_names_the_file(tmp_path: Path, name: str, data: bytes) -> None:
+    path = write(tmp_path / name, data)
+    with pytest.raises((FormatError, UnsupportedFormatError), match=re.escape(str(path))):
+        space_from(path)
+    gc.collect()  # files that are left open are a warning, hence an error
+
+
+def test_a_damaged_header_of_a_trx_names_the_file(tmp_path: Path) -> None:
+    write(tmp_path / "header.json", b"{")
+    with pytest.raises(HeaderError, match=rf"^{tmp_path}: header\.json is not valid JSON"):
+        space_from(tmp_path)
 
 
 def test_transforms_from_text(tmp_path: Path) -> None:

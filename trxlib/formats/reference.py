@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import traceback
 import warnings
 import zipfile
 import zlib
@@ -13,7 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderError, HeaderWarning, InputError, InputNotFoundError, UnsupportedFormatError
+from trxlib.errors import (
+    HeaderError,
+    HeaderWarning,
+    InputError,
+    InputNotFoundError,
+    TrxError,
+    UnsupportedFormatError,
+)
 from trxlib.formats.slices import InputFile
 from trxlib.formats.trk_header import HEADER_BYTES, MAGIC, read_trk_header
 from trxlib.header import Header
@@ -24,6 +32,7 @@ __all__ = ["place_result", "read_transform", "space_from", "transform_from"]
 Affine = npt.NDArray[np.float64]
 #: Pairs of keys that a dict may have: the TRX reference API, a TRX header, nibabel's TRK header.
 _DICT_KEYS = (("VOXEL_TO_RASMM", "DIMENSIONS"), ("voxel_to_rasmm", "dimensions"))
+_MAX_TEXT = 1 << 14  # bytes of a text file with an affine, comments included
 # RAS and LPS differ by the sign of the first two axes.
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -34,9 +43,10 @@ def space_from(reference: Any) -> Space:
     Parameters
     ----------
     reference : str, Path, Space, Header, nibabel image or header or TrkFile, mapping, or pair
-        A path names a NIfTI or MGH image, a TRK file or a TRX file (zip or folder). A mapping has
-        ``VOXEL_TO_RASMM`` and ``DIMENSIONS`` or ``voxel_to_rasmm`` and ``dimensions``. A pair is affine and
-        dimensions.
+        A path names a NIfTI or MGH image, a TRK file, a TRX file (zip or folder), or a text file: four rows of
+        four numbers, the affine, and a row of three, the dimensions. A mapping has ``VOXEL_TO_RASMM`` and
+        ``DIMENSIONS`` or ``voxel_to_rasmm`` and ``dimensions``. A pair is affine (or the path of a text file with
+        it) and dimensions.
 
     Raises
     ------
@@ -58,7 +68,10 @@ def space_from(reference: Any) -> Space:
     if isinstance(reference, Mapping):
         return _space_from_mapping(reference)
     if isinstance(reference, (tuple, list)) and len(reference) == 2:
-        return Space.create(reference[0], reference[1], "reference")
+        affine, dimensions = reference
+        if isinstance(affine, (str, Path)):
+            return _space_from_text(_read_text(affine), affine, dimensions)
+        return Space.create(affine, dimensions, "reference")
     return _space_from_object(reference)
 
 
@@ -99,10 +112,7 @@ def read_transform(path: str | Path) -> Affine:
     HeaderError
         If it holds no invertible affine.
     """
-    try:
-        text = Path(path).read_text(encoding="latin1")
-    except OSError as error:
-        raise InputNotFoundError(f"{path} cannot be read: {error.strerror}; check the path") from None
+    text = _read_file(path)
     matrix = _read_itk(text, path) if "#Insight Transform File" in text else _read_matrix(text, path)
     return Space.create(matrix, (1, 1, 1), f"{path}: transform").voxel_to_rasmm
 
@@ -153,7 +163,46 @@ def _space_from_path(path: Path) -> Space:
             f"{path}: a TCK file has no affine and no dimensions; name the image that it was made from, or a TRK or "
             "TRX file in the same space"
         )
+    if file.nbytes <= _MAX_TEXT and _starts_with_numbers(text := _read_file(path)):
+        return _space_from_text(text, path)
     return _space_from_image(path)
+
+
+def _read_text(path: str | Path) -> str:
+    """Read the file of a pair with dimensions."""
+    if InputFile(path).nbytes > _MAX_TEXT or not _starts_with_numbers(text := _read_file(path)):
+        raise InputError(
+            f"{path}: dimensions are given beside it, so it has to be a text file with an affine, four rows of four "
+            "numbers; an image, a TRK or a TRX file has dimensions of its own"
+        )
+    return text
+
+
+def _starts_with_numbers(text: str) -> bool:
+    """Tell whether the first line that says something has numbers only, as no image's header in text has."""
+    items = next(filter(None, _split_rows(text)), [])
+    try:
+        return bool([float(item) for item in items])
+    except ValueError:
+        return False
+
+
+def _space_from_text(text: str, path: str | Path, dimensions: Any = None) -> Space:
+    """Read an affine, and dimensions unless they are given."""
+    rows = _read_numbers(text, path, "affine")
+    widths = [len(row) for row in rows]
+    if dimensions is None and widths == [4, 4, 4, 4]:
+        raise HeaderError(
+            f"{path} has an affine and no dimensions, which a reference needs; add a line with three whole numbers, "
+            "the voxels along each axis, or give them beside it ((path, dimensions), --dimensions)"
+        )
+    # Dimensions given beside the file come before its own.
+    if widths not in ([4, 4, 4, 4], [4, 4, 4, 4, 3]):
+        raise HeaderError(
+            f"{path} has rows of {widths} numbers, expected four rows of four, the affine, and one of three, the "
+            "dimensions"
+        )
+    return Space.create(rows[:4], rows[4] if dimensions is None else dimensions, str(path))
 
 
 def _zipped_header(path: Path) -> bytes:
@@ -167,7 +216,10 @@ def _zipped_header(path: Path) -> bytes:
 def _space_from_trx(path: Path, data: bytes) -> Space:
     if not data:
         raise HeaderError(f"{path} holds no header.json that can be read; it is no TRX file")
-    header = Header.from_json(data)
+    try:
+        header = Header.from_json(data)
+    except HeaderError as error:
+        raise HeaderError(f"{path}: {error}") from None
     return Space.create(header.voxel_to_rasmm, header.dimensions, str(path))
 
 
@@ -178,10 +230,21 @@ def _space_from_image(path: Path) -> Space:
     )
 
     try:
-        return _space_from_object(load(path))
+        return _space_from_object(load(path), f"{path}: ")
+    except TrxError:
+        raise
     except ImageFileError:
         raise UnsupportedFormatError(
-            f"{path} is no reference: expected an image that nibabel reads (NIfTI, MGH), a TRK or a TRX file"
+            f"{path} is no reference: expected an image that nibabel reads (NIfTI, MGH), a TRK or a TRX file, or four "
+            "rows of four numbers and one of three in a text file"
+        ) from None
+    except Exception as error:  # damaged: nibabel's readers raise whatever they stumble over
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # and leave files open, which are closed here
+            traceback.clear_frames(error.__traceback__)
+        raise HeaderError(
+            f"{path} looks like an image, and its header cannot be read: {type(error).__name__}: {error}; it is "
+            "damaged, take another reference"
         ) from None
 
 
@@ -195,28 +258,42 @@ def _space_from_mapping(content: Mapping[str, Any]) -> Space:
     )
 
 
-def _space_from_object(reference: Any) -> Space:
+def _space_from_object(reference: Any, where: str = "") -> Space:
     """Read nibabel images and headers, tractogram files, StatefulTractograms and TrxFiles, without importing them."""
     if hasattr(reference, "affine") and hasattr(reference, "shape"):
-        return Space.create(reference.affine, reference.shape[:3], "reference image")
+        return Space.create(reference.affine, reference.shape[:3], f"{where}reference image")
     if hasattr(reference, "affine") and hasattr(reference, "dimensions"):
-        return Space.create(reference.affine, reference.dimensions, "reference")
+        return Space.create(reference.affine, reference.dimensions, f"{where}reference")
     if hasattr(reference, "get_best_affine"):
-        return Space.create(reference.get_best_affine(), reference.get_data_shape()[:3], "reference header")
+        return Space.create(reference.get_best_affine(), reference.get_data_shape()[:3], f"{where}reference header")
     if isinstance(getattr(reference, "header", None), Mapping):
         return _space_from_mapping(reference.header)
     raise InputError(
-        f"a {type(reference).__name__} is no reference; expected a path, a nibabel image, a header, or a pair of "
-        "affine and dimensions"
+        f"{where}a {type(reference).__name__} is no reference; expected a path, a nibabel image, a header, or a pair "
+        "of affine and dimensions"
     )
 
 
-def _read_matrix(text: str, path: str | Path) -> npt.NDArray[np.float64]:
-    lines = [line.split("#")[0].replace(",", " ").split() for line in text.splitlines()]
+def _read_file(path: str | Path) -> str:
     try:
-        rows = [[float(item) for item in line] for line in lines if line]
+        return Path(path).read_text(encoding="latin1")
+    except OSError as error:
+        raise InputNotFoundError(f"{path} cannot be read: {error.strerror}; check the path") from None
+
+
+def _split_rows(text: str) -> list[list[str]]:
+    return [line.split("#")[0].replace(",", " ").split() for line in text.removeprefix("\xef\xbb\xbf").splitlines()]
+
+
+def _read_numbers(text: str, path: str | Path, what: str) -> list[list[float]]:
+    try:
+        return [[float(item) for item in row] for row in _split_rows(text) if row]
     except ValueError as error:
-        raise HeaderError(f"{path} is no transform: {error}; expected four rows of four numbers") from None
+        raise HeaderError(f"{path} is no {what}: {error}; expected four rows of four numbers") from None
+
+
+def _read_matrix(text: str, path: str | Path) -> npt.NDArray[np.float64]:
+    rows = _read_numbers(text, path, "transform")
     if [len(row) for row in rows] != [4, 4, 4, 4]:
         raise HeaderError(f"{path} has rows of {[len(row) for row in rows]} numbers, expected four rows of four")
     return np.array(rows)
