@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers import SHARED, make_trx_arrays, read_plain, write_plain_zip
 from trxlib import ConvertInput, convert, export
-from trxlib.errors import DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
+from trxlib.errors import DataLossWarning, GroupNotFoundError, HeaderWarning, InputError, ShapeError
 
 REAL = SHARED / "data" / "cohort_small"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="needs the real tractograms of ../shared/data")
@@ -48,6 +48,36 @@ def test_one_group_is_exported(trx, tmp_path):
     with pytest.raises(GroupNotFoundError, match="no group 'nope'; it has CC, CST_L, none"):
         export(path, tmp_path / "no.tck", group="nope")
     assert not (tmp_path / "no.tck").exists()
+
+
+def test_a_group_of_which_all_is_left_out_is_exported_empty(tmp_path):
+    bundle, _ = plain_trx(tmp_path)
+    bundle.groups = {"empty": np.array([1], "u4"), "rest": np.array([0, 2], "u4")}
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    with pytest.warns(DataLossWarning, match="1 of 3 streamlines are left out") as caught:
+        info, _ = export(path, tmp_path / "out.tck", group="empty", drop_empty=True)
+    assert len(caught) == 1
+    assert info.nb_streamlines == 0
+    assert len(nib.streamlines.load(tmp_path / "out.tck").streamlines) == 0
+    with (
+        pytest.warns(DataLossWarning, match="are left out"),
+        pytest.raises(GroupNotFoundError, match="no group 'nope'; it has rest"),
+    ):
+        export(path, tmp_path / "out.tck", group="nope", drop_empty=True)
+
+
+def test_a_group_with_strangers_is_named_with_its_file(tmp_path):
+    bundle, _ = plain_trx(tmp_path)
+    bundle.groups = {"far": np.array([99], "u4"), "good": np.array([2], "u4")}
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    with pytest.raises(ShapeError, match=r"in\.trx: groups/far row 0 is streamline 99"):
+        export(path, tmp_path / "out.trk", group="far")
+    assert export(path, tmp_path / "out.trk", group="good")[0].nb_streamlines == 1
+    with (
+        pytest.warns(DataLossWarning, match="are left out"),
+        pytest.raises(ShapeError, match=r"in\.trx: groups/far row 0 is streamline 99"),
+    ):
+        convert(path, tmp_path / "out.trx", drop_empty=True)
 
 
 def test_wrong_calls_are_refused(trx, tmp_path):

@@ -5,13 +5,12 @@ A bundle keeps its groups, so it is checked on its way where nothing is dropped,
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DataLossWarning, FormatError, InputError
+from trxlib.errors import FormatError, InputError, ShapeError
 from trxlib.formats.filters import filter_source, log_kept
 from trxlib.formats.grid import Grid
 from trxlib.formats.positions import all_finite
@@ -53,15 +52,15 @@ def apply_rules(source: BundleSource, *, nonfinite: str, out_of_volume: str, dro
             )
         source.passes = [*source.passes, _Check(source, out_of_volume)]
         return source
+    # It warns of what is left out.
     rules = filter_source(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
     rows = rules.kept_rows()
-    total = source.info.nb_streamlines
-    if len(rows) == total:
+    if len(rows) == source.info.nb_streamlines:
         return source
-    warnings.warn(
-        f"{source.path}: {total - len(rows)} of {total} streamlines are left out", DataLossWarning, stacklevel=4
-    )
-    arrays, runs = select_runs(source.arrays, rows)
+    try:
+        arrays, runs = select_runs(source.arrays, rows)
+    except ShapeError as error:  # of a group, which says nothing of the file
+        raise ShapeError(f"{source.path}: {error}") from None
     return source.with_selection(arrays, runs, rows)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
 from trxlib.formats.facts import sound_facts
 from trxlib.formats.output import check_outputs
@@ -17,10 +19,11 @@ from trxlib.formats.table import detect_format
 from trxlib.formats.tck_companions import NonfiniteError, companion_paths
 from trxlib.formats.tck_writer import check_tck_dtype, write_tck
 from trxlib.formats.trk_writer import write_trk
-from trxlib.inputs import open_input
+from trxlib.inputs import open_input, read_headers
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.select import select_runs
 from trxlib.reporting import log_progress
+from trxlib.rules import check_members
 from trxlib.source import Progress, Source, SourceInfo
 
 __all__ = ["EXPORT_SUFFIXES", "export", "input_paths"]
@@ -160,10 +163,15 @@ def _write_tck(
 
 def _group_of(source: Source, group: str, path: StrPath) -> BundleSource:
     groups = source.arrays.groups if isinstance(source, BundleSource) else {}
-    if not isinstance(source, BundleSource) or group not in groups:
+    if isinstance(source, BundleSource) and group in groups:
+        rows = groups[group]
+        check_members(rows, source.info.nb_streamlines, f"{path}: groups/{group}")
+    # A group of which all members were left out is gone, with a warning; the file has it.
+    elif isinstance(source, BundleSource) and group in read_headers(path).groups:
+        rows = np.zeros(0, dtype=np.uint32)
+    else:
         raise GroupNotFoundError(f"{path}: no group {group!r}; it has {', '.join(sorted(groups)) or 'none'}")
-    rows = groups[group]
-    return source.with_selection(*select_runs(source.arrays, rows, runs=source.runs), rows)
+    return source.with_selection(*select_runs(source.arrays, rows, runs=source.runs, keep_groups=False), rows)
 
 
 def _warn_of_groups(source: Source, group: str | None, output: StrPath) -> None:
