@@ -1,18 +1,22 @@
-"""What each pass over the data costs: ``python -m benchmarks.passes`` prints a table of milliseconds per megabyte.
+"""What the passes of a conversion cost: ``python -m benchmarks.passes`` prints tables of milliseconds per megabyte.
 
-The passes of the hot loops, one by one, on slices of the size that trxlib works on, in one thread; the write goes to
-a file and the read comes from the page cache, as in ``cp``, whose time stands beside them. A conversion cannot be
-quicker than the sum of its passes over the number of cores, so that this table says how far a case is from its limit.
+The passes of each hot loop one after the other, on slices as trxlib takes them, of a file larger than the caches, and
+nothing else: no plan, no checks of counts, no errors, one thread. Measured alone, and in two processes at once, which
+share memory and caches. A conversion by numpy on two cores cannot be quicker than half of the latter and the start
+of Python: that is set against `cp` of the same bytes.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,108 +25,200 @@ from isal import isal_zlib
 
 from benchmarks.data import AFFINES, Block, walk
 
-STREAMLINES = 2_000  # 1.9 MB, a slice
-REPEAT = 200
-#: Which passes a conversion needs; `cp` reads and writes, too.
+STREAMLINES = 2_000  # of a slice: 1.9 MB
+SLICES = 200
+REPEAT = 3
+_SHIFT = 160.0  # mm, from the corner of the grid to RASMM
+
+
+class Slice:
+    """What the passes of a slice hand on."""
+
+    def __init__(self, block: Block, source: int, target: int, kind: str) -> None:
+        from trxlib.formats.grid import VoxmmBox, _bounding_box
+        from trxlib.formats.positions import PositionsMap
+
+        shift = np.eye(4)
+        shift[:3, 3] = -_SHIFT
+        dtype = np.dtype("<f4")
+        self.lengths, self.source, self.target = block.lengths, source, target
+        self.add, self.turn = PositionsMap(shift, dtype), PositionsMap(AFFINES["rotated"], dtype)
+        self.box, self.bounds = VoxmmBox([2 * _SHIFT] * 3), _bounding_box
+        self.rows = self.found = np.zeros(0)
+        self.nbytes = _nbytes(block, kind)
+        self.buffer = np.empty(self.nbytes, dtype=np.uint8)
+        self.mapped = np.memmap(f"/dev/fd/{source}", dtype, "r").reshape(-1, 3) if kind == "trx" else None
+        self.number = self.written = 0
+        self.ones = np.ones(len(block.lengths), dtype=np.int64)
+        self.firsts = np.cumsum(block.lengths) - block.lengths
+
+    def read(self) -> None:
+        os.preadv(self.source, [self.buffer], self.number * self.nbytes)
+
+    def crc_in(self) -> None:
+        isal_zlib.crc32(self.buffer)
+
+    def find_counts(self) -> None:
+        self.found = np.flatnonzero(np.less(self.buffer.view(np.uint32), np.uint32(1 << 20)))
+
+    def leave_counts_out(self) -> None:
+        words = self.buffer.view("<f4")
+        kept = np.ones(len(words), dtype=np.bool_)
+        kept[self.found] = False
+        self.rows = words[kept].reshape(-1, 3)
+
+    def find_delimiters(self) -> None:
+        self.found = np.flatnonzero(~np.isfinite(self.buffer.view("<f4").reshape(-1, 3)[:, 0]))
+
+    def leave_delimiters_out(self) -> None:
+        rows = self.buffer.view("V12")
+        kept = np.ones(len(rows), dtype=np.bool_)
+        kept[self.found] = False
+        self.rows = rows[kept].view("<f4").reshape(-1, 3)
+
+    def map_pages(self) -> None:
+        from trxlib.storage.vectored import Runs, populate
+
+        assert self.mapped is not None
+        count = self.nbytes // 12
+        self.rows = self.mapped[self.number * count : (self.number + 1) * count]
+        populate(Runs(self.rows, self.firsts, self.lengths))
+
+    def box_one_side(self) -> None:
+        self.box.contains(self.rows)
+
+    def box_two_sides(self) -> None:
+        self.bounds(self.rows)
+
+    def add_shift(self) -> None:
+        self.rows = self.add.apply(self.rows, keep=self.mapped is not None)
+
+    def affine(self) -> None:
+        self.rows = self.turn.apply(self.rows)
+
+    def crc_out(self) -> None:
+        isal_zlib.crc32(self.rows)
+
+    def write(self) -> None:
+        self.written += os.pwrite(self.target, self.rows, self.written)
+
+    def write_between(self) -> None:
+        from trxlib.storage.vectored import Runs, write_runs
+
+        lengths = self.lengths
+        counts = Runs(lengths.astype("<i4"), np.arange(len(lengths)), self.ones)
+        self.written += write_runs(self.target, self.written, [counts, Runs(self.rows, self.firsts, lengths)])
+
+
+_TRK = ["read", "crc_in", "find_counts", "leave_counts_out"]
+#: What is read, and the passes.
 CASES = {
-    "TRK → TRX": ("read", "CRC", "find counts", "leave counts out", "add a shift", "box, one side", "CRC", "write"),
-    "TRK → TRX, rotated": (
-        "read", "CRC", "find counts", "leave counts out", "3 x 3 affine", "box, one side", "CRC", "write",
+    "TRK → TRX": ("trk", [*_TRK, "box_one_side", "add_shift", "crc_out", "write"]),
+    "TRK → TRX, rotated": ("trk", [*_TRK, "box_one_side", "affine", "crc_out", "write"]),
+    "TCK → TRX": (
+        "tck", ["read", "crc_in", "find_delimiters", "leave_delimiters_out", "box_two_sides", "crc_out", "write"],
     ),
-    "TCK → TRX": ("read", "CRC", "find delimiters", "leave delimiters out", "box, two sides", "CRC", "write"),
-    "TRX → TRK": ("box, two sides", "add a shift", "write with counts between"),
-    "TRX → TCK": ("box, two sides", "write with counts between"),
+    "TRX → TRK": ("trx", ["map_pages", "box_two_sides", "add_shift", "write_between"]),
+    "TRX → TCK": ("trx", ["map_pages", "box_two_sides", "write_between"]),
 }  # fmt: skip
 
 
-def milliseconds(call: Callable[[], Any]) -> float:
-    """Return the median time of a call; the first ones, which find nothing in the cache, do not count."""
-    times = []
+def _nbytes(block: Block, kind: str) -> int:
+    return len(_content(block, kind)) * 4
+
+
+def _content(block: Block, kind: str) -> np.ndarray:
+    """Return the words of some streamlines in a format."""
+    if kind == "trx":
+        return block.positions.reshape(-1)
+    ends = np.cumsum(3 * block.lengths + (1 if kind == "trk" else 3))
+    words = np.full(int(ends[-1]), np.nan, dtype="<f4")
+    kept = np.ones(len(words), dtype=np.bool_)
+    if kind == "trk":
+        starts = ends - 1 - 3 * block.lengths
+        words.view("<i4")[starts] = block.lengths
+        kept[starts] = False
+        words[kept] = (block.positions + np.float32(_SHIFT)).reshape(-1)
+    else:
+        for back in (1, 2, 3):
+            kept[ends - back] = False
+        words[kept] = block.positions.reshape(-1)
+    return words
+
+
+def measure(case: str, folder: str, name: str) -> dict[str, float]:
+    """Return the milliseconds per megabyte of positions of each pass of a case; each file is written anew."""
+    np.empty(24 << 20, dtype=np.uint8)  # the C library keeps freed arrays up to this size, as in a conversion
+    kind, passes = CASES[case]
+    (block,) = walk(STREAMLINES, seed=1)
+    times: dict[str, list[float]] = {what: [] for what in passes}
+    source = os.open(Path(folder) / f"in.{kind}", os.O_RDONLY)
     for _ in range(REPEAT):
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[REPEAT // 10 :]) * 1e3
-
-
-def passes(block: Block, folder: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield the name of each pass and what does it."""
-    from trxlib.formats.grid import VoxmmBox, _bounding_box
-    from trxlib.formats.positions import PositionsMap
-    from trxlib.storage.vectored import Runs, write_runs
-
-    lengths = block.lengths
-    starts = np.cumsum(1 + 3 * lengths) - (1 + 3 * lengths)
-    kept = np.ones(int((1 + 3 * lengths).sum()), dtype=np.bool_)
-    kept[starts] = False
-    words = np.empty(len(kept), dtype="<i4")
-    words[starts], words[kept] = lengths, (block.positions + 160).reshape(-1).view("<i4")
-    delimited = np.full((len(block.positions) + len(lengths), 3), np.nan, dtype="<f4")
-    between = np.ones(len(delimited), dtype=np.bool_)
-    between[np.cumsum(lengths + 1) - 1] = False
-    delimited[between] = block.positions
-    rows = delimited.view("V12")[:, 0]
-    shift = np.eye(4)
-    shift[:3, 3] = -160
-    (folder / "in").write_bytes(words)
-    source = os.open(folder / "in", os.O_RDONLY)
-    target = os.open(folder / "out", os.O_RDWR | os.O_CREAT)
-    buffer, positions = bytearray(words.nbytes), block.positions.copy()
-    written = iter(range(0, 1 << 60, words.nbytes))
-    one = np.ones(len(lengths), dtype=np.int64)
-    parts = [
-        Runs(lengths.astype("<i4"), np.arange(len(lengths)), one),
-        Runs(positions, np.cumsum(lengths) - lengths, lengths),
-    ]
-    box, add, turn = (
-        VoxmmBox([320] * 3),
-        PositionsMap(shift, positions.dtype),
-        PositionsMap(AFFINES["rotated"], positions.dtype),
-    )
-    yield "read", lambda: os.preadv(source, [buffer], 0)
-    yield "CRC", lambda: isal_zlib.crc32(words)
-    yield "find counts", lambda: np.flatnonzero(np.less(words.view(np.uint32), np.uint32(1 << 20)))
-    yield "leave counts out", lambda: words[kept]
-    yield "find delimiters", lambda: np.flatnonzero(~np.isfinite(delimited[:, 0]))
-    yield "leave delimiters out", lambda: rows[between]
-    yield "add a shift", lambda: add.apply(positions)
-    yield "3 x 3 affine", lambda: turn.apply(positions)
-    yield "3 x 3 affine by BLAS, whose last bits differ", lambda: positions @ np.eye(3, dtype="<f4")
-    yield "box, one side", lambda: box.contains(positions)
-    yield "box, two sides", lambda: _bounding_box(positions)
-    yield "write", lambda: os.pwrite(target, buffer, next(written))
-    os.ftruncate(target, 0)
-    written = iter(range(0, 1 << 60, words.nbytes))
-    yield "write with counts between", lambda: write_runs(target, next(written), parts)
+        path = Path(folder) / f"out_{name}"
+        target = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        part = Slice(block, source, target, kind)
+        spent = dict.fromkeys(passes, 0.0)
+        for part.number in range(SLICES):
+            for what in passes:
+                begin = time.perf_counter()
+                getattr(part, what)()
+                spent[what] += time.perf_counter() - begin
+        os.close(target)
+        path.unlink()
+        for what, seconds in spent.items():
+            times[what].append(seconds * 1e3 / (SLICES * block.positions.nbytes / 1e6))
     os.close(source)
-    os.close(target)
+    return {what: statistics.median(values) for what, values in times.items()}
 
 
-def time_of_cp(folder: Path) -> float:
-    """Return the milliseconds per megabyte of `cp`, of a file as large as what the passes write."""
-    (folder / "whole").write_bytes(bytes(400_000_000))
+def _seconds(command: list[str], after: Callable[[], Any] = lambda: None) -> float:
     times = []
-    for _ in range(5):
+    for _ in range(7):
         begin = time.perf_counter()
-        subprocess.run(["cp", folder / "whole", folder / "copy"], check=True)
+        subprocess.run(command, check=True)
         times.append(time.perf_counter() - begin)
-        (folder / "copy").unlink()
-    return statistics.median(times) * 1e3 / 400
+        after()
+    return statistics.median(times)
+
+
+def tables(folder: Path) -> Iterator[str]:
+    """Measure, and yield the lines of the tables."""
+    (block,) = walk(STREAMLINES, seed=1)
+    for kind in ("trk", "tck", "trx"):
+        with (folder / f"in.{kind}").open("wb") as file:
+            for _ in range(SLICES):
+                file.write(_content(block, kind).data)
+    megabytes = SLICES * block.positions.nbytes / 1e6
+    copy = folder / "copy"
+    cp = _seconds(["cp", str(folder / "in.trx"), str(copy)], copy.unlink) * 1e3 / megabytes
+    start = _seconds([sys.executable, "-c", "import numpy"])
+    yield f"`cp` {cp:.3f} ms per MB; start of Python and numpy {start:.3f} s"
+    rows = []
+    for case in CASES:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(2, mp_context=context) as pool:
+            alone = pool.submit(measure, case, str(folder), "one").result()
+            both = list(pool.map(measure, [case] * 2, [str(folder)] * 2, ["one", "two"]))
+        shared = {what: statistics.mean(found[what] for found in both) for what in alone}
+        yield ""
+        yield f"| {case}: pass | alone | two processes at once |"
+        yield "|---|---:|---:|"
+        for what in alone:
+            yield f"| {what.replace('_', ' ')} | {alone[what]:.3f} | {shared[what]:.3f} |"
+        rows.append((case, sum(alone.values()), sum(shared.values())))
+    yield ""
+    yield "| case | ms per MB alone | at once | least time for 1 GB on two cores: s | with the start | × `cp` |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for case, alone_sum, shared_sum in rows:
+        least = shared_sum / 2
+        ratio = (least + start) / cp
+        yield f"| {case} | {alone_sum:.2f} | {shared_sum:.2f} | {least:.2f} | {least + start:.2f} | {ratio:.1f} |"
 
 
 def main() -> None:
-    (block,) = walk(STREAMLINES, seed=1)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        found = {what: milliseconds(call) / (block.positions.nbytes / 1e6) for what, call in passes(block, folder)}
-        limit = time_of_cp(folder)
-    print("| pass | ms per MB |\n|---|---:|")
-    for what, value in (found | {"cp": limit}).items():
-        print(f"| {what} | {value:.3f} |")
-    print("\n| case | sum of its passes | over 2 cores, as a multiple of cp |\n|---|---:|---:|")
-    for case, names in CASES.items():
-        total = sum(found[name] for name in names)
-        print(f"| {case} | {total:.2f} | {total / 2 / limit:.2f} |")
+        for line in tables(Path(name)):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -274,7 +274,9 @@ def test_with_keep_going_other_mistakes_stop_all(folder, text):
 @pytest.mark.parametrize(
     ("count", "nbytes", "wanted", "size", "batches"),
     [
-        (50, 100, "auto", 1, 0),
+        (3, 100, "auto", 1, 0),
+        (31, 100, "auto", 1, 0),
+        (32, 100, "auto", 2, 16),
         (60, 100, "auto", 3, 20),
         (200, 100, "auto", 12, 17),
         (2000, 100, "auto", 20, 100),

@@ -18,7 +18,6 @@ from trxlib.sheet import Mistake, Sample, find_mistakes, raise_mistakes, unknown
 __all__ = ["Batch", "Project", "check_config", "load_project"]
 
 _MANY = 2000  # subjects; a dry run takes 5 to 10 ms for each job
-_SOME = 50  # subjects; below, the start of a job for each (0.6 s) is waited for gladly
 _SMALL_BYTES = 64_000_000  # of a batch of small subjects: converted in a second
 _SMALL_BATCH = 20
 
@@ -103,11 +102,9 @@ class Project:
         wanted = self.config["subjects_per_job"]
         if wanted != "auto":
             return int(wanted)
-        if self.nb_subjects <= _SOME:
-            return 1
         few = 1 if self.nb_subjects <= _MANY else math.ceil(2 * self.nb_subjects / _MANY)
-        # All or nothing, so that a file that grows while the workflow runs hardly ever divides the rest anew; and some
-        # ten jobs at least, for as many cores.
+        # All or nothing, so that a file that grows while the workflow runs hardly ever divides the rest anew; and 16
+        # jobs at least, for as many cores.
         small = min(_SMALL_BATCH, self.nb_subjects // 16)
         is_small = small * self.nb_bytes(cohort) <= _SMALL_BYTES * len(self.cohorts[cohort])
         return max(few, small) if is_small else few
