@@ -153,6 +153,7 @@ def test_public_names_are_sorted_and_there():
         (np.array([], "u4"), 0, [0]),
         (np.array([0], "u8"), 0, [0, 0]),
         (np.array([0, 2**31], "u4"), 2**32, [0, 2**31, 2**32]),
+        ([3, 5], 12, [3, 5, 12]),
     ],
 )
 def test_append_last_offsets(offsets, nb_vertices, expected):
@@ -164,6 +165,8 @@ def test_append_last_offsets_refuses():
         tmm._append_last_offsets(np.array([0, 3, 2]), 4)
     with pytest.raises(OffsetsError, match="only 2 vertices"):
         tmm._append_last_offsets(np.array([0, 3]), 2)
+    with pytest.raises(OffsetsError, match="decreases from 0 .* to -1"):
+        tmm._append_last_offsets(np.array([-1, 3]), 4)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +218,8 @@ def test_split_ext_refuses(filename, error):
         (np.array([0, 0, 0], "u8"), [0, 0]),
         (np.array([0, 4, 4], "u8"), [4, 0]),
         (np.array([], "u4"), [0]),
+        (np.array([0, 5, 9, 0, 0], "u4"), [5, 4, 0, 0]),  # preallocated
+        (np.array([0, 5, 9, 0], "i8"), [5, 4, 0]),
     ],
 )
 def test_compute_lengths(offsets, expected):
@@ -255,6 +260,18 @@ def test_create_memmap(tmp_path):
     empty = tmm._create_memmap(str(tmp_path / "b.3.float32"), "w+", (0, 3))
     assert empty.shape == (0, 3)
     assert (tmp_path / "b.3.float32").read_bytes() == b""
+
+
+def test_create_memmap_leaves_an_empty_file_that_is_there_alone(tmp_path, monkeypatch):
+    path = tmp_path / "b.3.float32"
+    path.touch()
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only")
+
+    for opener in ("builtins.open", "pathlib.Path.touch", "pathlib.Path.open"):
+        monkeypatch.setattr(opener, refuse)
+    assert tmm._create_memmap(str(path), "r", (0, 3)).shape == (0, 3)
 
 
 def test_create_trx_from_pointer(tmp_path):

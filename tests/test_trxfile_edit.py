@@ -23,7 +23,7 @@ from trxlib.errors import (
 )
 from trxlib.ops.resize import Room, cast_values
 from trxlib.storage.scratch import scratch_arrays
-from trxlib.trx_file_memmap import TrxFile, concatenate, load, save
+from trxlib.trx_file_memmap import TrxFile, concatenate, load, save, zip_from_folder
 
 FLAT = {"groups": {}, "dpg": {}, "sidecars": {}}
 
@@ -645,3 +645,25 @@ def test_room_maps_positions_before_they_get_their_type():
     room = Room.allocate(12, 26, "<f2")
     room.write(arrays, (arrays.offsets[:-1], np.diff(arrays.offsets)), (0, 0), positions_map=lambda part: part / 1e3)
     np.testing.assert_array_equal(room.positions, (arrays.positions / 1e3).astype("<f2"))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda _: load(""), InputError, "input_obj is '', expected a path"),
+        (lambda _: load(5), TypeError, "input_obj is a int, expected a path"),
+        (lambda trx: save(trx, "a\0.trx"), InputError, "filename is .*, expected a path"),
+        (lambda _: save("a.trx", "b.trx"), TypeError, "trx is a str, expected a TrxFile"),
+        (lambda _: concatenate(["a.trx"]), TypeError, r"trx_list\[0\] is a str, expected a TrxFile"),
+        (lambda trx: concatenate([trx, None]), TypeError, r"trx_list\[1\] is a NoneType"),
+        (concatenate, TypeError, "trx_list is one TrxFile, expected a list"),
+        (lambda _: zip_from_folder("", "b.trx"), InputError, "directory is ''"),
+        (lambda _: TrxFile(1, 1, init_as="a.trx"), TypeError, "init_as is a str, expected a TrxFile"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(tmp_path, monkeypatch, call, error, message):
+    trx, _ = loaded(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        call(trx)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.trx"]

@@ -55,6 +55,7 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
     InputNotFoundError
         If there is no such file or folder.
     """
+    _check_path(input_obj, "input_obj")
     container = open_container(input_obj, mode)
     orphans = sorted(set(container.arrays.dpg) - set(container.arrays.groups))
     if check_dpg and orphans:
@@ -68,6 +69,7 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
 
 def load_from_zip(filename: str | os.PathLike[str]) -> TrxFile:
     """Open a TRX archive, see `load`; a compressed one as well."""
+    _check_path(filename, "filename")
     if Path(filename).is_dir():
         raise UnsupportedFormatError(f"{filename}: is a folder, expected an archive; use load_from_directory")
     return load(filename, check_dpg=False)
@@ -75,6 +77,7 @@ def load_from_zip(filename: str | os.PathLike[str]) -> TrxFile:
 
 def load_from_directory(directory: str | os.PathLike[str]) -> TrxFile:
     """Open a TRX folder, see `load`."""
+    _check_path(directory, "directory")
     if Path(directory).is_file():
         raise UnsupportedFormatError(f"{directory}: is a file, expected a folder; use load_from_zip")
     return load(directory, check_dpg=False)
@@ -117,13 +120,16 @@ def save(
     FormatError
         If something in `trx` cannot be written; what stood there before is still there.
     """
+    _check_trx(trx, "trx")
+    _check_path(filename, "filename")
     options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
     joined = trx._joined
     if joined is not None:
         joined.write(filename, trx.header, compression=compression_standard, **options)
         return
     source = trx._source()
-    write_container(plan_merge([source]), [source], filename, compression=compression_standard, **options)
+    plan = plan_merge([source], names=["this TrxFile"])
+    write_container(plan, [source], filename, compression=compression_standard, **options)
 
 
 def zip_from_folder(
@@ -146,6 +152,8 @@ def zip_from_folder(
     level : int, optional
         Of the compression.
     """
+    _check_path(directory, "directory")
+    _check_path(filename, "filename")
     if not is_archive_name(filename):
         raise UnsupportedFormatError(f"{filename}: expected the suffix .trx or .zip")
     if Path(directory).resolve() in Path(filename).resolve().parents:
@@ -193,7 +201,11 @@ def concatenate(
     CapacityError
         If the preallocated file is too small; it is unchanged then.
     """
+    if isinstance(trx_list, TrxFile):
+        raise TypeError("trx_list is one TrxFile, expected a list of them")
     trx_list = list(trx_list)
+    for number, trx in enumerate(trx_list):
+        _check_trx(trx, f"trx_list[{number}]")
     if preallocation and not delete_groups:
         raise InputError("a preallocated file has no room for groups; give delete_groups=True")
     if not trx_list:
@@ -217,8 +229,21 @@ def concatenate(
     return TrxFile._of_joined(Joined(plan, pinned))
 
 
+def _check_trx(thing: Any, what: str) -> None:
+    if not isinstance(thing, TrxFile):
+        raise TypeError(f"{what} is a {type(thing).__name__}, expected a TrxFile; load() opens a file")
+
+
+def _check_path(path: Any, what: str) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{what} is a {type(path).__name__}, expected a path")
+    text = os.fspath(path)
+    if not text or "\0" in text:  # an empty one would be the working directory
+        raise InputError(f"{what} is {text!r}, expected a path")
+
+
 def _warn_of_groups(bundles: Sequence[TrxArrays]) -> None:
-    names = sorted({name for arrays in bundles for name in arrays.groups})
+    names = sorted({str(name) for arrays in bundles for name in arrays.groups})
     if names:
         warnings.warn(
             f"left out on request: {len(names)} groups with their dpg: {', '.join(names)}",
@@ -233,7 +258,7 @@ def _shared_only(bundles: Sequence[Bundle], section: str) -> list[Bundle]:
     filled = [table for table, (arrays, _) in zip(tables, bundles, strict=True) if arrays.header.nb_streamlines]
     every = {key for table in tables for key in table}
     shared = set.intersection(every, *map(set, filled))
-    dropped = sorted(every - shared)
+    dropped = sorted(every - shared, key=str)
     if not dropped:
         return list(bundles)
     warnings.warn(

@@ -5,7 +5,7 @@ Where the two differ, and why: ``docs/differences.md``.
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ dipy_available = tractograms.dipy_available()
 
 
 def _append_last_offsets(nib_offsets: Array, nb_vertices: int) -> Array:
-    """Return n + 1 offsets from the n of nibabel; in a wider type where the last one needs it.
+    """Return n + 1 offsets from the n of nibabel, which need not start at 0; in a wider type where the last needs it.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def _append_last_offsets(nib_offsets: Array, nb_vertices: int) -> Array:
         If they decrease, or pass `nb_vertices`.
     """
     offsets = np.asarray(nib_offsets)
-    check_offsets(offsets, nb_vertices)
+    check_offsets(np.concatenate((offsets[:0], [0], offsets)), nb_vertices)
     return complete_offsets(offsets, len(offsets), nb_vertices)
 
 
@@ -81,10 +81,15 @@ def _split_ext_with_dimensionality(filename: str) -> tuple[str, int, str]:
 
 
 def _compute_lengths(offsets: Array) -> Array:
-    """Return the lengths of streamlines from n + 1 offsets, as uint32 (uint64 if one is longer)."""
+    """Return the lengths of streamlines from n + 1 offsets, as uint32 (uint64 if one is longer).
+
+    Where offsets fall, as behind the last one of preallocated offsets, the length is 0.
+    """
     if not len(offsets):
         return np.zeros(1, dtype=np.uint32)
-    lengths = np.diff(offsets)
+    offsets = np.asarray(offsets)
+    # Not subtracted where it would wrap.
+    lengths = np.maximum(offsets[1:], offsets[:-1]) - offsets[:-1]
     wide = bool(len(lengths)) and int(lengths.max()) > np.iinfo(np.uint32).max
     return lengths.astype(np.uint64 if wide else np.uint32)
 
@@ -141,5 +146,6 @@ def _create_memmap(
         filename = filename.replace(".bool", ".bit")
     if shape[0]:
         return np.memmap(filename, wanted, mode, offset, shape, order)  # type: ignore[call-overload,no-any-return]
-    with open(filename, "ab"):  # noqa: PTH123 (a str)
-        return np.zeros(shape, dtype=wanted)
+    if not Path(filename).exists():
+        Path(filename).touch()
+    return np.zeros(shape, dtype=wanted)

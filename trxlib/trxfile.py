@@ -63,6 +63,8 @@ class TrxFile(Content):
             raise InputError("init_as needs nb_vertices and nb_streamlines; use deepcopy() for a full copy")
         nb_vertices = check_count(nb_vertices or 0, "nb_vertices")
         nb_streamlines = check_count(nb_streamlines or 0, "nb_streamlines")
+        if init_as is not None and not isinstance(init_as, TrxFile):
+            raise TypeError(f"init_as is a {type(init_as).__name__}, expected a TrxFile")
         space = Space(np.eye(4), (1, 1, 1))
         if init_as is not None:
             space = _space_from(init_as.header)
