@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from helpers import read_plain
 
-from benchmarks import counters, data
+from benchmarks import counters, data, instructions
 from benchmarks.cases import CASES, Case
 from benchmarks.measure import BenchmarkError, Entry, Sample, run_once, run_side_by_side
 from benchmarks.report import START, Row, markdown, rows_of, scaling_series, slope_of
@@ -335,9 +336,12 @@ def baseline():
     return json.loads(counters.BASELINE.read_text())
 
 
-def test_the_baseline_has_every_loop():
+def test_the_baseline_has_every_loop_and_every_count():
     wanted = baseline()
-    assert set(wanted["counts"]) == set(wanted["instructions"]) == set(counters.LOOPS)
+    assert set(wanted["counts"]) == set(counters.LOOPS)
+    assert set(wanted["instructions"]) == {*counters.LOOPS, instructions.PLAIN}
+    assert all(set(counts) == set(counters.SLACK) for counts in wanted["counts"].values())
+    assert set(wanted["versions"]) == set(instructions.versions())
 
 
 @pytest.fixture(scope="module")
@@ -355,34 +359,52 @@ def test_a_hot_loop_runs_no_more_lines_and_moves_no_more_bytes(name, counted_inp
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         counting = pool.submit(counters.count_loop, name, counted_inputs / "small", counted_inputs / "large")
         found = counting.result()
-    problems = counters.compare({name: found}, baseline()["counts"], counters.TOLERANCE)
+    problems = counters.compare({name: found}, baseline()["counts"])
     assert not problems, "; ".join([*problems, "if this is meant, run `python -m benchmarks.counters --write`"])
 
 
-def test_the_guard_sees_a_loop_over_streamlines_and_a_second_pass(counted_inputs, monkeypatch):
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc/self/io of Linux")
+def test_the_guard_sees_a_loop_over_streamlines_and_each_further_pass(counted_inputs, monkeypatch):
     import trxlib
+    from trxlib.storage import workspace
 
     def slow(folder, out):
         trxlib.validate(folder / "whole.trx")
-        (folder / "whole.trx").read_bytes()
+        content = (folder / "whole.trx").read_bytes()
+        zlib.crc32(content)
         keep = [np.zeros(8) for _ in range(counters.LARGE if "large" in str(folder) else counters.SMALL)]
         for _ in keep:
             trxlib.names.check_key("a", "key")
+        workspace.final_path(out)  # a line of the package sees the memory of the content
 
     monkeypatch.setitem(counters.LOOPS, "validate", slow)
     found = counters.count_loop("validate", counted_inputs / "small", counted_inputs / "large")
-    problems = counters.compare({"validate": found}, baseline()["counts"], counters.TOLERANCE)
-    assert [problem.split()[1] for problem in problems] == ["lines", "read", "heap"]
+    problems = counters.compare({"validate": found}, baseline()["counts"])
+    seen = {problem.split()[1] for problem in problems}
+    assert seen - {"resident"} == {"lines", "read", "crc", "allocated", "heap"}
+
+
+def test_counts_of_another_environment_are_scaled_and_the_doubt_is_told(monkeypatch):
+    wanted = {"instructions": {instructions.PLAIN: 100.0, "trk": 1000.0}, "versions": instructions.versions()}
+    same = counters.expected_instructions({instructions.PLAIN: 110.0}, wanted)
+    assert (same.counts["trk"], same.tolerance, same.doubt) == (1000.0, counters.INSTRUCTIONS_TOLERANCE, "")
+    assert not counters.compare_instructions({"trk": 1100.0}, same)
+    assert counters.compare_instructions({"trk": 1200.0}, same) == ["trk: 1200 instructions, 1000 in the baseline"]
+    monkeypatch.setattr(counters, "versions", lambda: instructions.versions() | {"numpy": "9.9"})
+    other = counters.expected_instructions({instructions.PLAIN: 110.0}, wanted)
+    assert other.counts["trk"] == pytest.approx(1100.0)
+    assert other.tolerance == counters.OTHER_TOLERANCE
+    assert "numpy 9.9 instead of" in other.doubt
 
 
 @pytest.mark.slow
 def test_a_hot_loop_takes_no_more_instructions(counted_inputs):
     if not shutil.which("valgrind"):
         pytest.skip("needs valgrind")
-    wanted = baseline()
     counters.make_inputs(counted_inputs / "large" / "warm", 10)
-    totals = counters.count_instructions(counted_inputs / "large")
-    found = {name: {"instructions": value} for name, value in totals.items()}
-    # Another Python or numpy may need other instructions for the same work.
-    tolerance = counters.TOLERANCE if counters.versions() == wanted["versions"] else 0.6
-    assert not counters.compare(found, wanted["instructions"], tolerance)
+    found = instructions.count_instructions(counted_inputs / "large")
+    expected = counters.expected_instructions(found, baseline())
+    problems = counters.compare_instructions(found, expected)
+    assert not problems, "; ".join([*problems, expected.doubt])
+    if expected.doubt:
+        pytest.skip(expected.doubt)  # said aloud: less has been compared than the name of this test says

@@ -6,11 +6,16 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.hot_loops import LOOPS, make_inputs
 from trxlib import parallel
+from trxlib.formats import tck_writer, trk_writer
+from trxlib.ops import fill
 from trxlib.parallel import run_each, threads_for
 
 
@@ -184,3 +189,46 @@ def test_an_error_leaves_nothing_behind() -> None:
         assert [reference() for reference in found] == [None] * len(found)
     finally:
         gc.enable()
+
+
+# Who really works in threads
+
+
+@pytest.fixture(scope="module", params=[10_000, 300], ids=["large", "small"])
+def inputs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bool]:
+    """A folder of files, and whether they are large: also half of one is beyond the limit for threads."""
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(folder, request.param)
+    is_large = request.param > 1000
+    assert (folder.joinpath("whole.trk").stat().st_size > 2 * parallel._BIG_BYTES) == is_large
+    return folder, is_large
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["trk", "trk-rotated", "trk-data", "tck", "to-trk", "to-tck", "extract"])
+def test_a_large_file_is_worked_on_by_two_threads_and_a_small_one_by_one(
+    name: str, inputs: tuple[Path, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, is_large = inputs
+    at_work: set[int] = set()
+    met = threading.Event()
+    calls: list[int] = []
+
+    def spy(
+        items: Iterator[Any], work: Callable[[Any], Any], then: Callable[[Any], object] | None = None, *, threads: int
+    ) -> None:
+        def meet(item: Any) -> Any:
+            at_work.add(threading.get_ident())
+            if len(at_work) > 1 or not met.wait(10):  # nobody takes all items while the other is starting
+                met.set()
+            return work(item)
+
+        calls.append(threads)
+        run_each(items, work if threads == 1 else meet, then, threads=threads)
+
+    for module in (fill, trk_writer, tck_writer):
+        monkeypatch.setattr(module, "run_each", spy)
+    monkeypatch.setattr(parallel, "_CORES", 2)
+    LOOPS[name](data, tmp_path)
+    assert calls
+    assert len(at_work) == (2 if is_large else 0)
