@@ -29,6 +29,8 @@ F4, U4, BIT = np.dtype("<f4"), np.dtype("<u4"), np.dtype(bool)
         ("dps/a.b.2.float32", ArrayName("dps", "a.b", 2, F4)),
         ("dps/2.float32", ArrayName("dps", "2", 1, F4)),
         ("dps/x.99999999999.float32", ArrayName("dps", "x.99999999999", 1, F4)),
+        ("dps/x.1000000000000000000000.float32", ArrayName("dps", "x.1000000000000000000000", 1, F4)),
+        (f"dps/x.{'1' * 5000}.float32", ArrayName("dps", "x." + "1" * 5000, 1, F4)),
         ("dps/größe.float32", ArrayName("dps", "größe", 1, F4)),
     ],
 )
@@ -83,7 +85,8 @@ def test_paths_that_stay():
 
 
 @pytest.mark.parametrize(
-    "key", ["", "a.b", "a/b", "a\\b", "a:b", " a", "a ", "a\n", "\x00", "a*", 'a"', "a<b", "a|b", "a?"]
+    "key",
+    ["", "a.b", "a/b", "a\\b", "a:b", " a", "a ", "a\n", "\x00", "a*", 'a"', "a<b", "a|b", "a?", "\ud800", "g\udce9"],
 )
 def test_keys_that_cannot_be_written(key):
     with pytest.raises(ArrayNameError, match="dps key .* rename it, for example to"):

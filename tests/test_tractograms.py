@@ -492,3 +492,11 @@ def test_bad_references_and_affines():
         TrxFile.from_tractogram(tractogram, {"VOXEL_TO_RASMM": np.diag([1, 1, 0, 1]), "DIMENSIONS": DIMENSIONS})
     with pytest.raises(InputError, match="no reference"):
         TrxFile.from_tractogram(tractogram, 5)
+
+
+def test_singular_affine_is_named(tmp_path):
+    pytest.importorskip("dipy")
+    trx = TrxFile(nb_vertices=1, nb_streamlines=1)
+    trx.header["VOXEL_TO_RASMM"] = np.diag([2.0, 0, 2, 1])
+    with pytest.raises(HeaderError, match="VOXEL_TO_RASMM is singular"):
+        trx.to_sft()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,8 +15,17 @@ import pytest
 from helpers import assert_trx_equal, make_trx_arrays, read_entries, write_plain_folder, write_plain_zip
 
 import trxlib
-from trxlib.errors import InputError, InputNotFoundError, StateError, UnsupportedFormatError
-from trxlib.trx_file_memmap import load, save, zip_from_folder
+from trxlib.errors import (
+    ArrayNameError,
+    HeaderError,
+    HeaderWarning,
+    InputError,
+    InputNotFoundError,
+    ShapeError,
+    StateError,
+    UnsupportedFormatError,
+)
+from trxlib.trx_file_memmap import concatenate, load, save, zip_from_folder
 
 
 @pytest.fixture
@@ -198,3 +208,61 @@ def test_changes_in_memory_are_saved_whatever_lies_on_disk(tmp_path, replaced):
         write_plain_zip(make_trx_arrays(2), tmp_path / "new").replace(path)
     save(trx, tmp_path / "b.trx")
     assert_trx_equal(tmp_path / "b.trx", arrays)
+
+
+@pytest.mark.parametrize(
+    ("compression", "level"),
+    [(zipfile.ZIP_DEFLATED, 10), (zipfile.ZIP_DEFLATED, "x"), (zipfile.ZIP_BZIP2, 0), (zipfile.ZIP_DEFLATED, 2.5)],
+)
+def test_level_out_of_range(trx, arrays, tmp_path, compression, level):
+    with pytest.raises(InputError, match=rf"out.trx: level is {level!r}, expected a whole number from"):
+        save(trx, tmp_path / "out.trx", compression, level=level)
+    folder = write_plain_folder(arrays, tmp_path / "folder")
+    with pytest.raises(InputError, match="level is"):
+        zip_from_folder(folder, tmp_path / "out.trx", compression, level=level)
+    assert not (tmp_path / "out.trx").exists()
+
+
+@pytest.mark.parametrize("table", ["groups", "data_per_streamline", "data_per_vertex"])
+@pytest.mark.parametrize("keys", [["\ud800"], [5], [5, "a"], ["g\udce9"]])
+def test_keys_that_are_no_names(trx, tmp_path, table, keys):
+    values = dict(getattr(trx, table))
+    value = next(iter(values.values()))
+    setattr(trx, table, {**values, **dict.fromkeys(keys, value)})
+    with pytest.raises(ArrayNameError, match=f"{re.escape(repr(keys[0]))} cannot be a file name.* rename it"):
+        save(trx, tmp_path / "out.trx")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_file_names_that_are_no_utf8(arrays, tmp_path):
+    folder = write_plain_folder(arrays, tmp_path / "folder")
+    name = os.fsdecode(b"g\xe9")
+    (folder / "groups" / f"{name}.uint32").write_bytes(b"")
+    with pytest.raises(ArrayNameError, match=r"'g\\udce9' cannot be a file name"):
+        save(load(folder), tmp_path / "out.trx")
+    with pytest.warns(HeaderWarning, match="g_"):
+        trxlib.merge([folder], tmp_path / "out.trx")
+    assert "g_" in load(tmp_path / "out.trx").groups
+    (folder / "groups" / f"{name}.uint32").unlink()
+    (folder / f"{name}.json").write_bytes(b"{}")
+    with pytest.raises(ArrayNameError, match=r"sidecar 'g\\udce9.json' has a name that is no UTF-8"):
+        save(load(folder), tmp_path / "out.trx")
+
+
+def test_singular_affine_is_read_and_refused_on_writing(tmp_path):
+    trx = load(write_plain_zip(make_trx_arrays(affine=np.diag([2.0, 0, 2, 1])), tmp_path / "a.trx"))
+    for refused in (lambda: save(trx, tmp_path / "b.trx"), lambda: concatenate([trx])):
+        with pytest.raises(HeaderError, match="VOXEL_TO_RASMM is singular"):
+            refused()
+    assert not (tmp_path / "b.trx").exists()
+    trx.header["VOXEL_TO_RASMM"] = np.eye(4)
+    save(trx, tmp_path / "b.trx")
+
+
+def test_messages_about_objects_in_memory_do_not_begin_with_a_number(tmp_path):
+    trx = load(write_plain_zip(make_trx_arrays(), tmp_path / "a.trx")).to_memory()
+    trx.groups["CC"][0] = 99
+    with pytest.raises(ShapeError, match="^this TrxFile: groups/CC"):
+        save(trx, tmp_path / "b.trx")
+    with pytest.raises(ShapeError, match="^input 1: groups/CC"):
+        save(concatenate([trx]), tmp_path / "b.trx")

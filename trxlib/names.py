@@ -20,7 +20,7 @@ __all__ = ["HEADER_NAME", "SECTIONS", "ArrayName", "check_key", "check_path", "i
 HEADER_NAME = "header.json"
 #: Sections in the order in which their entries stand in an archive.
 SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
-_UNFIT = re.compile(r"[\x00-\x1f\x7f./\\:*?\"<>|]")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f./\\:*?\"<>|\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ def parse_name(path: str) -> ArrayName:
     except DtypeError as error:
         raise DtypeError(f"entry {path!r}: {error}") from None
     base, _, columns = stem.rpartition(".")
-    # ``v1.0.float32`` is the name "v1.0": an array has at least one column.
-    has_columns = bool(base) and columns.isascii() and columns.isdigit() and 0 < int(columns[:10]) < 2**31
+    # ``v1.0.float32`` is the name "v1.0": an array has at least one column, and none has 2^31.
+    is_number = columns.isascii() and columns.isdigit() and len(columns) <= 10
+    has_columns = bool(base) and is_number and 0 < int(columns) < 2**31
     name, ncols = (base, int(columns)) if has_columns else (stem, 1)
     match folders:
         case [] if name in ("positions", "offsets"):
@@ -151,8 +152,8 @@ def check_key(key: str, what: str) -> str:
     """
     if not isinstance(key, str) or not key or key != key.strip() or _UNFIT.search(key):
         raise ArrayNameError(
-            f"{what} {key!r} cannot be a file name in a TRX container (no dots, separators, control characters, "
-            f"outer blanks); rename it, for example to {make_key(str(key))!r}"
+            f"{what} {key!r} cannot be a file name in a TRX container (a text without dots, separators, control "
+            f"characters, outer blanks, and bytes that are no UTF-8); rename it, for example to {make_key(str(key))!r}"
         )
     if len(key.encode()) > 200:
         raise ArrayNameError(f"{what} {key[:40]!r}... is longer than 200 bytes; shorten it")

@@ -18,7 +18,7 @@ from trxlib.ops.resize import Room
 from trxlib.ops.select import Runs, runs_of
 from trxlib.ragged import gather_rows
 from trxlib.source import ArraySpec
-from trxlib.space import Space
+from trxlib.space import Space, invert_affine
 
 __all__ = ["PositionsMap", "dipy_available", "is_sft", "is_tractogram", "map_by", "room_of_sft", "room_of_tractogram"]
 __all__ += ["to_sft", "to_tractogram", "wanted_types"]
@@ -192,6 +192,7 @@ def to_sft(source: BundleSource) -> Any:
     arrays = _compact(source)
     space = arrays.space
     starts, lengths = _nibabel_runs(arrays)
+    invert_affine(space.voxel_to_rasmm, "VOXEL_TO_RASMM")
     affine = np.array(space.voxel_to_rasmm, dtype=np.float32)
     attributes = (
         affine,

@@ -21,7 +21,7 @@ from trxlib.arrays import TrxArrays
 from trxlib.dtypes import little_endian
 from trxlib.errors import DataLossWarning, HeaderWarning
 from trxlib.header import copy_values
-from trxlib.names import ArrayName, make_key
+from trxlib.names import ArrayName, check_key, make_key
 from trxlib.ragged import iter_gathered
 from trxlib.source import ArraySpec, Chunk, DeferredChunks, Headers, Progress, Source, SourceInfo
 from trxlib.storage.container import Container, open_container
@@ -249,16 +249,19 @@ class BundleSource:
         members = sorted(self.members.values(), key=lambda member: member.path)
         crc = 0
         for member in members:
-            crc = isal_zlib.crc32(f"{member.path}:{member.nbytes}:{self._crc(member):08x};".encode(), crc)
+            text = f"{member.path}:{member.nbytes}:{self._crc(member):08x};"
+            crc = isal_zlib.crc32(text.encode(errors="surrogateescape"), crc)
         return f"crc32:{crc:08x}:{sum(member.nbytes for member in members)}"
 
     def _crc(self, member: Member) -> int:
         if member.crc is not None:
             return member.crc
-        crc = 0
+        crc, left = 0, member.nbytes
         with open(member.file, "rb") as file:  # noqa: PTH123 (a str)
-            while block := file.read(_CHUNK_BYTES):
+            file.seek(member.start)
+            while block := file.read(min(left, _CHUNK_BYTES)):
                 crc = isal_zlib.crc32(block, crc)
+                left -= len(block)
         return crc
 
 
@@ -271,6 +274,10 @@ def headers_of(source: Source) -> Headers:
         facts = dict(source.info.facts)
         return Headers(source.info, extra={source.info.format.upper(): facts} if facts else {})
     arrays = source.arrays
+    for section in ("groups", "dps", "dpv", "dpg"):
+        for key in getattr(arrays, section):
+            if not isinstance(key, str):
+                check_key(key, f"{section} key")  # which says so: keys of two types cannot even be sorted
     orphans = sorted(set(arrays.dpg) - set(arrays.groups))
     if orphans:
         warnings.warn(

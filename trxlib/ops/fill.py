@@ -136,7 +136,7 @@ def naming(item: InputPlan) -> Iterator[None]:
     try:
         yield
     except (FormatError, StaleError) as error:
-        what = item.path or item.name
+        what = item.path or (f"input {item.name}" if item.name.isdigit() else item.name)
         if not str(error).startswith(what):
             error.args = (f"{what}: {error}",)
         raise

@@ -34,7 +34,7 @@ from trxlib.ops.unite import unite_small
 from trxlib.ragged import UINT32_MAX, offsets_dtype
 from trxlib.rules import check_writable
 from trxlib.source import ArraySpec, Headers, Source
-from trxlib.space import check_same_space
+from trxlib.space import check_same_space, invert_affine
 from trxlib.storage.layout import Layout, plan_layout
 from trxlib.storage.members import iter_files
 from trxlib.storage.workspace import writing
@@ -275,6 +275,8 @@ def plan_merge(
             f"{info.path or name} (input {n + 1})" for n, (name, info) in enumerate(zip(names, infos, strict=True))
         ]
         check_same_space({label: info.space for label, info in zip(labels, infos, strict=True)})
+    # Positions of any space can be written; what reads them needs the inverse.
+    invert_affine(infos[0].space.voxel_to_rasmm, f"{infos[0].path or names[0]}: VOXEL_TO_RASMM")
     nb_streamlines = sum(info.nb_streamlines for info in infos)
     nb_vertices = sum(info.nb_vertices for info in infos)
     small = unite_small(inputs, names)

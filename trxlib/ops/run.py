@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trxlib.errors import InputError, UnsupportedFormatError
 from trxlib.ops.fill import Opener, fill_inputs
@@ -18,6 +19,8 @@ from trxlib.storage.workspace import final_path, writing
 __all__ = ["is_archive_name", "write_container"]
 
 _BLOCK = 1 << 20
+#: Methods that have levels, with the lowest and the highest.
+_LEVELS = {zipfile.ZIP_DEFLATED: (-1, 9), zipfile.ZIP_BZIP2: (1, 9)}
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
@@ -51,7 +54,7 @@ def write_container(
     compression : int
         ``zipfile.ZIP_STORED`` or another method of Python's zipfile, for archives.
     level : int, optional
-        Of the compression.
+        Of the compression: 0 to 9 (-1: as None), of bzip2 1 to 9; other methods have none and ignore it.
     workers : int
         Threads. The bytes do not depend on it.
     verify : bool
@@ -61,6 +64,7 @@ def write_container(
     """
     if compression not in _METHODS:
         raise InputError(f"{output}: compression is {compression!r}, expected a method of zipfile: {list(_METHODS)}")
+    _check_level(output, compression, level)
     if not is_archive_name(output):
         if Path(output).suffix:
             raise UnsupportedFormatError(
@@ -78,6 +82,12 @@ def write_container(
             stored = Path(folder, "stored.trx")
             _run(plan, sources, PartialArchive(stored, plan.layout), workers, verify, progress)
             compress_archive(stored, output, compression, level)
+
+
+def _check_level(output: str | os.PathLike[str], compression: int, level: Any) -> None:
+    low, high = _LEVELS.get(compression, (0, 9))
+    if level is not None and (not hasattr(level, "__index__") or not low <= level <= high):
+        raise InputError(f"{output}: level is {level!r}, expected a whole number from {low} to {high}, or None")
 
 
 def compress_archive(

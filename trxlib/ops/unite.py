@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trxlib.errors import ArrayNameError
 from trxlib.header import canonical_json
 from trxlib.names import ArrayName, make_key
 from trxlib.rules import check_writable
@@ -54,6 +55,9 @@ def unite_small(inputs: Sequence[Headers], names: Sequence[str]) -> SmallEntries
         ((name, path, data) for name, item in named for path, data in item.sidecars.items()),
         lambda path, name: f"{path.removesuffix('.json')}_{name}.json",
     )
+    for path in sidecars:
+        if not path.isascii() and path.encode(errors="replace").decode() != path:
+            raise ArrayNameError(f"the sidecar {path!r} has a name that is no UTF-8; rename the file")
     entries = {}
     dpg = _unite(_dpg_items(named), lambda key, name: (key[0], f"{key[1]}_{name}"))
     for (group, key), (ncols, dtype, data) in sorted(dpg.items()):
