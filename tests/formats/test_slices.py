@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -39,6 +40,24 @@ def test_what_is_left_over_stands_before_the_next_slice(tmp_path: Path, slicing:
             found.append(bytes(part[:used]))
             carry = part[used:]
     assert b"".join(found) == CONTENT
+
+
+@pytest.mark.parametrize("gz", [False, True])
+def test_skipping_holds_no_more_than_a_slice(tmp_path: Path, gz: bool) -> None:
+    file = InputFile(write(tmp_path / "a", CONTENT, gz=gz))
+    for count in (0, 1, 48, 5000, len(CONTENT)):
+        with Slices(file, slice_bytes=48) as slices:
+            slices.skip(count)
+            assert slices.position == count
+            assert b"".join(map(bytes, slices)) == CONTENT[count:]
+    tracemalloc.start()
+    try:
+        with Slices(file) as slices:
+            slices.skip(10**17)
+            assert slices.position == len(CONTENT)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_buffers_are_used_again(tmp_path: Path) -> None:

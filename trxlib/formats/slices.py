@@ -141,7 +141,7 @@ class Slices:
         Read at a time; keep it a multiple of the rows' size.
     swap_dtype : numpy.dtype, optional
         Items of this type are byte-swapped in place (big-endian files), counted from the end of the part that
-        `take` returned.
+        `take` returned or `skip` passed over.
     plain : bool
         Do not look through gzip.
     """
@@ -188,11 +188,18 @@ class Slices:
         return self._raw.done
 
     def take(self, count: int) -> Bytes:
-        """Return the next `count` bytes, or fewer at the end, as a new array; only before the first slice."""
+        """Return the next `count` bytes, or fewer at the end, as a new array of that size; before the first slice."""
         part: Bytes = np.empty(count, dtype=np.uint8)
         got = self._fill(part)
         self.position += got
         return part[:got]
+
+    def skip(self, count: int) -> None:
+        """Pass over the next `count` bytes, or fewer at the end; only before the first slice."""
+        part: Bytes = np.empty(min(count, self._slice), dtype=np.uint8)
+        while count > 0 and (got := self._fill(part[:count])):
+            self.position += got
+            count -= got
 
     def __iter__(self) -> Iterator[Bytes]:
         """Yield the slices without carrying anything over."""

@@ -200,7 +200,8 @@ class DelimitedRows:
                     f"marker at byte {self._byte}; the file has been cut: write it again, or accept the streamlines "
                     "that are there (accept_count_mismatch)"
                 )
-            said = "has no count" if count is None else f"counts {count} streamlines"
+            stated = dict(self._header.fields).get("count") if count is None else str(count)
+            said = f"counts {stated[:40]} streamlines" if stated else "has no count"
             self._warn(f"the header {said}, the data hold {streamlines}; the data are followed")
         # MRtrix itself gives track scalars no end marker.
         if self._byte and self._ncols > 1:
@@ -249,7 +250,8 @@ class DelimitedRows:
         state = _Scan(self._header.data_start)
         carry = np.empty(0, dtype=np.uint8)
         with Slices(self._file, swap_dtype=swap) as slices:
-            slices.take(self._header.data_start)
+            slices.skip(self._header.data_start)
+            self._header.check_start(slices.position)
             while not slices.ended:
                 part = slices.next(carry)
                 if state.ended and len(part):

@@ -22,6 +22,7 @@ __all__ = ["TCK_MAGIC", "TSF_MAGIC", "TckHeader", "read_tck_header"]
 TCK_MAGIC = b"mrtrix tracks"
 TSF_MAGIC = b"mrtrix track scalars"
 _MAX_HEADER = 1 << 24  # a header beyond 16 MB is none
+_MAX_DIGITS = 19
 _DTYPES: dict[str, np.dtype[Any]] = {
     "float32le": np.dtype("<f4"),
     "float32be": np.dtype(">f4"),
@@ -47,7 +48,7 @@ class TckHeader:
     data_start : int
         The byte at which the data begin.
     count : int or None
-        Streamlines, where the header says it.
+        Streamlines, where the header says it; a count that is no number says nothing.
     """
 
     path: str
@@ -55,6 +56,14 @@ class TckHeader:
     dtype: np.dtype[Any]
     data_start: int
     count: int | None
+
+    def check_start(self, nbytes: int) -> None:
+        """Check that the data begin within the content, of which there are `nbytes` up to `data_start`."""
+        if nbytes < self.data_start:
+            raise HeaderError(
+                f"{self.path}: 'file: . {self.data_start}' in the header, and the content ends at byte {nbytes}; the "
+                "header is wrong, or the file is truncated"
+            )
 
     def facts(self) -> dict[str, Any]:
         """Return MRtrix's properties as JSON values: key to string, or to a list where the key is repeated."""
@@ -80,13 +89,14 @@ def read_tck_header(file: InputFile, magic: bytes = TCK_MAGIC) -> TckHeader:
     """
     text, end = _read_text(file, magic)
     fields = tuple(_split_lines(text, file.path))
-    values = dict(fields)
+    # Also in structure, MRtrix reads nothing behind a '#'.
+    values = {key: value.partition("#")[0].strip() for key, value in fields if key in _STRUCTURE}
     return TckHeader(
         file.path,
         fields,
         _read_dtype(values, file.path),
         _read_start(values, end, file),
-        _read_count(values, file.path),
+        _whole_number(values.get("count", "")),
     )
 
 
@@ -115,13 +125,20 @@ def _decode(data: bytes) -> str:
 
 def _split_lines(text: str, path: str) -> list[tuple[str, str]]:
     fields: list[tuple[str, str]] = []
-    for line in text.split("\n"):
-        if not line.strip():
-            continue
+    odd: list[str] = []
+    for line in filter(None, map(str.strip, text.split("\n"))):
         key, colon, value = line.partition(":")
-        if not colon:
-            raise HeaderError(f"{path}: the header line {line.strip()[:60]!r} is no 'key: value'")
-        fields.append((key.strip(), value.strip()))
+        if colon:
+            fields.append((key.strip(), value.strip()))
+        else:
+            odd.append(repr(line[:60]))
+    if odd:
+        more = f" and {len(odd) - 4} more" if len(odd) > 4 else ""
+        warnings.warn(
+            f"{path}: header lines that are no 'key: value' are left out: {', '.join(odd[:4])}{more}",
+            HeaderWarning,
+            stacklevel=5,
+        )
     return fields
 
 
@@ -134,7 +151,7 @@ def _read_dtype(values: Mapping[str, str], path: str) -> np.dtype[Any]:
         return _DTYPES[text.lower()]
     except KeyError:
         raise HeaderError(
-            f"{path}: datatype is {text!r}, expected Float32LE, Float32BE, Float64LE or Float64BE"
+            f"{path}: datatype is {text[:60]!r}, expected Float32LE, Float32BE, Float64LE or Float64BE"
         ) from None
 
 
@@ -147,22 +164,21 @@ def _read_start(values: Mapping[str, str], end: int, file: InputFile) -> int:
             stacklevel=5,
         )
         return end
-    name, _, offset = text.partition(" ")
-    if name != "." or not offset.strip().isdigit():
-        raise HeaderError(f"{file.path}: 'file: {text}' in the header, expected '. <offset>'; split files are not read")
-    start = int(offset)
+    parts = text.split()
+    start = _whole_number(parts[1]) if parts[:1] == ["."] and len(parts) == 2 else None
+    if start is None:
+        raise HeaderError(
+            f"{file.path}: 'file: {text[:60]}' in the header, expected '. <offset>'; split files are not read"
+        )
     if start < end or (file.content_nbytes is not None and start > file.content_nbytes):
         raise HeaderError(
-            f"{file.path}: 'file: {text}' lies outside the data, which begin at byte {end} at the earliest; "
+            f"{file.path}: 'file: {text[:60]}' lies outside the data, which begin at byte {end} at the earliest; "
             f"the file has {file.nbytes} bytes"
         )
     return start
 
 
-def _read_count(values: Mapping[str, str], path: str) -> int | None:
-    text = values.get("count")
-    if text is None or not text:
-        return None
-    if not text.isascii() or not text.isdigit():
-        raise HeaderError(f"{path}: count is {text!r}, expected a whole number")
-    return int(text)
+def _whole_number(text: str) -> int | None:
+    """Return a number that a file can have of anything, or None if the text is none."""
+    digits = text.lstrip("0") or text[:1]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < _MAX_DIGITS else None
