@@ -17,6 +17,7 @@ from trxlib.inputs import set_positions
 from trxlib.ops.bundle import BundleSource, headers_of
 from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.run import write_container
+from trxlib.reporting import log_progress
 from trxlib.source import Progress
 
 __all__ = ["merge"]
@@ -66,7 +67,7 @@ def merge(
     workers : int
         Threads; the bytes do not depend on it.
     progress : callable, optional
-        Called with vertex bytes done and in all.
+        Called with vertex bytes done and in all; by default a line in the log every few seconds.
 
     Returns
     -------
@@ -75,6 +76,8 @@ def merge(
 
     Raises
     ------
+    InputError
+        If the names do not fit.
     SpaceMismatchError, MetadataMismatchError
         List every input that does not fit.
     FormatError, InputNotFoundError
@@ -123,7 +126,7 @@ def merge(
         output,
         compression=compression,
         workers=workers,
-        progress=progress,
+        progress=progress or log_progress(os.fspath(output)),
     )
     logger.info(
         "%s: %d inputs, %d streamlines, %.1f MB in %.2f s",
