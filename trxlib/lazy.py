@@ -116,6 +116,13 @@ class _Column:
         dtype = self.wanted or self.dtype or empty.dtype
         return ArraySpec(empty.ncols if self.ncols is None else self.ncols, dtype)
 
+    def meet_all(self, arrays: list[Array], first: int) -> None:
+        """Take note of the rows of a chunk, whose first streamline has this number."""
+        if self.dtype is not None and {(array.dtype, array.shape[1]) for array in arrays} == {(self.dtype, self.ncols)}:
+            return  # as nearly always
+        for number, array in enumerate(arrays, first):
+            self.meet(array, number)
+
     def meet(self, array: Array, number: int) -> None:
         """Take note of the rows that streamline `number` has."""
         if not len(array):
@@ -140,11 +147,11 @@ class _Column:
         spec = self.spec
         if not found:
             return np.zeros((0, spec.ncols), spec.dtype)
-        if self.wanted is not None and self.what != "positions" and len({array.dtype for array in found}) > 1:
-            found = [cast_values(array, self.wanted, self.what) for array in found]
-        elif self.wanted is None:
-            found = [_exactly(array, spec.dtype, self.what) for array in found]
-        return little_endian(np.concatenate(found))
+        convert = _exactly if self.wanted is None else cast_values
+        if self.what != "positions" and len({array.dtype for array in found}) > 1:
+            found = [convert(array, spec.dtype, self.what) for array in found]
+        whole = np.concatenate(found)
+        return little_endian(whole if self.wanted is not None else _exactly(whole, spec.dtype, self.what))
 
 
 @dataclass
@@ -173,20 +180,19 @@ class _Growing:
 
     def _joined(self, items: list[Any]) -> TrxArrays:
         """Return a chunk as a bundle."""
-        parts: dict[_Name, list[Array]] = {}
-        lengths = np.empty(len(items), dtype=np.int64)
-        for row, item in enumerate(items):
-            number = self.count + row
-            found = _arrays_of(item, number)
-            if not self.columns:
-                self.columns = {name: self._column(name) for name in found}
-            if found.keys() != self.columns.keys():
-                self._refuse_keys(found, number)
-            lengths[row] = len(found[_POSITIONS])
-            for name, array in found.items():
-                self.columns[name].meet(array, number)
-                parts.setdefault(name, []).append(array)
-        joined = {name: self.columns[name].joined(arrays) for name, arrays in parts.items()}
+        first = self.count
+        if not self.columns:
+            names = [("dps", key) for key in items[0].data_for_streamline]
+            names += [("dpv", key) for key in items[0].data_for_points]
+            self.columns = {name: self._column(name) for name in (_POSITIONS, *names)}
+        self._check_keys(items)
+        positions = [_vertices(item.streamline, number) for number, item in enumerate(items, first)]
+        lengths = np.fromiter(map(len, positions), np.int64, len(items))
+        joined = {}
+        for name, column in self.columns.items():
+            arrays = positions if name == _POSITIONS else _arrays_of(items, name, positions, first)
+            column.meet_all(arrays, first)
+            joined[name] = column.joined(arrays)
         return TrxArrays(
             self.header.with_counts(len(items), int(lengths.sum())),
             joined.pop(_POSITIONS),
@@ -202,11 +208,15 @@ class _Growing:
             return _Column("positions", positions, ncols=3)
         return _Column(f"{section}/{key}", wanted[section].get(key))
 
-    def _refuse_keys(self, found: Mapping[_Name, Array], number: int) -> None:
-        for section in ("dps", "dpv"):
-            keys, expected = (sorted(key for name, key in table if name == section) for table in (found, self.columns))
-            if keys != expected:
-                raise MetadataMismatchError(f"streamline {number} has the {section} keys {keys}, expected {expected}")
+    def _check_keys(self, items: list[Any]) -> None:
+        dps, dpv = ({key for name, key in self.columns if name == section} for section in ("dps", "dpv"))
+        for number, item in enumerate(items, self.count):
+            tables = (("dps", item.data_for_streamline, dps), ("dpv", item.data_for_points, dpv))
+            for section, table, expected in tables:
+                if table.keys() != expected:
+                    raise MetadataMismatchError(
+                        f"streamline {number} has the {section} keys {sorted(table)}, expected {sorted(expected)}"
+                    )
 
     def _room_for(self, n: int, v: int) -> Room:
         """Return room for so many streamlines and vertices more, with the columns that there are now."""
@@ -234,34 +244,46 @@ class _Growing:
         return Room.allocate(nb_streamlines, nb_vertices, specs[_POSITIONS].dtype, dps, dpv, wide_offsets=wide)
 
 
-def _arrays_of(item: Any, number: int) -> dict[_Name, Array]:
-    """Return positions, dps and dpv of one streamline, all with two dimensions."""
-    positions = _array(item.streamline, "positions", number)
-    if positions.size == 0:
-        positions = np.zeros((0, 3), positions.dtype if positions.ndim == 2 and positions.dtype.kind == "f" else "<f4")
-    if positions.ndim != 2 or positions.shape[1] != 3:
-        raise ShapeError(f"streamline {number} has positions of shape {positions.shape}, expected (vertices, 3)")
-    if positions.dtype.kind != "f":
-        raise DtypeError(
-            f"streamline {number} has positions of {positions.dtype}, expected float16, float32 or float64"
-        )
-    found = {_POSITIONS: positions}
-    for key, values in item.data_for_streamline.items():
-        array = _array(values, f"dps/{key}", number)
-        if array.ndim > 1 and array.shape[:-1] != (1,):
-            raise ShapeError(f"streamline {number} has dps/{key} of shape {array.shape}, expected one row")
-        found["dps", key] = array.reshape(1, -1)
-    for key, values in item.data_for_points.items():
-        array = _array(values, f"dpv/{key}", number)
-        if not 1 <= array.ndim <= 2 or len(array) != len(positions):
-            raise MetadataMismatchError(
-                f"streamline {number} has dpv/{key} of shape {array.shape}, expected {len(positions)} rows"
-            )
-        found["dpv", key] = array if array.ndim == 2 else array.reshape(-1, 1)
-    return found
+def _arrays_of(items: list[Any], name: _Name, positions: list[Array], first: int) -> list[Array]:
+    """Return what each streamline of a chunk has under a dps or dpv key."""
+    section, key = name
+    what = "/".join(name)
+    if section == "dps":
+        return [_row(item.data_for_streamline[key], what, number) for number, item in enumerate(items, first)]
+    return [
+        _rows(item.data_for_points[key], len(vertices), what, number)
+        for number, (item, vertices) in enumerate(zip(items, positions, strict=True), first)
+    ]
+
+
+def _vertices(values: Any, number: int) -> Array:
+    array = _array(values, "positions", number)
+    if array.size == 0:
+        array = np.zeros((0, 3), array.dtype if array.ndim == 2 and array.dtype.kind == "f" else "<f4")
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise ShapeError(f"streamline {number} has positions of shape {array.shape}, expected (vertices, 3)")
+    if array.dtype.kind != "f":
+        raise DtypeError(f"streamline {number} has positions of {array.dtype}, expected float16, 32 or 64")
+    return array
+
+
+def _row(values: Any, what: str, number: int) -> Array:
+    array = _array(values, what, number)
+    if array.ndim > 1 and array.shape[:-1] != (1,):
+        raise ShapeError(f"streamline {number} has {what} of shape {array.shape}, expected one row")
+    return array.reshape(1, -1)
+
+
+def _rows(values: Any, count: int, what: str, number: int) -> Array:
+    array = _array(values, what, number)
+    if not 1 <= array.ndim <= 2 or len(array) != count:
+        raise MetadataMismatchError(f"streamline {number} has {what} of shape {array.shape}, expected {count} rows")
+    return array if array.ndim == 2 else array.reshape(-1, 1)
 
 
 def _array(values: Any, what: str, number: int) -> Array:
+    if type(values) is np.ndarray:
+        return values
     try:
         return np.asarray(values)
     except ValueError as error:  # rows of different lengths
