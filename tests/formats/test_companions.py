@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,20 @@ import numpy as np
 import pytest
 
 from tests.formats.made import GRID, SIZES, read_all, some_streamlines, tck_bytes, trk_bytes, write
+from tests.helpers import make_trx_arrays, read_plain, write_plain_zip
+from trxlib.conversion import ConvertInput, convert
 from trxlib.errors import (
     ArrayNameError,
     DataLossWarning,
     DtypeError,
     FormatError,
     HeaderError,
+    HeaderWarning,
     InputError,
     InputNotFoundError,
     ShapeError,
 )
-from trxlib.formats.companions import read_rows
+from trxlib.formats.rows import read_rows
 from trxlib.formats.table import open_source
 from trxlib.space import Space
 
@@ -42,6 +46,10 @@ def tck(tmp_path: Path) -> Path:
         ("a,b\n1,2\n3,4 # last\n\n5,6\n7,8", [[1, 2], [3, 4], [5, 6], [7, 8]]),
         ("1;2\r\n3;4\r\n5;6\r\n7;nan\r\n", [[1, 2], [3, 4], [5, 6], [7, np.nan]]),
         ("\ufeff1\n2\n3\n4", [[1], [2], [3], [4]]),
+        (
+            "a,,c\n1, 2,3\n4 ,5,6,\n7,8\t, 9\n-inf;NaN;Infinity\n",
+            [[1, 2, 3], [4, 5, 6], [7, 8, 9], [-np.inf, np.nan, np.inf]],
+        ),
     ],
 )
 def test_text_beside_a_tractogram(tmp_path: Path, slicing: str, tck: Path, text: str, expected: Any) -> None:
@@ -58,6 +66,33 @@ def test_long_text_is_read_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_rows(path)[:, 0], values)
     with pytest.raises(FormatError, match=r"w\.txt: line 9001: could not convert"):
         read_rows(write(path, (text + "\nbad\n").encode()))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1,,3", "a cell is empty"),
+        (",2,3", "a cell is empty"),
+        ("1; ;3", "a cell is empty"),
+        (",", "a cell is empty"),
+        ("1 2 1e400", "1e400 is beyond float32"),
+        ("1 -3.5e38 2", "-3.5e38 is beyond float32"),
+        ("1_0 2 3", "could not convert string to float: '1_0'"),
+        ("1 \u0663 3", "could not convert string to float"),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 1, 20_000])
+def test_numbers_that_nobody_meant(tmp_path: Path, line: str, message: str, before: int) -> None:
+    """Also in the first line, which may name columns, and in long files, which numpy reads."""
+    text = "1,2,3\n" * before + line + "\n4,5,6\n"
+    with pytest.raises(FormatError, match=rf"w\.csv: line {before + 1}: {message}"):
+        read_rows(write(tmp_path / "w.csv", text.encode()))
+
+
+def test_the_largest_numbers(tmp_path: Path) -> None:
+    for lines in (1, 20_000):
+        found = read_rows(write(tmp_path / "w.txt", b"3.4028235e38 -1e-400 inf\n" * lines))
+        assert found.tolist() == [[np.finfo(np.float32).max, 0, np.inf]] * lines
 
 
 @pytest.mark.parametrize("datatype", ["Float32LE", "Float32BE", "Float64LE"])
@@ -100,6 +135,56 @@ def test_npy_beside_a_tractogram(tmp_path: Path, slicing: str, tck: Path) -> Non
     assert found["dpv"]["vector"].dtype == np.dtype("<f8")
     np.testing.assert_array_equal(found["dps"]["label"][:, 0], label)
     np.testing.assert_array_equal(found["dpv"]["vector"], vector)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "<i2"])
+def test_npy_in_fortran_order(tmp_path: Path, slicing: str, tck: Path, dtype: str) -> None:
+    label = np.asfortranarray(np.arange(8).reshape(4, 2).astype(dtype))
+    vector = np.arange(141).reshape(3, 47).astype(dtype).T
+    np.save(tmp_path / "label.npy", label)
+    np.save(tmp_path / "vector.npy", vector)
+    np.save(tmp_path / "row.npy", np.arange(4, dtype=dtype).reshape(1, 4))
+    paths = {key: tmp_path / f"{key}.npy" for key in ("label", "row")}
+    found = read_all(open_source(tck, reference=SPACE, dps=paths, dpv={"vector": tmp_path / "vector.npy"}))
+    np.testing.assert_array_equal(found["dps"]["label"], label)
+    np.testing.assert_array_equal(found["dps"]["row"][:, 0], np.arange(4))
+    np.testing.assert_array_equal(found["dpv"]["vector"], vector)
+    bundle = write_plain_zip(make_trx_arrays(lengths=LENGTHS, groups={}), tmp_path / "in.trx")
+    for source in (tck, bundle):
+        item = ConvertInput(source, dps=paths, dpv={"vec": tmp_path / "vector.npy"}, reference=SPACE)
+        with nullcontext() if source == tck else pytest.warns(HeaderWarning, match="the reference's go"):
+            convert(item, tmp_path / "out.trx")
+        result = read_plain(tmp_path / "out.trx")
+        np.testing.assert_array_equal(result.dps["label"], label)
+        np.testing.assert_array_equal(result.dpv["vec"], vector)
+
+
+def npy(header: bytes, *, version: int = 1) -> bytes:
+    return b"\x93NUMPY" + bytes([version, 0]) + len(header).to_bytes(2 if version == 1 else 4, "little") + header
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 3), }\n"),
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-4, 3), }\n"),
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3), }\n"),  # no data
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3"),
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': 4, }\n"),
+        npy(b"{'descr': '|O', 'fortran_order': False, 'shape': (4,), }\n"),
+        npy(b"{'descr': 'zz', 'fortran_order': False, 'shape': (4,), }\n"),
+        npy(b"(" * 9000),
+        npy(b"[" * 500 + b"]" * 500),
+        npy(b'"""'),
+        npy(b"\xff\0", version=3),
+        npy(b"{}", version=9),
+        npy(b"x" * 20_000),
+        *(b"", b"PK\x03\x04", b"\x93NUMPY", b"1\n2\n"),
+    ],
+)
+def test_damaged_npy(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(FormatError, match=r"w\.npy is no \.npy file of numbers"):
+        read_rows(write(tmp_path / "w.npy", data))
 
 
 def test_what_does_not_fit(tmp_path: Path, tck: Path) -> None:

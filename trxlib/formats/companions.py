@@ -6,9 +6,7 @@ small and read at once.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,19 +16,18 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from trxlib.dtypes import DTYPES, extension_of_dtype
-from trxlib.errors import CountError, DtypeError, FormatError, InputError, InputNotFoundError, ShapeError
+from trxlib.dtypes import DTYPES
+from trxlib.errors import CountError, InputError, ShapeError
+from trxlib.formats.rows import read_rows
 from trxlib.formats.slices import InputFile
 from trxlib.formats.tck import DelimitedRows
 from trxlib.formats.tck_header import TSF_MAGIC, read_tck_header
 from trxlib.names import check_key
 from trxlib.source import ArraySpec, Chunk, DeferredChunk, Progress, Source, SourceInfo
 
-__all__ = ["AttachedSource", "attach_companions", "read_rows"]
+__all__ = ["AttachedSource", "attach_companions"]
 
 Array = npt.NDArray[Any]
-_FLOAT32 = np.dtype("<f4")
-_LONG_TEXT = 1 << 16
 
 
 def attach_companions(source: Source, dps: Mapping[str, str | Path], dpv: Mapping[str, str | Path]) -> AttachedSource:
@@ -51,31 +48,6 @@ def attach_companions(source: Source, dps: Mapping[str, str | Path], dpv: Mappin
         If a file has other rows than the tractogram; file and row are named.
     """
     return AttachedSource(source, dps, dpv)
-
-
-def read_rows(path: str | Path) -> Array:
-    """Read a file with a row per streamline or vertex.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``.npy``; else text: ``#`` starts a comment, commas, semicolons or blanks stand between numbers.
-
-    Returns
-    -------
-    ndarray of shape (n, k)
-        float32 from text; a mapped array from ``.npy``.
-
-    Raises
-    ------
-    FormatError
-        If a line is no row of numbers; the line is named.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputNotFoundError(f"{path} does not exist; check the path")
-    values = _read_npy(path) if path.suffix.lower() == ".npy" else _read_text(path)
-    return values.reshape(-1, 1) if values.ndim == 1 else values
 
 
 class AttachedSource:
@@ -108,11 +80,11 @@ class AttachedSource:
         streamline = vertex = 0
         for chunk in self._source.chunks(progress):
             stop = streamline + len(chunk.lengths), vertex + chunk.nb_vertices
-            dps = {key: np.asarray(values[streamline : stop[0]]) for key, values in self._dps.items()}
+            dps = {key: np.ascontiguousarray(values[streamline : stop[0]]) for key, values in self._dps.items()}
             dpv = {
                 key: scalars[key].take(chunk.lengths, streamline, self.info.path)
                 if isinstance(rows, Path)
-                else np.asarray(rows[vertex : stop[1]])
+                else np.ascontiguousarray(rows[vertex : stop[1]])
                 for key, rows in self._dpv.items()
             }
             streamline, vertex = stop
@@ -203,51 +175,3 @@ class _TsfReader:
 
 def _is_tsf(path: Path) -> bool:
     return path.is_file() and InputFile(path).head(len(TSF_MAGIC)) == TSF_MAGIC
-
-
-def _read_npy(path: Path) -> Array:
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise FormatError(f"{path} is no .npy file of numbers: {error}") from None
-    if not isinstance(values, np.ndarray) or values.ndim not in (1, 2) or not values.flags.c_contiguous:
-        raise ShapeError(f"{path} has shape {getattr(values, 'shape', None)}, expected (rows,) or (rows, columns)")
-    try:
-        extension_of_dtype(values.dtype)
-    except DtypeError as error:
-        raise DtypeError(f"{path}: {error}") from None
-    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
-
-
-def _read_text(path: Path) -> Array:
-    text = path.read_text(encoding="utf-8-sig", errors="replace").replace(",", " ").replace(";", " ")
-    values: Array | None = None
-    if len(text) > _LONG_TEXT:
-        # numpy's parser is quick, but does not say which line is wrong.
-        with suppress(ValueError):
-            values = np.loadtxt(io.StringIO(text), comments="#", ndmin=2)
-    values = _read_lines(text, path) if values is None else values
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(values, dtype=_FLOAT32)
-
-
-def _read_lines(text: str, path: Path) -> Array:
-    rows: list[list[float]] = []
-    has_names = False
-    for number, line in enumerate(text.splitlines(), 1):
-        items = line.split("#")[0].split()
-        if not items:
-            continue
-        try:
-            row = [float(item) for item in items]
-        except ValueError as error:
-            if rows or has_names:
-                raise FormatError(f"{path}: line {number}: {error}; expected numbers") from None
-            has_names = True  # the first line of a CSV may name its columns
-            continue
-        rows.append(row)
-        if len(row) != len(rows[0]):
-            raise FormatError(
-                f"{path}: line {number} has {len(row)} numbers, expected {len(rows[0])} as in the lines before"
-            )
-    return np.array(rows, dtype=np.float64).reshape(len(rows), -1) if rows else np.zeros((0, 1))
