@@ -24,8 +24,6 @@ _LONG_TEXT = 1 << 16
 _FLOAT32_END = 2.0**128 - 2.0**103
 _INFINITY = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[,;]")
-#: A cell of a CSV without anything in it, but not the one behind a separator at the end of a line.
-_EMPTY_CELL = re.compile(r"(^|[,;])[ \t]*[,;]", re.MULTILINE)
 #: What numpy's reader of ``.npy`` raises for a damaged header.
 _BAD_NPY = (
     *(ValueError, TypeError, EOFError, OSError, OverflowError, SyntaxError, MemoryError, RecursionError),
@@ -76,13 +74,23 @@ def _read_npy(path: Path) -> Array:
 def _read_text(path: Path) -> Array:
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     values: Array | None = None
-    if len(text) > _LONG_TEXT and not _EMPTY_CELL.search(text):
+    if len(text) > _LONG_TEXT and not _has_empty_cells(text):
         # numpy's parser is quick, but does not say which line is wrong.
         with suppress(ValueError):
-            values = _as_float32(np.loadtxt(io.StringIO(_SEPARATOR.sub(" ", text)), comments="#", ndmin=2))
+            values = _as_float32(
+                np.loadtxt(io.StringIO(text.replace(",", " ").replace(";", " ")), comments="#", ndmin=2)
+            )
     if values is None or np.isinf(values).any():  # of numbers that are too large, or of "inf"
         values = _as_float32(_read_lines(text, path))
     return values
+
+
+def _has_empty_cells(text: str) -> bool:
+    """Tell whether nothing stands in front of a separator; behind the last one of a line that is ordinary."""
+    if "," not in text and ";" not in text:
+        return False
+    bare = text.replace(" ", "").replace("\t", "").replace(";", ",")  # quicker than a regular expression
+    return bare.startswith(",") or ",," in bare or "\n," in bare
 
 
 def _as_float32(values: Array) -> Array:
