@@ -88,8 +88,8 @@ def write_tck(
     check_keys(path, "dps", info.dps, dps)
     check_keys(path, "dpv", info.dpv, dpv)
     check_outputs([path, *dps.values(), *dpv.values()], [])
-    wide = info.positions_dtype.itemsize == 8
-    dtype = check_tck_dtype(positions_dtype or ("float64" if wide else "float32"), path)
+    own = "float64" if info.positions_dtype.itemsize == 8 else "float32"
+    dtype = check_tck_dtype(own if positions_dtype is None else positions_dtype, path)
     # MRtrix compares the time stamps of a TCK and the TSF beside it.
     fields = header_lines(facts, str(path))
     if all(key != "timestamp" for key, _ in fields):
