@@ -161,11 +161,12 @@ class TrkSource:
 
     def _mismatch(self, found: int) -> CountError:
         counted = self.header.nb_streamlines
-        compared = "more" if found > counted else "ends after" if found < counted else "other sizes than"
+        # Where a slice already has too many, what follows it has not been looked at.
+        holds = "more" if found > counted else "fewer" if found < counted else "others"
         return CountError(
-            f"{self._file.path}: the header counts {counted} streamlines, the file holds {compared} "
-            f"{min(found, counted)} (record {min(found, counted)}, byte {self._records.offset}); it may have been cut "
-            "or not closed: write it again, or accept the records that are there (accept_count_mismatch)"
+            f"{self._file.path}: the header counts {counted} streamlines, the file holds {holds} ({found} records up to "
+            f"byte {self._records.offset}); it may have been cut or not closed: write it again, or accept the "
+            "records that are there (accept_count_mismatch)"
         )
 
 
