@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import gzip
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,7 @@ def broken_nifti(**fields: Any) -> bytes:
         ("a.HEAD", b"type = x\n"),
         ("a.hdr", bytes(348)),
     ],
+    ids=itertools.count(),  # the compressed ones hold the time
 )
 def test_damaged_images_are_one_error_that_names_the_file(tmp_path: Path, name: str, data: bytes) -> None:
     path = write(tmp_path / name, data)

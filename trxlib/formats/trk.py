@@ -164,8 +164,8 @@ class TrkSource:
         # Where a slice already has too many, what follows it has not been looked at.
         holds = "more" if found > counted else "fewer" if found < counted else "others"
         return CountError(
-            f"{self._file.path}: the header counts {counted} streamlines, the file holds {holds} ({found} records up to "
-            f"byte {self._records.offset}); it may have been cut or not closed: write it again, or accept the "
+            f"{self._file.path}: the header counts {counted} streamlines, the file holds {holds} ({found} records up "
+            f"to byte {self._records.offset}); it may have been cut or not closed: write it again, or accept the "
             "records that are there (accept_count_mismatch)"
         )
 
