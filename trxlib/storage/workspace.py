@@ -56,7 +56,7 @@ def temporary_error(root: Path, error: OSError, needed: str = "temporary data") 
         text = f"may not be written to by {needed} ({error.strerror}); set TRX_TMPDIR to another folder"
     elif error.errno in (errno.EMFILE, errno.ENFILE):
         kind = CapacityError
-        text = f"too many files are open for {needed} ({error.strerror}); close() what is no longer needed"
+        text = f"cannot be used: too many files are open for {needed} ({error.strerror}); close() some"
     else:
         kind = CapacityError
         text = f"has no room for {needed} ({error}); set TRX_TMPDIR to a larger disk"
