@@ -37,7 +37,9 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
     check_dpg : bool
         Refuse a file with data_per_group of a group that is not there.
     mode : {"c", "r", "r+"}
-        "c": writes into the arrays stay in memory. "r": the arrays are read-only. "r+": writes change the file.
+        "c": writes into the arrays stay in memory. "r": the arrays are read-only. "r+": writes change the file;
+        an archive is read once when it is opened, and states its CRCs anew on `close`, and when the last array that
+        was handed out is gone.
 
     Returns
     -------

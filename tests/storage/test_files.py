@@ -308,7 +308,7 @@ def test_temporary_folder_is_removed_without_descriptors(monkeypatch):
     [
         (errno.EACCES, ReadOnlyError, "may not be written to by .*; set TRX_TMPDIR to another folder"),
         (errno.EROFS, ReadOnlyError, "may not be written to"),
-        (errno.EMFILE, CapacityError, "too many files are open for"),
+        (errno.EMFILE, CapacityError, "cannot be used: too many files are open for"),
         (errno.ENOSPC, CapacityError, "has no room for .*; set TRX_TMPDIR to a larger disk"),
     ],
 )
