@@ -191,10 +191,23 @@ def test_files_beside_a_trx_are_attached(bundle, tmp_path):
         convert(item, tmp_path / "out.trx")
 
 
+def test_an_affine_in_text_is_not_overwritten(bundle, tmp_path):
+    path = write_plain_zip(bundle, tmp_path / "in.trx")
+    affine = tmp_path / "affine.tck"
+    affine.write_text("2 0 0 0\n0 2 0 0\n0 0 2 0\n0 0 0 1\n")
+    with pytest.raises(InputError, match=r"affine\.tck: would replace the input"):
+        convert(path, affine, reference=(affine, LARGE))
+    convert(path, tmp_path / "out.trx", reference=(affine, LARGE))
+    assert read_plain(tmp_path / "out.trx").header.dimensions == LARGE
+
+
 def test_what_is_no_input_is_refused(bundle, tmp_path):
     path = write_plain_zip(bundle, tmp_path / "in.trx")
     for wrong in (None, 5, [5]):
         with pytest.raises(InputError, match="is no input"):
             convert(wrong, tmp_path / "out.trx")
+    for suffix in ("trx", "tck"):
+        with pytest.raises(InputError, match="a tuple is no reference"):
+            convert(path, tmp_path / f"out.{suffix}", reference=())
     with pytest.raises(InputError, match="positions_dtype is 'foo'"):
         convert(path, tmp_path / "out.trx", positions_dtype="foo")

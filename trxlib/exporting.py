@@ -102,7 +102,12 @@ def export(
 def input_paths(source: StrPath, options: Mapping[str, Any]) -> list[StrPath]:
     """Return every file that is read for a source, as `trxlib.inputs.open_input` opens it."""
     reference = options.get("reference")
-    given = [source, reference[0] if isinstance(reference, tuple) else reference, options.get("transform")]
+    # A pair may be the path of an affine, and dimensions.
+    given = [
+        source,
+        *(reference[:1] if isinstance(reference, (tuple, list)) else [reference]),
+        options.get("transform"),
+    ]
     given += [*(options.get("dps") or {}).values(), *(options.get("dpv") or {}).values()]
     return [path for path in given if isinstance(path, (str, os.PathLike))]
 
