@@ -39,12 +39,13 @@ TOLERANCE = 0.20
 #: per byte. A loop over streamlines runs 1000 lines and more, a copy allocates a byte per byte.
 SLACK = {
     "lines": 4.0, "read": 0.02, "written": 0.02, "crc": 0.02, "allocated": 0.05, "resident": 0.05, "calls": 0.5,
-    "heap": 2.0,
+    "heap": 4.0,
 }  # fmt: skip
 #: Counts of instructions differ by INSTRUCTIONS_SLACK at most, from run to run and between environments of the same
 #: versions; what is above the tolerance is more work.
 INSTRUCTIONS_TOLERANCE, INSTRUCTIONS_SLACK = 0.10, 25.0
-OTHER_TOLERANCE = 0.30
+#: numpy 1.26 takes 46 % more than 2.4 for a general affine, where plain passes differ by 2 %.
+OTHER_TOLERANCE = 0.60
 
 
 # Counts within this process

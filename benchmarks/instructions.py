@@ -75,8 +75,9 @@ def main(name: str, data: Path) -> None:
     for loop in LOOPS:
         run_loop(loop, data / "warm")
     plain_passes(data / "warm", data)
-    # Nothing was changed in memory. To read so from the list of all mappings takes up to three times as much as the
-    # rest of a loop, and the list is the environment's: shared libraries, and valgrind itself.
+    # Nothing was changed in memory. To read so from the list of all mappings takes several times as much as the rest
+    # of a loop, and the list is the environment's: shared libraries, and valgrind itself.
+    mapping._tells_changes()
     mapping._read_smaps = list
     if name == PLAIN:
         plain_passes(data, data)
