@@ -115,12 +115,15 @@ def test_names_that_become_one_are_told_apart(tmp_path):
         convert(path, tmp_path / "out.trx")
 
 
-def test_what_does_not_fit_float32_is_refused(tmp_path):
+def test_what_does_not_fit_float32_is_refused(tmp_path, caplog):
     arrays = make_trx_arrays(lengths=[3], positions_dtype="<f8")
     arrays.positions[1] = 1e39
     path = write_plain_zip(arrays, tmp_path / "far.trx")
     with pytest.raises(DtypeError, match=r"far\.trx: positions: 1e\+39 does not fit float32"):
         convert(path, tmp_path / "out.trx", positions_dtype="float32")
+    with caplog.at_level(logging.WARNING):
+        convert(path, tmp_path / "out.trx")
+    assert "1 of 1 streamlines have vertices outside the grid" in caplog.text
 
 
 def test_a_vertex_that_is_not_finite_is_named_or_dropped(bundle, tmp_path):

@@ -22,7 +22,7 @@ from trxlib.ops.fill import convert_values
 from trxlib.source import Headers, Source
 from trxlib.storage.scratch import scratch_arrays
 
-__all__ = ["NonFinite", "OutOfVolume", "open_input", "read_headers", "set_positions"]
+__all__ = ["NonFinite", "OutOfVolume", "cast_positions", "open_input", "read_headers"]
 
 StrPath = str | os.PathLike[str]
 Array = npt.NDArray[Any]
@@ -74,8 +74,12 @@ def open_input(
         source = BundleSource.open(path)
         try:
             _attach(source, dps or {}, dpv or {})
-            _place(source, reference, transform, positions_dtype)
-            return apply_rules(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
+            dtype = check_positions_dtype(positions_dtype, source.arrays.positions.dtype.name)
+            moved = _place(source, reference, transform, dtype)
+            rules = apply_rules(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
+            # Last, since rules look at float16 slowly.
+            cast_positions(rules, moved, dtype)
+            return rules
         except BaseException:
             source.close()
             raise
@@ -137,47 +141,63 @@ def _attach(source: BundleSource, dps: Mapping[str, StrPath], dpv: Mapping[str, 
     source.origin = attached
 
 
-def _place(source: BundleSource, reference: Any, transform: Any, positions_dtype: npt.DTypeLike | None) -> None:
-    """Bring a bundle to the space of the result, and its positions to their type."""
+def _place(source: BundleSource, reference: Any, transform: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Bring a bundle to the space of the result, and return the type that its positions have there."""
+    source.positions_dtype = dtype
+    own = source.arrays.positions.dtype
     matrix = transform_from(transform)
-    if reference is not None or matrix is not None:
-        arrays = source.arrays
-        target = None if reference is None else space_from(reference)
-        space, matrix = place_result(source.path, arrays.space, target, matrix)
-        arrays.header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
-    set_positions(source, matrix, positions_dtype)
+    if reference is None and matrix is None:
+        return own
+    arrays = source.arrays
+    target = None if reference is None else space_from(reference)
+    space, _ = place_result(source.path, arrays.space, target, matrix)
+    arrays.header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
+    if matrix is None or np.array_equal(matrix, np.eye(4)):
+        return own
+    work = np.result_type(dtype, np.float32)
+    source.passes = [_Move(PositionsMap(matrix, work, source.path))]
+    return work
 
 
-def set_positions(source: BundleSource, matrix: Array | None, positions_dtype: npt.DTypeLike | None) -> None:
-    """Have the positions of a bundle moved by a matrix, and given a type, on their way.
+def cast_positions(source: BundleSource, found: np.dtype[Any], dtype: np.dtype[Any]) -> None:
+    """Have the positions of a bundle given their type, behind all that happens to them so far.
 
     Parameters
     ----------
     source : BundleSource
-        Nobody has looked at its `info` yet.
-    matrix : ndarray of shape (4, 4), optional
-        RASMM to RASMM.
-    positions_dtype : dtype, optional
-        By default that of the file.
+        Changed.
+    found, dtype : numpy.dtype
+        What they are by then, and what they become.
     """
-    own = source.arrays.positions.dtype
-    dtype = check_positions_dtype(positions_dtype, own.name)
-    mapping = PositionsMap(np.eye(4) if matrix is None else matrix, dtype, source.path)
-    if dtype != own or not mapping.is_identity:
-        source.positions_dtype = dtype
-        source.passes = [_Move(mapping, source.path)]
+    if found != dtype:
+        source.passes = [*source.passes, _Cast(dtype, source.path)]
 
 
 class _Move:
-    """Applies a transform to the positions of a bundle, and gives them their type."""
+    """Applies a transform to the positions of a bundle."""
 
-    def __init__(self, mapping: PositionsMap, path: str) -> None:
-        self._map, self._path = mapping, path
+    def __init__(self, mapping: PositionsMap) -> None:
+        self._map = mapping
 
     def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
         """Return the moved positions; the file's rows stay as they are."""
-        if self._map.is_identity and self._map.dtype.itemsize > 2:
-            return convert_values(block, self._map.dtype, f"{self._path}: positions")
+        return self._map.apply(block, keep=True)
+
+    def end(self) -> None:
+        """Say nothing: their type comes later."""
+
+
+class _Cast:
+    """Gives the positions of a bundle their type."""
+
+    def __init__(self, dtype: np.dtype[Any], path: str) -> None:
+        self._dtype, self._path = dtype, path
+        self._map = PositionsMap(np.eye(4), dtype, path)
+
+    def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
+        """Return the positions in their type."""
+        if self._dtype.itemsize > 2:
+            return convert_values(block, self._dtype, f"{self._path}: positions")
         return self._map.apply(block, keep=True)
 
     def end(self) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trxlib.dtypes import check_float_dtype
 from trxlib.errors import InputError
-from trxlib.inputs import set_positions
+from trxlib.inputs import cast_positions
 from trxlib.ops.bundle import BundleSource, headers_of
 from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.run import write_container
@@ -117,7 +117,7 @@ def merge(
     def reopen(_: int, item: InputPlan) -> BundleSource:
         source = BundleSource.open(item.path)
         if dtype is not None:
-            set_positions(source, None, dtype)
+            cast_positions(source, source.arrays.positions.dtype, dtype)
         return source
 
     write_container(

@@ -76,7 +76,8 @@ class Grid:
             return np.zeros(0, dtype=np.int64)
         points = positions if positions.dtype.itemsize > 2 else positions.astype(np.float32)
         if self._to_voxel is not None:
-            points = self._to_voxel.apply(points.astype(np.float32))
+            with np.errstate(over="ignore"):  # infinite is outside, too
+                points = self._to_voxel.apply(points.astype(np.float32))
         flat = points.reshape(-1)
         whole = len(points) // _ROW * _ROW * 3
         found = [
