@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trxlib import api_edit
+from trxlib import api_append
 from trxlib.api_join import Joined, pin_source
 from trxlib.arrays import TrxArrays
 from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError
@@ -220,7 +220,7 @@ def concatenate(
         if wanted:
             bundles = _shared_only(bundles, section)
     if preallocation:
-        api_edit.fill_preallocated(trx_list[0], bundles, check_space_attributes)
+        api_append.fill_preallocated(trx_list[0], bundles, check_space_attributes)
         return trx_list[0]
     changed = changed_ranges()
     pinned = [

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib import api_edit, lazy, tractograms
+from trxlib import api_append, api_edit, lazy, tractograms
 from trxlib.api_content import Bundle, Content
 from trxlib.api_join import Joined
 from trxlib.api_views import Views
@@ -308,7 +308,7 @@ class TrxFile(Content):
 
     def _append_trx(self, trx: TrxFile, extra_buffer: int = 0) -> None:
         """Add all streamlines of another TrxFile behind those of this one, see `append`."""
-        api_edit.append(self, trx, extra_buffer)
+        api_append.append(self, trx, extra_buffer)
 
     def get_group(self, key: str, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
         """Select the streamlines of a group, in its order; one that it names twice comes twice.
