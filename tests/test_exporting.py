@@ -159,13 +159,23 @@ def test_dps_and_dpv_of_one_key_both_arrive(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "out_c_dpv.npy"), bundle.dpv["c"])
 
 
+class Recorder(list):
+    """A callback that is false as long as it is empty."""
+
+    def __call__(self, done, total):
+        self.append((done, total))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_dpv_that_a_tsf_cannot_hold_become_npy(tmp_path, value):
     bundle, _ = plain_trx(tmp_path, dps={"x": (2, "<f4")}, dpv={"x": (1, "<f8"), "y": (1, "<f4"), "good": (1, "<f4")})
     bundle.dpv["x"][4] = bundle.dpv["y"][0] = value
     path = write_plain_zip(bundle, tmp_path / "in.trx")
+    progress = Recorder()
     with pytest.warns() as caught:
-        convert(path, tmp_path / "out.tck")
+        convert(path, tmp_path / "out.tck", progress=progress)
+    assert progress == sorted(set(progress))  # also where a file is written again
+    assert progress[-1][0] == progress[-1][1] == bundle.positions.nbytes
     assert sorted(str(warning.message).split(" has ")[0] for warning in caught) == [
         f"{tmp_path / 'out.tck'}: dpv/{key}" for key in "xy"
     ]

@@ -78,6 +78,23 @@ def test_a_transform_is_rounded_to_the_type_asked_for_only(tmp_path, own, wanted
     np.testing.assert_allclose(rows[np.isfinite(rows[:, 0])], expected, rtol=1e-15)
 
 
+@pytest.mark.parametrize("wanted", ["float16", "float32"])
+def test_float64_is_rounded_once_also_when_it_is_moved(tmp_path, wanted):
+    arrays = make_trx_arrays(lengths=[3, 0, 5], positions_dtype="<f8", dps={}, dpv={}, groups={})
+    # Between two numbers of float16, which rounding to float32 first would make a tie.
+    arrays.positions[:] = np.nextafter(1 + 3 * 2.0**-11, 0) + np.arange(len(arrays.positions))[:, None]
+    path = write_plain_zip(arrays, tmp_path / "in.trx")
+    convert(path, tmp_path / "plain.trx", positions_dtype=wanted)
+    assert np.array_equal(read_plain(tmp_path / "plain.trx").positions, arrays.positions.astype(wanted))
+    arrays.positions[:] += 100_000
+    far = write_plain_zip(arrays, tmp_path / "far.trx")
+    back = np.eye(4)
+    back[:3, 3] = -100_000
+    convert(far, tmp_path / "back.trx", transform=back, positions_dtype=wanted)
+    expected = (arrays.positions - 100_000).astype(wanted)
+    assert np.array_equal(read_plain(tmp_path / "back.trx").positions, expected)
+
+
 def test_the_log_says_what_float16_has_cost(bundle, tmp_path, caplog):
     path = write_plain_zip(bundle, tmp_path / "in.trx")
     error = np.abs(bundle.positions.astype(np.float16).astype(float) - bundle.positions).max()

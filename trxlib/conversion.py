@@ -168,7 +168,7 @@ def convert(
     writing: dict[str, Any] = {
         "compression": compression,
         "level": level,
-        "progress": progress or log_progress(os.fspath(output)),
+        "progress": log_progress(os.fspath(output)) if progress is None else progress,
     }
     try:
         return _convert(items, options, output, keywords, writing)

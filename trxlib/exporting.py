@@ -89,7 +89,7 @@ def export(
             raise InputError(f"{output}: TRK holds float32 only; leave positions_dtype out")
         options["positions_dtype"] = check_tck_dtype(options["positions_dtype"], output)
     check_outputs([output], input_paths(source, options), overwrite=overwrite)
-    progress = progress or log_progress(os.fspath(output))
+    progress = log_progress(os.fspath(output)) if progress is None else progress
     try:
         return _export(source, output, group, overwrite, progress, options)
     except CountError as error:
@@ -146,13 +146,21 @@ def _write_tck(
 ) -> None:
     """Write a TCK and the files beside it; dpv that turn out not to fit a .tsf become .npy, in another pass."""
     npy: list[str] = []
+    most = 0
+
+    def forward(done: int, total: int) -> None:
+        nonlocal most
+        if done > most:  # another pass begins anew
+            most = done
+            progress(done, total)
+
     while True:
         dps, dpv = companion_paths(output, part.info, npy=npy)
         check_outputs([output, *dps.values(), *dpv.values()], inputs, overwrite=overwrite)
         try:
             write_tck(
                 output, part.info, part.chunks(), facts=_facts(part, "tck"), dps=dps, dpv=dpv, positions_dtype=dtype,
-                progress=progress,
+                progress=forward,
             )  # fmt: skip
         except NonfiniteError as error:
             npy.append(error.key)

@@ -154,7 +154,8 @@ def _place(source: BundleSource, reference: Any, transform: Any, dtype: np.dtype
     arrays.header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
     if matrix is None or np.array_equal(matrix, np.eye(4)):
         return own
-    work = np.result_type(dtype, np.float32)
+    # Rounded once, at the end.
+    work = np.result_type(dtype, own, np.float32)
     source.passes = [_Move(PositionsMap(matrix, work, source.path))]
     return work
 
@@ -198,7 +199,7 @@ class _Cast:
         """Return the positions in their type."""
         if self._dtype.itemsize > 2:
             return convert_values(block, self._dtype, f"{self._path}: positions")
-        return self._map.apply(block, keep=True)
+        return self._map.narrow(block)
 
     def end(self) -> None:
         """Log what float16 has cost."""

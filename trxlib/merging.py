@@ -126,7 +126,7 @@ def merge(
         output,
         compression=compression,
         workers=workers,
-        progress=progress or log_progress(os.fspath(output)),
+        progress=log_progress(os.fspath(output)) if progress is None else progress,
     )
     logger.info(
         "%s: %d inputs, %d streamlines, %.1f MB in %.2f s",

@@ -111,7 +111,7 @@ class PositionsMap:
                     # Arrays without items share nothing, and may be read-only all the same.
                     in_place = not keep or bool(len(points) and not np.may_share_memory(points, rows))
                     points = self._diagonal_map(points, points if in_place else np.empty_like(points))
-            return self._narrow(points) if self.dtype.itemsize == 2 else points
+        return self.narrow(points) if self.dtype.itemsize == 2 else points
 
     def log_error(self) -> None:
         """Log what float16 has cost."""
@@ -161,9 +161,17 @@ class PositionsMap:
                 np.add(sums[axis], shift[axis], out=out[:, axis])
         return result
 
-    def _narrow(self, points: Array) -> Array:
-        result = points.astype(self.dtype)
-        error = np.abs(result - points)
+    def narrow(self, points: Array) -> Array:
+        """Return positions as float16, in an array of their own, and note the largest error.
+
+        Raises
+        ------
+        DtypeError
+            If a coordinate does not fit.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = points.astype(self.dtype)
+            error = np.abs(result - points)
         if not all_finite(error):
             finite = np.isfinite(points)
             largest = float(np.abs(points[finite]).max(initial=0.0))
