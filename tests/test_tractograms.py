@@ -262,7 +262,11 @@ def test_lazy_streamlines_without_vertices_say_nothing_of_the_width(chunk_size):
         ((ROWS, {"w": [[1, 2], [3]]}, {"v": [1.0, 2]}), ShapeError, "streamline 1 has dps/w that are no array"),
         ((np.zeros((3, 4)), {"w": 1.0}, {"v": [1.0]}), ShapeError, r"streamline 1 has positions of shape \(3, 4\)"),
         ((np.zeros((2, 2)), {"w": 1.0}, {"v": [1.0]}), ShapeError, r"streamline 1 has positions of shape \(2, 2\)"),
-        ((np.zeros((2, 3), int), {"w": 1.0}, {"v": [1.0, 2]}), DtypeError, "streamline 1 has positions of int64"),
+        (
+            (np.zeros((2, 3), complex), {"w": 1.0}, {"v": [1.0, 2]}),
+            DtypeError,
+            "streamline 1 has positions of complex128",
+        ),
     ],
 )
 @pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
@@ -500,3 +504,12 @@ def test_singular_affine_is_named(tmp_path):
     trx.header["VOXEL_TO_RASMM"] = np.diag([2.0, 0, 2, 1])
     with pytest.raises(HeaderError, match="VOXEL_TO_RASMM is singular"):
         trx.to_sft()
+
+
+@pytest.mark.parametrize(("dtype", "wanted"), [("i2", "float32"), ("u4", "float64"), ("i8", "float64")])
+def test_voxels_in_whole_numbers_are_positions(dtype, wanted):
+    voxels = np.array([[0, 1, 2], [30_000, 4, 5]], dtype)
+    lazy = LazyTractogram(lambda: iter([voxels]), affine_to_rasmm=np.diag([2.0, 2, 2, 1]))
+    trx = TrxFile.from_lazy_tractogram(lazy, (np.eye(4), (10, 10, 10)), dtype_dict={})
+    assert trx.streamlines._data.dtype == wanted
+    assert trx.streamlines[0].tolist() == (2.0 * voxels).tolist()

@@ -667,3 +667,7 @@ def test_arguments_of_another_kind_are_refused(tmp_path, monkeypatch, call, erro
     with pytest.raises(error, match=message):
         call(trx)
     assert [path.name for path in tmp_path.iterdir()] == ["a.trx"]
+
+
+def test_numbers_in_arrays_are_counts():
+    assert TrxFile(nb_vertices=np.array(10), nb_streamlines=np.array(3)).streamlines._data.shape == (10, 3)

@@ -262,6 +262,8 @@ def _vertices(values: Any, number: int) -> Array:
         array = np.zeros((0, 3), array.dtype if array.ndim == 2 and array.dtype.kind == "f" else "<f4")
     if array.ndim != 2 or array.shape[1] != 3:
         raise ShapeError(f"streamline {number} has positions of shape {array.shape}, expected (vertices, 3)")
+    if array.dtype.kind in "iu":  # voxels: exactly the same numbers
+        array = array.astype(np.result_type(array.dtype, np.float32))
     if array.dtype.kind != "f":
         raise DtypeError(f"streamline {number} has positions of {array.dtype}, expected float16, 32 or 64")
     return array

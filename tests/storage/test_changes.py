@@ -14,6 +14,7 @@ from helpers import make_trx_arrays, read_plain, write_plain_folder, write_plain
 
 import trxlib
 from trxlib.errors import StaleError
+from trxlib.storage import refresh
 from trxlib.storage.mapping import FileStamp, is_open_for_change
 from trxlib.trx_file_memmap import TrxFile, concatenate, load, save
 
@@ -168,3 +169,13 @@ def test_folders_and_empty_archives(tmp_path):
     load(empty, mode="r+").close()
     assert empty.read_bytes() == content
     np.testing.assert_array_equal(load(empty).streamlines._data, np.zeros((0, 3)))
+
+
+def test_closing_reads_the_archive_once(path, monkeypatch):
+    read = []
+    real = refresh._crc_of_range
+    monkeypatch.setattr(refresh, "_crc_of_range", lambda fd, start, count: read.append(count) or real(fd, start, count))
+    trx = load(path, mode="r+")
+    opened = len(read)
+    trx.close()
+    assert len(read) == 2 * opened

@@ -213,6 +213,8 @@ def check_count(value: Any, what: str, least: int = 0) -> int:
     InputError
         If it is no whole number, or less than `least`.
     """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
     if not isinstance(value, (int, float, np.integer, np.floating)) or value != value // 1 or value < least:
         raise InputError(f"{what} is {value!r}, expected a whole number, {least} or more")
     return int(value)

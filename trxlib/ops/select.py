@@ -154,10 +154,9 @@ def _finder(rows: Array, nb_streamlines: int) -> Any:
     ends = np.cumsum(np.bincount(rows, minlength=nb_streamlines))
 
     def find_all(members: Array) -> Array:
-        # Each member once: a group of repeats would square its size.
-        seen = np.full(nb_streamlines, -1, dtype=np.int64)
-        seen[members[::-1]] = np.arange(len(members))[::-1]
-        members = members[seen[members] == np.arange(len(members))]
+        # Each member once: a group of repeats would square its size. Most groups ascend, and have none.
+        if not np.less(members[:-1], members[1:]).all():
+            members = members[np.sort(np.unique(members, return_index=True)[1])]
         stops = ends[members]
         counts = stops - np.where(members > 0, ends[members.astype(np.int64) - 1], 0)
         return np.asarray(order[row_numbers(stops - counts, counts)])

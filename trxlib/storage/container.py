@@ -75,9 +75,8 @@ class Container:
 
     def close(self) -> None:
         """Write "r+" changes and remove the temporary folder, if there is one; arrays stay readable."""
-        for file in self.files.values():
-            file.flush()
-        self.files.clear()
+        while self.files:  # no name holds the mapping any longer than its flush
+            self.files.popitem()[1].flush()
         if self.changes is not None:
             # If nobody else has an array of the file, its mapping ends here, and that states the CRCs.
             self.arrays = TrxArrays.empty(self.arrays.header)
