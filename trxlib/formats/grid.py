@@ -120,22 +120,25 @@ class VoxmmBox:
         bits = rows.view(np.uint32)
         columns = bits.shape[1]
         whole = len(bits) // _ROW * _ROW
-        high = bits[whole:].max(axis=0, initial=0)
+        high = _columns(bits[whole:]).max(axis=1, initial=0)
         if whole:
             long = bits[:whole].reshape(-1, columns * _ROW).max(axis=0)
-            high = np.maximum(high, long.reshape(_ROW, columns).max(axis=0))
+            high = np.maximum(high, _columns(long.reshape(_ROW, columns)).max(axis=1))
         return bool((high[:3] <= self._limits).all())
 
 
 def _bounding_box(positions: Array) -> tuple[Array, Array]:
-    """Return the lowest and the highest coordinates, NaN where one is NaN."""
+    """Return the lowest and the highest coordinates, NaN where one is NaN; at least one vertex is expected."""
     whole = len(positions) // _ROW * _ROW
-    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    lows, highs = [positions[whole:]], [positions[whole:]]
     if whole:
         rows = positions[:whole].reshape(-1, 3 * _ROW)
-        low = rows.min(axis=0).reshape(-1, 3).min(axis=0).astype(np.float64)
-        high = rows.max(axis=0).reshape(-1, 3).max(axis=0).astype(np.float64)
-    rest = positions[whole:]
-    if len(rest):
-        low, high = np.minimum(low, rest.min(axis=0)), np.maximum(high, rest.max(axis=0))
-    return low, high
+        lows.append(rows.min(axis=0).reshape(-1, 3))
+        highs.append(rows.max(axis=0).reshape(-1, 3))
+    low, high = _columns(np.concatenate(lows)).min(axis=1), _columns(np.concatenate(highs)).max(axis=1)
+    return low.astype(np.float64), high.astype(np.float64)
+
+
+def _columns(rows: Array) -> Array:
+    """Copy columns into rows, which numpy goes along several times as fast as across."""
+    return np.ascontiguousarray(rows.T)

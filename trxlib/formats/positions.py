@@ -22,7 +22,7 @@ __all__ = ["PositionsMap", "all_finite", "check_positions_dtype"]
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _TILE = 4096  # vertices of a long row: 48 kB of float32, so that all passes but the first find it in the cache
-_BLOCK = 40_000  # vertices whose columns are worked on at a time: in the cache, and few calls
+_BLOCK = 16_000  # vertices whose columns are worked on at a time: 0.6 MB, in the cache, and few calls
 _FLOAT16_MAX = 65504.0
 _LARGEST = 1e30  # of an affine that float32 can apply
 

@@ -22,6 +22,7 @@ from trxlib.errors import (
     TrxError,
     UnsupportedFormatError,
 )
+from trxlib.formats.nifti import NIFTI_BYTES, read_nifti
 from trxlib.formats.slices import InputFile
 from trxlib.formats.trk_header import HEADER_BYTES, MAGIC, read_trk_header
 from trxlib.header import Header
@@ -165,6 +166,9 @@ def _space_from_path(path: Path) -> Space:
         )
     if file.nbytes <= _MAX_TEXT and _starts_with_numbers(text := _read_file(path)):
         return _space_from_text(text, path)
+    image = read_nifti(file.head(NIFTI_BYTES))
+    if image is not None:
+        return Space.create(*image, f"{path}: reference image")
     return _space_from_image(path)
 
 
