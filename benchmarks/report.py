@@ -16,11 +16,12 @@ from statistics import median
 
 import numpy as np
 
+import trxlib
 from benchmarks.cases import ROOT, SCALE_FILES, SCALE_SUBJECTS, Case
 from benchmarks.data import SCALE_PARTS
 from benchmarks.measure import Entry
 
-PACKAGES = ("trxlib", "numpy", "nibabel", "dipy", "trx-python", "scilpy", "isal", "snakemake")
+PACKAGES = ("numpy", "nibabel", "dipy", "trx-python", "scilpy", "isal", "snakemake")
 PROGRAMS = {
     "MRtrix3": ["tckconvert", "-version"],
     "trxrs": ["trxrs", "--version"],
@@ -141,8 +142,7 @@ def machine_facts(folder: Path) -> dict[str, str]:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=ROOT
     ).stdout.strip()
-    if commit:
-        facts["trxlib"] = f"{facts.get('trxlib', '?')} (commit {commit})"
+    facts["trxlib"] = trxlib.__version__ + (f" (commit {commit})" if commit else "")
     for name, command in PROGRAMS.items():
         if shutil.which(command[0]):
             text = subprocess.run(command, capture_output=True, text=True, check=False).stdout

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from helpers import read_plain
 
+import trxlib
 from benchmarks import counters, data, instructions
 from benchmarks.cases import CASES, Case
 from benchmarks.measure import BenchmarkError, Entry, Sample, run_once, run_side_by_side
@@ -284,7 +285,8 @@ def test_one_command_makes_tables_and_plots(tmp_path):
     table = (tmp_path / "results" / "table.md").read_text()
     assert "| TRK → TRX, axis-aligned | cp |" in table
     assert str(tmp_path) not in table
-    assert json.loads((tmp_path / "results" / "machine.json").read_text())["size"] == "XS"
+    machine = json.loads((tmp_path / "results" / "machine.json").read_text())
+    assert (machine["size"], machine["trxlib"].split()[0]) == ("XS", trxlib.__version__)
 
 
 def run_benchmarks(*arguments):
@@ -365,7 +367,6 @@ def test_a_hot_loop_runs_no_more_lines_and_moves_no_more_bytes(name, counted_inp
 
 @pytest.mark.skipif(not HAS_PROC, reason="needs /proc/self/io of Linux")
 def test_the_guard_sees_a_loop_over_streamlines_and_each_further_pass(counted_inputs, monkeypatch):
-    import trxlib
     from trxlib.storage import workspace
 
     def slow(folder, out):
