@@ -35,6 +35,10 @@ rule all:
         all_results(),
 
 
+onsuccess:
+    say_warnings()
+
+
 # One target per stage: `snakemake --cores 8 checks` stops after the headers are checked, and so on.
 
 

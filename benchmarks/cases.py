@@ -518,6 +518,7 @@ CASES = [
     Case("group01", "one group of 1 %", ("whole.trx",), extract("part01"), anonymous_mb=150),
     Case("group10", "one group of 10 %", ("whole.trx",), extract("part10"), 2.0, anonymous_mb=150),
     Case("group50", "one group of 50 %", ("whole.trx",), extract("part50"), 2.0, anonymous_mb=150),
+    Case("group50-runs", "one group of 50 %, in ten runs", ("whole.trx",), extract("runs50"), 2.0, anonymous_mb=150),
     Case("load", "load", ("whole.trx",), api_load, anonymous_mb=150),
     Case("load-small", "load, 0.13 of the size", ("merge10",), api_load_small, anonymous_mb=150),
     Case("load-save", "load + save", ("whole.trx",), api_load_save, 1.5, anonymous_mb=150),

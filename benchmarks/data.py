@@ -10,7 +10,7 @@ import functools
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ SETS = {"merge10": (10, 0.133), "merge100": (100, 0.0133)}
 SCALE_PARTS = (0.01, 0.03, 0.1, 0.3)
 TINY_FILES, TINY_STREAMLINES = 200, 14  # 13 kB each
 BUNDLES = ("AF_L", "CC", "CST_R")
-GROUPS = {"part01": 0.01, "part10": 0.10, "part50": 0.50}
 STEP = 0.75  # mm between vertices
 DIMENSIONS = (160, 160, 160)
 _CHUNK = 20_000
@@ -47,23 +46,36 @@ AFFINES = {"axis-aligned": _AXIS_ALIGNED, "rotated": _rotated()}
 
 @dataclass
 class Block:
-    """Some streamlines: lengths (n,), positions (v, 3) float32 RASMM, fa (v,), weight (n,), draw (n,) in 0..1."""
+    """Some streamlines: lengths (n,), positions (v, 3) float32 RASMM, fa (v,), weight (n,), and for groups (n,): draw
+    at random and place in the whole, both from 0 to 1."""
 
     lengths: np.ndarray
     positions: np.ndarray
     fa: np.ndarray
     weight: np.ndarray
     draw: np.ndarray
+    place: np.ndarray
+
+
+#: Who is in a group: a part drawn at random, or ten runs, as in a merge of ten subjects with two bundles each.
+GROUPS: dict[str, Callable[[Block], np.ndarray]] = {
+    "part01": lambda block: block.draw < 0.01,
+    "part10": lambda block: block.draw < 0.10,
+    "part50": lambda block: block.draw < 0.50,
+    "runs50": lambda block: block.place * 20 % 2 < 1,
+}
 
 
 def walk(nb_streamlines: int, seed: int) -> Iterator[Block]:
     """Yield random streamlines a chunk at a time; they stay within the grid."""
     rng = np.random.default_rng(seed)
     for start in range(0, nb_streamlines, _CHUNK):
-        yield _block(rng, min(_CHUNK, nb_streamlines - start))
+        stop = min(start + _CHUNK, nb_streamlines)
+        yield _block(rng, np.arange(start, stop) / nb_streamlines)
 
 
-def _block(rng: np.random.Generator, n: int) -> Block:
+def _block(rng: np.random.Generator, place: np.ndarray) -> Block:
+    n = len(place)
     lengths = np.clip(rng.normal(80, 20, n), 10, 160).astype(np.int64)
     ends = np.cumsum(lengths)
     total = int(ends[-1])
@@ -82,6 +94,7 @@ def _block(rng: np.random.Generator, n: int) -> Block:
         rng.random(total, dtype=np.float32),
         rng.random(n, dtype=np.float32),
         rng.random(n, dtype=np.float32),
+        place,
     )
 
 
@@ -172,23 +185,22 @@ class TckWriter:
 class TrxWriter:
     """TRX as today's programs write it: arrays in a folder, then a stored zip by Python's zipfile."""
 
-    def __init__(
-        self, path: Path, affine: np.ndarray, groups: dict[str, float] | None = None, *, with_data: bool = True
-    ) -> None:
-        self.path, self.affine, self.groups, self.with_data = path, affine, groups or {}, with_data
+    def __init__(self, path: Path, affine: np.ndarray, groups: Iterable[str] = (), *, with_data: bool = True) -> None:
+        self.path, self.affine, self.with_data = path, affine, with_data
         self.folder = path.with_suffix(".parts")
         shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was interrupted
         self.folder.mkdir(parents=True)
         self.positions = (self.folder / "positions.3.float32").open("wb")
         self.lengths: list[np.ndarray] = []
         self.weights: list[np.ndarray] = []
-        self.draws: list[np.ndarray] = []
+        self.masks: dict[str, list[np.ndarray]] = {name: [] for name in groups}
 
     def add(self, block: Block) -> None:
         self.positions.write(block.positions.data)
         self.lengths.append(block.lengths)
         self.weights.append(block.weight)
-        self.draws.append(block.draw)
+        for name, masks in self.masks.items():
+            masks.append(GROUPS[name](block))
 
     def close(self) -> None:
         self.positions.close()
@@ -198,10 +210,9 @@ class TrxWriter:
         if self.with_data:
             (self.folder / "dps").mkdir()
             np.concatenate(self.weights).tofile(self.folder / "dps" / "weight.float32")
-        draw = np.concatenate(self.draws)
-        for name, share in self.groups.items():
+        for name, masks in self.masks.items():
             (self.folder / "groups").mkdir(exist_ok=True)
-            np.flatnonzero(draw < share).astype("<u4").tofile(self.folder / "groups" / f"{name}.uint32")
+            np.flatnonzero(np.concatenate(masks)).astype("<u4").tofile(self.folder / "groups" / f"{name}.uint32")
         content = {
             "DIMENSIONS": DIMENSIONS,
             "VOXEL_TO_RASMM": self.affine.tolist(),
@@ -239,7 +250,7 @@ def write_reference(path: Path) -> None:
 # Whole sets
 
 #: Changes with the content of the files: those of another version are made anew.
-VERSION = 2
+VERSION = 3
 _CATALOGUE = "catalogue.json"
 
 
@@ -299,8 +310,8 @@ def _write(
     """Write the same streamlines to some files, and what they are to ``truth/<stem>``; one for each group, too."""
     truth = {name: Truth() for name in ("", *GROUPS)}
     for block in walk(nb_streamlines, seed):
-        for name, share in {"": 2.0, **GROUPS}.items():
-            chosen = block.draw < share
+        for name in truth:
+            chosen = GROUPS[name](block) if name else np.ones(len(block.lengths), dtype=bool)
             rows = np.repeat(chosen, block.lengths)
             data = {"dpv/fa": block.fa[rows], "dps/weight": block.weight[chosen]}
             truth[name].add(block.lengths[chosen], block.positions[rows], data)

@@ -52,10 +52,13 @@ def _merge(data: Path, out: Path) -> None:
     trxlib.merge([data / "whole.trx", data / "other.trx"], out / "out.trx")
 
 
-def _extract(data: Path, out: Path) -> None:
-    import trxlib
+def _extract(group: str) -> Callable[[Path, Path], None]:
+    def loop(data: Path, out: Path) -> None:
+        import trxlib
 
-    trxlib.extract_groups(data / "whole.trx", out, ["part50"])
+        trxlib.extract_groups(data / "whole.trx", out, [group])
+
+    return loop
 
 
 def _validate(data: Path, _: Path) -> None:
@@ -90,7 +93,8 @@ LOOPS: dict[str, Callable[[Path, Path], None]] = {
     "to-trk": _convert("whole.trx", ".trk"),
     "to-tck": _convert("whole.trx", ".tck"),
     "merge": _merge,
-    "extract": _extract,
+    "extract": _extract("part50"),
+    "extract-runs": _extract("runs50"),
     "validate": _validate,
     "load-save": _load_save,
 }

@@ -68,6 +68,7 @@ def test_the_generated_trx_is_whole(inputs, walked):
     assert np.array_equal(arrays.positions, walked.positions)
     assert np.array_equal(np.diff(arrays.offsets), walked.lengths)
     assert np.array_equal(arrays.groups["part50"], np.flatnonzero(walked.draw < 0.5))
+    assert np.array_equal(arrays.groups["runs50"], np.flatnonzero(np.arange(300) // 15 % 2 == 0))
 
 
 def test_the_reference_is_the_grid_of_the_data(inputs):

@@ -73,3 +73,12 @@ def test_names_are_escaped():
     text = render_page("demo", rows, 1)
     assert "&lt;b&gt;" in text
     assert "<b></th>" not in text
+
+
+def test_people_and_their_sessions_are_counted_apart():
+    names = ("sub-01_ses-1", "sub-01_ses-2", "sub-02", "all")
+    rows = rows_of({(name, "all"): 1 for name in names})
+    text = render_page("demo", rows, 3, 2)
+    assert "<b>2</b><span>subjects</span>" in text
+    assert "<b>3</b><span>sessions</span>" in text
+    assert "sessions" not in render_page("demo", rows, 3, 3)

@@ -108,6 +108,8 @@ def test_short_rows_end_in_empty_cells(folder):
             "line 3, column bundle: 'cc' and 'CC' of line 2 differ only in case",
         ),
         ("cohort subject tractogram\none s1 a.trk\none S1 b.trk", "line 3, column subject: 'sub-S1' and 'sub-s1'"),
+        ("cohort subject tractogram\none sub- a.trk", "line 2, column subject: 'sub-' is not a fit name"),
+        ("cohort subject session tractogram\none 01 ses- a.trk", "line 2, column session: 'ses-' is not a fit name"),
         ("cohort subject tractogram\none 01 a.trk\nOne 02 b.trk", "line 3, column cohort: 'One' and 'one'"),
     ],
 )
@@ -193,6 +195,7 @@ def test_the_configuration_of_the_repository_is_the_default():
         ({"groups": 1}, "configuration, groups: 1 is not of type object"),
         ({"positions_dtype": "int8"}, "configuration, positions_dtype: 'int8' is none of keep, float16"),
         ({"shard_gb": 0}, "configuration, shard_gb: 0 is less than or equal to the minimum of 0"),
+        ({"subjects_per_job": 0}, "subjects_per_job: 0 is neither 'auto' nor a whole number from 1 on"),
         ({"extract_groups": "yes"}, "configuration, extract_groups: 'yes' is not of type boolean"),
     ],
 )
@@ -343,3 +346,16 @@ def test_cells_in_quotation_marks_are_their_content(folder):
         "  samples.tsv, line 2, column subject: '\"01' is not a fit name; "
         "The subject, with or without the prefix sub-; letters, digits and _ + - only."
     ]
+
+
+def test_a_folder_of_results_that_cannot_be_made_is_a_mistake(folder):
+    sheet = write_sheet("cohort subject tractogram\none 01 a.trk")
+    for results in ("a.trk", "a.trk/inside/further"):
+        with pytest.raises(InputError, match=r"configuration, results: .*a\.trk is a file; name a folder"):
+            load_project({"samples": sheet, "results": results}, CONFIG, SAMPLES)
+    Path("closed").mkdir(mode=0o500)
+    if not os.access("closed", os.W_OK):  # as root everything may be written
+        with pytest.raises(InputError, match="closed may not be written to"):
+            load_project({"samples": sheet, "results": "closed/results"}, CONFIG, SAMPLES)
+    project = load_project({"samples": sheet, "results": "new/results"}, CONFIG, SAMPLES)
+    assert project.config["results"] == "new/results"

@@ -7,7 +7,7 @@ import pytest
 
 from trxlib.arrays import TrxArrays
 from trxlib.header import Header
-from trxlib.summary import ALL, SUMMARY_COLUMNS, streamline_lengths, summarise
+from trxlib.summary import ALL, SUMMARY_COLUMNS, group_of_label, streamline_lengths, summarise
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 1.5, 0.5, -3], [0, -0.5, 3, 4], [0, 0, 0, 1]])
 
@@ -104,3 +104,12 @@ def test_values_known_by_hand():
     arrays = TrxArrays(header, positions, np.array([0, 3, 5], dtype="u4"))
     row = summarise(arrays, {"sub-01": (0, 1), "sub-02": (1, 2)})[-1]
     assert row.to_cells() == ["all", "all", "2", "5", "3.600", "4.808", "0.200", "7.000", "32.000"]
+
+
+def test_a_group_called_like_the_total_has_rows_of_its_own():
+    arrays = make_arrays([3, 4, 5], groups={"all": [1], "CC": [0, 2]})
+    rows = {(row.subject, row.group): row.nb_streamlines for row in summarise(arrays, {"sub-01": (0, 3)})}
+    assert rows["all", "all"] == rows["sub-01", "all"] == 3
+    (label,) = {group for _, group in rows} - {"all", "CC"}
+    assert rows["sub-01", label] == rows["all", label] == 1
+    assert (group_of_label(label), group_of_label("CC")) == ("all", "CC")

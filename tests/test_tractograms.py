@@ -79,6 +79,22 @@ def make_like(arrays):
     return arrays
 
 
+def test_no_dtype_dict_is_the_default():
+    tractogram = Tractogram([np.ones((5, 3), "f8")], {"w": [[1.0]]}, affine_to_rasmm=np.eye(4))
+    reference = {"VOXEL_TO_RASMM": AFFINE, "DIMENSIONS": DIMENSIONS}
+    for convert in (TrxFile.from_tractogram, TrxFile.from_lazy_tractogram):
+        lazy = LazyTractogram.from_tractogram(tractogram) if convert is TrxFile.from_lazy_tractogram else tractogram
+        assert convert(lazy, reference, dtype_dict=None).streamlines._data.dtype == np.float32
+    for wrong, error, message in (
+        ("float32", InputError, "dtype_dict is 'float32', expected a dict"),
+        ({"dps": ["w"]}, InputError, r"dtype_dict\['dps'\] is \['w'\], expected a dict"),
+        ({"dps": {"w": "float33"}}, DtypeError, "dps/w are wanted as 'float33', which is no dtype"),
+        ({"positions": "flaot32"}, DtypeError, "positions are wanted as 'flaot32'"),
+    ):
+        with pytest.raises(error, match=message):
+            TrxFile.from_tractogram(tractogram, reference, dtype_dict=wrong)
+
+
 @pytest.mark.parametrize("affine", [None, np.eye(4)])
 def test_no_affine_means_rasmm(affine):
     tractogram, arrays = make_tractogram(affine)

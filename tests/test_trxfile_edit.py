@@ -172,12 +172,34 @@ def test_resize_down_cuts_and_keeps_groups_right(tmp_path):
     end = int(arrays.offsets[5])
     assert len(trx) == trx.header["NB_STREAMLINES"] == 5
     assert trx.header["NB_VERTICES"] == end
-    np.testing.assert_array_equal(trx.streamlines._data[:end], arrays.positions[:end])
+    np.testing.assert_array_equal(trx.streamlines._data, arrays.positions[:end])
+    for key, values in trx.data_per_vertex.items():
+        np.testing.assert_array_equal(values._data, arrays.dpv[key][:end])
     assert trx.groups["CST_L"].tolist() == [0, 2, 4]
     assert trx.groups["CC"].tolist() == [4, 3, 2, 1, 0]
     assert trx.groups["none"].tolist() == []
     save(trx, tmp_path / "b.trx")
     assert_trx_equal(tmp_path / "b.trx", trx)
+
+
+def test_resize_takes_away_what_is_not_used(tmp_path):
+    trx, arrays = loaded(tmp_path, lengths=[2, 0, 3, 1, 4])
+    backwards = trx.select([4, 2, 1, 0])
+    backwards.resize(nb_streamlines=3)
+    expected = np.concatenate([arrays.positions[6:10], arrays.positions[2:5]])
+    np.testing.assert_array_equal(backwards.streamlines._data, expected)
+    assert backwards.streamlines.total_nb_rows == backwards.header["NB_VERTICES"] == 7
+    front = trx.select(slice(0, 3))
+    front.resize()
+    np.testing.assert_array_equal(front.streamlines._data, arrays.positions[:5])
+    assert np.may_share_memory(front.streamlines._data, trx.streamlines._data)
+    room = TrxFile(nb_vertices=100, nb_streamlines=50, init_as=trx)
+    room.append(trx)
+    room.resize(nb_streamlines=3)
+    np.testing.assert_array_equal(room.streamlines._data, arrays.positions[:5])
+    room.resize(nb_streamlines=2, nb_vertices=2)
+    np.testing.assert_array_equal(room.streamlines._data, arrays.positions[:2])
+    assert room.data_per_vertex["fa"]._data.shape == (2, 1)
 
 
 def test_resize_up_makes_room(tmp_path):

@@ -268,6 +268,24 @@ def test_inputs_without_streamlines_lack_nothing(tmp_path, arrays):
         assert sorted(concatenate([with_key, trx], delete_dps=True).data_per_streamline) == ["color", "weight"]
 
 
+def test_a_new_file_has_no_space_to_disagree_with(tmp_path, arrays):
+    path = write_plain_zip(arrays, tmp_path / "a.trx")
+    trx = load(path)
+    save(TrxFile(), tmp_path / "blank.trx")
+    for inputs in ([TrxFile(), trx], [trx, TrxFile()], [TrxFile(), TrxFile(), trx]):
+        joined = concatenate(inputs)
+        assert_trx_equal(joined, arrays, header=False)
+        assert joined.header["DIMENSIONS"].tolist() == trx.header["DIMENSIONS"].tolist()
+        np.testing.assert_array_equal(joined.header["VOXEL_TO_RASMM"], trx.header["VOXEL_TO_RASMM"])
+    trxlib.merge([tmp_path / "blank.trx", path], tmp_path / "merged.trx")
+    assert_trx_equal(tmp_path / "merged.trx", arrays, header=False)
+    trx.append(TrxFile())
+    assert_trx_equal(trx, arrays, header=False)
+    # One with a space of its own still has to fit.
+    with pytest.raises(SpaceMismatchError):
+        concatenate([TrxFile(reference={"VOXEL_TO_RASMM": np.eye(4), "DIMENSIONS": (9, 9, 9)}), trx])
+
+
 def test_header_keys_are_compared_by_what_is_written(tmp_path):
     table = np.arange(2000)
     values = [

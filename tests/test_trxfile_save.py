@@ -17,6 +17,7 @@ from helpers import assert_trx_equal, make_trx_arrays, read_entries, write_plain
 import trxlib
 from trxlib.errors import (
     ArrayNameError,
+    DtypeError,
     HeaderError,
     HeaderWarning,
     InputError,
@@ -266,3 +267,18 @@ def test_messages_about_objects_in_memory_do_not_begin_with_a_number(tmp_path):
         save(trx, tmp_path / "b.trx")
     with pytest.raises(ShapeError, match="^input 1: groups/CC"):
         save(concatenate([trx]), tmp_path / "b.trx")
+
+
+@pytest.mark.parametrize("where", ["dps/label", "dpv/label", "dpg/CC/label"])
+def test_a_type_that_cannot_be_written_names_its_array(tmp_path, where):
+    trx = load(write_plain_zip(make_trx_arrays(), tmp_path / "a.trx"))
+    section = where.split("/")[0]
+    if section == "dpg":
+        trx.data_per_group["CC"]["label"] = np.array(["x"])
+    elif section == "dps":
+        trx.data_per_streamline["label"] = np.array(["x"] * len(trx))
+    else:
+        trx.data_per_vertex["label"] = np.array(["x"] * len(trx.streamlines._data))
+    with pytest.raises(DtypeError, match=f"{where}: the TRX format cannot hold <U1"):
+        save(trx, tmp_path / "b.trx")
+    assert not (tmp_path / "b.trx").exists()

@@ -19,7 +19,7 @@ from trxlib.ops.plan import Plan, plan_merge
 from trxlib.ops.resize import Room
 from trxlib.ops.select import Runs, runs_of
 from trxlib.rules import check_members
-from trxlib.space import Space, same_space
+from trxlib.space import is_blank
 
 if TYPE_CHECKING:
     from trxlib.trxfile import TrxFile
@@ -31,7 +31,6 @@ Bundle = tuple[TrxArrays, Runs | None]
 #: Vertices for which room is made with each streamline of an extra buffer, at least.
 _BUFFER_VERTICES = 100
 _COLUMNS = ("dps", "dpv")
-_BLANK = Space(np.eye(4), (1, 1, 1))
 
 
 def append(trx: TrxFile, other: TrxFile, extra_buffer: int) -> None:
@@ -57,7 +56,7 @@ def append(trx: TrxFile, other: TrxFile, extra_buffer: int) -> None:
 
 def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
     """Return a bundle in the space of another, if it has no streamlines and nobody gave it a space."""
-    if arrays.header.nb_streamlines or not same_space(arrays.space, _BLANK):
+    if arrays.header.nb_streamlines or not is_blank(arrays.space):
         return arrays
     space = other.space
     header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)

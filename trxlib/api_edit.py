@@ -129,15 +129,34 @@ def resize(trx: TrxFile, nb_streamlines: int | None, nb_vertices: int | None) ->
     )
     if size[1] < vertices:
         raise CapacityError(f"{kept} streamlines have {vertices} vertices, which do not fit {size[1]}")
-    if size == (kept, vertices):
-        # Nothing to make room for: the front of the arrays, as it lies.
-        trx._hold((arrays, runs))
+    front = _front(arrays, runs) if size == (kept, vertices) else None
+    if front is not None:
+        # Nothing to make room for, and nothing to be moved: the arrays as they lie, without what is not used.
+        trx._hold((front, None))
     else:
         room = _room_like(arrays, *size)
         room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))
         trx._hold(room, arrays)
         trx._copy_safe = True
     trx.header.update(NB_STREAMLINES=size[0], NB_VERTICES=size[1])
+
+
+def _front(arrays: TrxArrays, runs: Runs | None) -> TrxArrays | None:
+    """Return a bundle whose arrays end with its last vertex; None if its streamlines lie in another order."""
+    nb_vertices = arrays.header.nb_vertices
+    offsets = arrays.offsets
+    if runs is not None:
+        starts, lengths = runs
+        offsets = np.zeros(len(lengths) + 1, dtype=arrays.offsets.dtype)
+        np.cumsum(lengths, out=offsets[1:], dtype=offsets.dtype)
+        if ((starts != offsets[:-1]) & (lengths > 0)).any():
+            return None
+    return replace(
+        arrays,
+        positions=arrays.positions[:nb_vertices],
+        offsets=offsets,
+        dpv={key: array[:nb_vertices] for key, array in arrays.dpv.items()},
+    )
 
 
 def _cut(arrays: TrxArrays, runs: Runs, count: int) -> tuple[TrxArrays, Runs]:

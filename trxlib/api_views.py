@@ -301,7 +301,7 @@ def _columns(values: Any, what: str) -> Array:
         array = array.reshape(-1, 1)
     if array.ndim != 2:
         raise ShapeError(f"{what} has {array.ndim} dimensions, expected 2")
-    return little_endian(array)
+    return little_endian(array, what)
 
 
 def _members(members: Any, group: str) -> Array:
@@ -312,7 +312,7 @@ def _members(members: Any, group: str) -> Array:
 
 
 def _row(value: Any, what: str) -> Array:
-    array = little_endian(_array(value, what))
+    array = little_endian(_array(value, what), what)
     if array.ndim > 2 or (array.ndim == 2 and array.shape[0] != 1):
         raise ShapeError(f"{what} has shape {array.shape}, expected one row")
     return array.reshape(1, -1)

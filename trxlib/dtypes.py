@@ -75,12 +75,22 @@ def extension_of_dtype(dtype: npt.DTypeLike) -> str:
     raise DtypeError(f"the TRX format cannot hold {wanted}; convert it to one of {', '.join(DTYPES)}")
 
 
-def little_endian(array: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return `array` in C order and little-endian; a copy is made only where one is needed."""
+def little_endian(array: npt.ArrayLike, what: str = "") -> npt.NDArray[Any]:
+    """Return `array` in C order and little-endian; a copy is made only where one is needed.
+
+    Raises
+    ------
+    DtypeError
+        As `extension_of_dtype`; `what` is the array's name in the message.
+    """
     result = np.asarray(array)
-    if result.dtype == DTYPES[extension_of_dtype(result.dtype)] and result.flags.c_contiguous:
+    try:
+        wanted = DTYPES[extension_of_dtype(result.dtype)]
+    except DtypeError as error:
+        raise DtypeError(f"{what}: {error}" if what else str(error)) from None
+    if result.dtype == wanted and result.flags.c_contiguous:
         return result
-    return np.ascontiguousarray(result, dtype=DTYPES[extension_of_dtype(result.dtype)]).reshape(result.shape)
+    return np.ascontiguousarray(result, dtype=wanted).reshape(result.shape)
 
 
 def cast_integers(array: npt.NDArray[Any], dtype: npt.DTypeLike, what: str) -> npt.NDArray[Any]:

@@ -177,6 +177,7 @@ def _write_tck(
 def _group_of(source: Source, group: str, path: StrPath) -> BundleSource:
     groups = source.arrays.groups if isinstance(source, BundleSource) else {}
     if isinstance(source, BundleSource) and group in groups:
+        source.check_entries()
         rows = groups[group]
         check_members(rows, source.info.nb_streamlines, f"{path}: groups/{group}")
     # A group of which all members were left out is gone, with a warning; the file has it.
@@ -193,7 +194,7 @@ def _warn_of_groups(source: Source, group: str | None, output: StrPath) -> None:
         warnings.warn(
             f"{output}: this format has no groups; left out: {', '.join(names[:8])}"
             + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-            + "; export each with group=",
+            + "; export each by its name (--group, group=)",
             DataLossWarning,
             stacklevel=3,
         )

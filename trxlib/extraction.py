@@ -78,6 +78,7 @@ def extract_groups(
     if Path(folder).exists() and not Path(folder).is_dir():
         raise InputError(f"{folder}: is a file, expected the name of a folder")
     with closing(BundleSource.open(path)) as source:
+        source.check_entries()
         groups = source.arrays.groups
         wanted = sorted(set(groups if names is None else names))
         missing = [name for name in wanted if name not in groups]

@@ -14,7 +14,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 Row = Mapping[str, str]
 
 
-def render_page(cohort: str, summary: Sequence[Row], nb_inputs: int) -> str:
+def render_page(cohort: str, summary: Sequence[Row], nb_inputs: int, nb_subjects: int | None = None) -> str:
     """Return the page as HTML; equal arguments give equal text.
 
     Parameters
@@ -25,6 +25,8 @@ def render_page(cohort: str, summary: Sequence[Row], nb_inputs: int) -> str:
         Rows of ``summary.tsv``, by column name.
     nb_inputs : int
         Number of files that went into the archive.
+    nb_subjects : int, optional
+        Number of people, where some have several sessions, each with rows of its own.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -32,8 +34,10 @@ def render_page(cohort: str, summary: Sequence[Row], nb_inputs: int) -> str:
     groups = [group for subject, group in counts if subject == ALL and group != ALL]
     subjects = [subject for subject, group in counts if group == ALL]
     whole = next(row for row in summary if row["subject"] == row["group"] == ALL)
+    sessions = len(subjects) - 1
     facts = [
-        ("subjects", f"{len(subjects) - 1:,}"),
+        ("subjects", f"{sessions if nb_subjects is None else nb_subjects:,}"),
+        *([("sessions", f"{sessions:,}")] if nb_subjects not in (None, sessions) else []),
         ("input files", f"{nb_inputs:,}"),
         ("streamlines", _thousands(whole["streamlines"])),
         ("vertices", _thousands(whole["vertices"])),

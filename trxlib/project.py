@@ -6,6 +6,7 @@ Knows nothing of Snakemake.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,6 +170,7 @@ def load_project(
         Lists every mistake of both.
     """
     full, mistakes = _config_mistakes(config, config_schema)
+    mistakes += _results_mistakes(full.get("results"))
     samples: list[Sample] = []
     if isinstance(full.get("samples"), str):
         samples, more = find_mistakes(Path(full["samples"]), samples_schema, tuple(made))
@@ -184,6 +186,20 @@ def load_project(
     for sample in samples:
         cohorts.setdefault(sample.cohort, {}).setdefault(sample.entity, []).append(sample)
     return Project(full, cohorts, refused, nb_subjects)
+
+
+def _results_mistakes(results: Any) -> list[Mistake]:
+    """Say why nothing can be written to the folder of results, if that can be seen."""
+    if not isinstance(results, str):
+        return []
+    folder = Path(results).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        return [Mistake(f"configuration, results: {results!r} cannot be made, {folder} is a file; name a folder")]
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return [Mistake(f"configuration, results: {folder} may not be written to; name another folder")]
+    return []
 
 
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,4 +253,14 @@ def _describe_config_error(error: Any) -> str:
         return f"{where}: {error.instance!r} is none of {', '.join(map(str, error.validator_value))}"
     if error.validator == "type":
         return f"{where}: {error.instance!r} is not of type {error.validator_value}"
+    if error.validator == "anyOf":
+        choices = [_describe_choice(choice) for choice in error.validator_value]
+        return f"{where}: {error.instance!r} is neither {' nor '.join(choices)}"
     return f"{where}: {error.message}"
+
+
+def _describe_choice(schema: Mapping[str, Any]) -> str:
+    if "const" in schema:
+        return repr(schema["const"])
+    what = "a whole number" if schema.get("type") == "integer" else f"of type {schema.get('type')}"
+    return f"{what} from {schema['minimum']} on" if "minimum" in schema else what

@@ -11,7 +11,7 @@ from typing import Any
 from trxlib.source import Progress
 from trxlib.storage.workspace import writing
 
-__all__ = ["log_progress", "read_table", "write_table"]
+__all__ = ["find_warnings", "log_progress", "read_table", "write_table"]
 
 logger = logging.getLogger(__name__)
 _TICK = 5.0  # seconds between two lines of progress
@@ -28,6 +28,17 @@ def log_progress(what: str) -> Progress:
             logger.info("%s: %.0f of %.0f MB (%.0f %%)", what, done / 1e6, total / 1e6, 100 * done / max(total, 1))
 
     return tick
+
+
+def find_warnings(folder: str | Path) -> list[str]:
+    """Return what the logs in a folder and below warn of, each text once, in the order of the files' names."""
+    found: dict[str, None] = {}
+    for path in sorted(Path(folder).rglob("*.log")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            _, mark, text = line.partition(" WARNING: ")
+            if mark:
+                found[text] = None
+    return list(found)
 
 
 def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -150,8 +150,10 @@ def find_mistakes(path: Path, schema: Mapping[str, Any], made: tuple[str, ...]) 
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        text = f"{path}: the sample sheet cannot be read ({reason}); check the key 'samples' of the configuration"
+        reason, remedy = "not UTF-8 text", "save it as such"
+        if isinstance(error, OSError):
+            reason, remedy = error.strerror or str(error), "check the key 'samples' of the configuration"
+        text = f"{path}: the sample sheet cannot be read ({reason}); {remedy}"
         return [], [Mistake(text)]
     # QUOTE_NONE: a single quotation mark would swallow the lines that follow.
     lines = [

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.space import Space
+from trxlib.space import Space, is_blank
 
 __all__ = [
     "ArraySpec",
@@ -75,6 +75,11 @@ class SourceInfo:
     dpv: Mapping[str, ArraySpec] = field(default_factory=dict)
     nbytes: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_space(self) -> bool:
+        """Whether its space counts: not that of a new file without streamlines, which nobody has given one."""
+        return self.nb_streamlines > 0 or not is_blank(self.space)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from trxlib.errors import HeaderError, SpaceMismatchError
 from trxlib.header import check_affine, check_dimensions
 
-__all__ = ["SPACE_TOLERANCE", "Space", "check_same_space", "invert_affine", "same_space"]
+__all__ = ["SPACE_TOLERANCE", "Space", "check_same_space", "invert_affine", "is_blank", "same_space"]
 
 Affine = npt.NDArray[np.float64]
 #: Affines this close (per element, mm) are one space: headers store float32, and programs round differently.
@@ -81,11 +81,19 @@ def invert_affine(affine: Affine, what: str) -> Affine:
     return np.asarray(np.linalg.inv(affine), dtype=np.float64)
 
 
+_BLANK = Space(np.eye(4), (1, 1, 1))
+
+
 def same_space(first: Space, second: Space) -> bool:
     """Tell whether two spaces agree: equal dimensions, affines within `SPACE_TOLERANCE`."""
     return first.dimensions == second.dimensions and bool(
         np.allclose(first.voxel_to_rasmm, second.voxel_to_rasmm, rtol=0, atol=SPACE_TOLERANCE)
     )
+
+
+def is_blank(space: Space) -> bool:
+    """Tell whether a space is that of a new file, which nobody has given one: identity, 1 x 1 x 1 voxels."""
+    return same_space(space, _BLANK)
 
 
 def check_same_space(spaces: Mapping[str, Space]) -> None:

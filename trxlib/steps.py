@@ -196,7 +196,9 @@ def _misfits(found: Mapping[str, Headers], missing_metadata: MissingPolicy) -> l
     if not found:
         return problems
     try:
-        check_same_space({f"{name} ({item.info.path})": item.info.space for name, item in found.items()})
+        check_same_space(
+            {f"{name} ({item.info.path})": item.info.space for name, item in found.items() if item.info.has_space}
+        )
     except MismatchError as error:
         problems.append(str(error))
     try:
@@ -382,11 +384,12 @@ def draw_cohort(
     """
     from trxlib.page import render_page
     from trxlib.picture import draw_mosaic
+    from trxlib.summary import ALL, group_of_label
 
     rows = read_table(summary)
     inputs = read_table(provenance)
-    groups = [row["group"] for row in rows if row["subject"] == "all" and row["group"] != "all"]
-    whole = next(row for row in rows if row["subject"] == row["group"] == "all")
+    groups = [group_of_label(row["group"]) for row in rows if row["subject"] == ALL and row["group"] != ALL]
+    whole = next(row for row in rows if row["subject"] == row["group"] == ALL)
     subjects = len({row["subject"] for row in inputs})
     words = [f"{subjects:,} subjects", f"{int(whole['streamlines']):,} streamlines"]
     if whole["length_sd_mm"] != "n/a":
@@ -394,5 +397,5 @@ def draw_cohort(
     with closing(BundleSource.open(archive)) as source, writing(picture) as partial:
         draw_mosaic(source.arrays, partial, title=cohort, subtitle=" \u00b7 ".join(words), groups=groups)
     with writing(page) as partial:
-        partial.write_text(render_page(cohort, rows, len(inputs)), encoding="utf-8")
+        partial.write_text(render_page(cohort, rows, len(inputs), subjects), encoding="utf-8")
     logger.info("%s and %s", picture, page)

@@ -17,12 +17,23 @@ import numpy.typing as npt
 from trxlib.arrays import TrxArrays
 from trxlib.ragged import iter_gathered
 
-__all__ = ["ALL", "SUMMARY_COLUMNS", "SummaryRow", "VoxelGrid", "streamline_lengths", "summarise", "voxel_grid"]
+__all__ = [
+    "ALL",
+    "SUMMARY_COLUMNS",
+    "SummaryRow",
+    "VoxelGrid",
+    "group_of_label",
+    "streamline_lengths",
+    "summarise",
+    "voxel_grid",
+]
 
 Array = npt.NDArray[Any]
 Rows = Array | slice
 #: Stands for every streamline in the column ``group``, for the whole archive in the column ``subject``.
 ALL = "all"
+#: A group of that very name.
+_GROUP_ALL = "all (group)"
 _CHUNK_VERTICES = 1 << 17  # 1.5 MB of float32 positions, which stays in cache with its temporaries
 _MAX_BOX = 1 << 28  # voxels of a bounding box that get a byte each; larger ones come from stray vertices
 _FAR = 2.0**19  # voxels from the origin; beyond, a number is no place, and a box could not be numbered by 63 bits
@@ -93,18 +104,24 @@ def summarise(
     grid = voxel_grid(arrays.positions, arrays.space.rasmm_to_voxel)
     rows = {}
     # Groups outside, subjects inside: the voxels of the whole archive are then the union of those of the subjects.
-    for group in [ALL, *(arrays.groups if groups is None else groups)]:
-        members = _sorted(arrays.groups[group].reshape(-1)) if group != ALL else None
+    for group in [None, *(arrays.groups if groups is None else groups)]:
+        members = _sorted(arrays.groups[group].reshape(-1)) if group is not None else None
+        label = ALL if group is None else _GROUP_ALL if group == ALL else group
         seen = grid.nothing()
         for subject, (start, stop) in parts.items():
             chosen = _members_between(members, start, stop)
             voxels = grid.visit(arrays.positions, arrays.offsets, chosen)
-            rows[subject, group] = _row(arrays, lengths, subject, group, chosen, grid.count(voxels))
+            rows[subject, label] = _row(arrays, lengths, subject, label, chosen, grid.count(voxels))
             seen = grid.union(seen, voxels)
         chosen = _members_between(members, 0, arrays.header.nb_streamlines)
-        rows[ALL, group] = _row(arrays, lengths, ALL, group, chosen, grid.count(seen))
-    order = [group for subject, group in rows if subject == ALL]
-    return [rows[subject, group] for subject in [*parts, ALL] for group in order]
+        rows[ALL, label] = _row(arrays, lengths, ALL, label, chosen, grid.count(seen))
+    order = [label for subject, label in rows if subject == ALL]
+    return [rows[subject, label] for subject in [*parts, ALL] for label in order]
+
+
+def group_of_label(label: str) -> str:
+    """Return the group of a row of the summary that is not `ALL`."""
+    return ALL if label == _GROUP_ALL else label
 
 
 def _members_between(members: Array | None, start: int, stop: int) -> Rows:

@@ -120,7 +120,7 @@ def _room_of(
 
 
 def wanted_types(
-    dtypes: Mapping[str, Any],
+    dtypes: Mapping[str, Any] | None,
 ) -> tuple[np.dtype[Any] | None, np.dtype[Any], dict[str, dict[str, np.dtype[Any]]]]:
     """Return the types that somebody wants.
 
@@ -135,20 +135,43 @@ def wanted_types(
 
     Raises
     ------
+    InputError
+        If `dtypes` is no mapping, with mappings for dps and dpv.
     DtypeError
-        If positions are not to be floats, or offsets not integers.
+        If positions are not to be floats, offsets not integers, or something that is no type is named.
     """
-    positions = np.dtype(dtypes["positions"]) if "positions" in dtypes else None
-    offsets = np.dtype(dtypes.get("offsets", np.uint32))
+    dtypes = _mapping(dtypes, "dtype_dict")
+    positions = _dtype(dtypes["positions"], "positions") if dtypes.get("positions") is not None else None
+    offsets = _dtype(dtypes.get("offsets", np.uint32), "offsets")
     if positions is not None and positions.kind != "f":
         raise DtypeError(f"positions are wanted as {positions}, expected float16, float32 or float64")
     if offsets.kind not in "iu":
         raise DtypeError(f"offsets are wanted as {offsets}, expected uint32 or uint64")
     wanted = {
-        section: {key: np.dtype(dtype) for name in names for key, dtype in dtypes.get(name, {}).items()}
+        section: {
+            key: _dtype(dtype, f"{name}/{key}")
+            for name in names
+            for key, dtype in _mapping(dtypes.get(name), f"dtype_dict[{name!r}]").items()
+        }
         for section, names in (("dps", ("dps",)), ("dpv", ("dpv", "dpp")))
     }
     return positions, offsets, wanted
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InputError(f"{what} is {value!r}, expected a dict of names and dtypes")
+    return value
+
+
+def _dtype(value: Any, what: str) -> np.dtype[Any]:
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)
+    except TypeError:
+        raise DtypeError(f"{what} are wanted as {value!r}, which is no dtype; name one, such as 'float32'") from None
+    return dtype
 
 
 def _wanted_room(arrays: TrxArrays, dtypes: Mapping[str, Any], nb_streamlines: int, nb_vertices: int) -> Room:

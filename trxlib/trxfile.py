@@ -391,14 +391,15 @@ class TrxFile(Content):
             Streamlines held in memory at a time.
         dtype_dict : dict
             dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys get the widest that their
-            streamlines have.
+            streamlines have. None is the default, as in later versions of the reference package.
 
         Raises
         ------
         ShapeError, MetadataMismatchError, DtypeError
             Name the streamline that does not fit those before it.
         """
-        header, room = lazy.room_of_lazy(obj, _space_from(reference), extra_buffer, chunk_size, dtype_dict)
+        wanted = _DTYPES if dtype_dict is None else dtype_dict
+        header, room = lazy.room_of_lazy(obj, _space_from(reference), extra_buffer, chunk_size, wanted)
         return TrxFile._of_room(header, room)
 
     @staticmethod
@@ -429,11 +430,13 @@ class TrxFile(Content):
         reference : str, dict, nibabel image, header or TrkFile
             Gives the space of the result.
         dtype_dict : dict
-            dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys keep theirs.
+            dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys keep theirs. None is the
+            default, as in later versions of the reference package.
         """
         if lazy.is_lazy(tractogram):
             return TrxFile.from_lazy_tractogram(tractogram, reference, dtype_dict=dtype_dict)
-        return TrxFile._of_room(*tractograms.room_of_tractogram(tractogram, _space_from(reference), dtype_dict))
+        wanted = _DTYPES if dtype_dict is None else dtype_dict
+        return TrxFile._of_room(*tractograms.room_of_tractogram(tractogram, _space_from(reference), wanted))
 
     def to_tractogram(self, resize: bool = False) -> Any:
         """Return a nibabel Tractogram in memory, in RASMM, of all streamlines that are filled.

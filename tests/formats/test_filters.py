@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,40 @@ def test_the_box_of_a_file_includes_its_edges() -> None:
         rows = np.repeat(inside, 300, axis=0)
         rows[411, column] = value
         assert not box.contains(rows)
+
+
+def edge_points(affine: np.ndarray, count: int = 300) -> np.ndarray:
+    """Points on faces of the grid, in RASMM as float32, so that each is just inside or just outside."""
+    rng = np.random.default_rng(0)
+    voxels = rng.uniform(0.5, 4, (count, 3))
+    axes = rng.integers(3, size=count)
+    voxels[np.arange(count), axes] = np.where(rng.random(count) < 0.5, -0.5, np.array(GRID)[axes] - 0.5)
+    return (voxels @ affine[:3, :3].T + affine[:3, 3]).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+@pytest.mark.parametrize("kind", ["trk", "tck"])
+@pytest.mark.parametrize("affine", [OBLIQUE, np.diag([*SIZES, 1.0]), np.diag([-1.3, 0.7, 1.1, 1])])
+def test_what_is_outside_does_not_depend_on_its_neighbours(
+    tmp_path: Path, affine: np.ndarray, kind: str, dtype: str
+) -> None:
+    points = edge_points(affine)
+    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    to_voxmm = np.diag([*sizes, 1.0]) @ np.linalg.inv(affine)
+    voxmm = (points.astype(np.float64) @ to_voxmm[:3, :3].T + to_voxmm[:3, 3] + sizes / 2).astype(np.float32)
+    far = np.full((1, 3), 1e3, np.float32)
+    space = Space(affine, GRID)
+
+    def kept(lines: list[np.ndarray]) -> int:
+        data = trk_bytes(lines, affine=affine, sizes=sizes) if kind == "trk" else tck_bytes(lines)
+        path = write(tmp_path / f"a.{kind}", data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataLossWarning)
+            reference = space if kind == "tck" else None
+            source = open_source(path, reference=reference, out_of_volume="drop", positions_dtype=dtype)
+        return source.info.nb_streamlines
+
+    lines = [row[None] for row in (voxmm if kind == "trk" else points)]
+    alone = sum(kept([line]) for line in lines[:40])
+    assert kept([*lines[:40], far]) == alone
+    assert 0 < kept([*lines, far]) < len(lines) or dtype == "float16" or affine is not OBLIQUE

@@ -23,6 +23,7 @@ AFFINE = np.array([[-1.25, 0.1, 0, 10], [0.2, 2, 0, 20.5], [0, 0.3, 4, -30], [0,
 
 def image(shape: tuple[int, ...] = (5, 6, 7), kind: Any = nib.Nifti1Image, **header: Any) -> Any:
     made = kind(np.zeros(shape, np.uint8), AFFINE)
+    made.header["vox_offset"] = 352 if kind is nib.Nifti1Image else 544
     for key, value in header.items():
         made.header[key] = value
     return made
@@ -43,7 +44,7 @@ def head_of(made: Any) -> bytes:
 def test_what_nibabel_says(srows, sizes, order, sform, qform):
     header = nib.Nifti1Header(endianness=order)
     header["dim"][: 1 + len(sizes)] = [len(sizes), *sizes]
-    header["sform_code"], header["qform_code"] = sform, qform
+    header["sform_code"], header["qform_code"], header["vox_offset"] = sform, qform, 352
     for row, name in enumerate(("srow_x", "srow_y", "srow_z")):
         header[name] = srows[4 * row : 4 * row + 4]
     found = read_nifti(header.binaryblock[:344] + b"n+1\0")
@@ -77,6 +78,10 @@ def test_every_road_gives_the_same(tmp_path, kind, sform, qform, shape, suffix):
         b"\0" * 4 + head_of(image())[4:],
         head_of(image(sform_code=0)),
         head_of(image(sform_code=-1)),
+        head_of(image(sform_code=6)),
+        head_of(image(datatype=12345)),
+        head_of(image(vox_offset=16)),
+        head_of(image(vox_offset=np.nan)),
         head_of(image(dim=[2, 5, 6, 1, 1, 1, 1, 1])),
         head_of(image(dim=[8, 5, 6, 7, 1, 1, 1, 1])),
         head_of(image(dim=[3, 5, 0, 7, 1, 1, 1, 1])),
@@ -90,6 +95,10 @@ def test_every_road_gives_the_same(tmp_path, kind, sform, qform, shape, suffix):
         "size",
         "no sform",
         "sform",
+        "unknown sform",
+        "datatype",
+        "offset",
+        "no offset",
         "two axes",
         "eight axes",
         "no voxels",
@@ -99,6 +108,10 @@ def test_every_road_gives_the_same(tmp_path, kind, sform, qform, shape, suffix):
 )
 def test_others_are_left_to_nibabel(head):
     assert read_nifti(head) is None
+
+
+def test_the_base_of_these_headers_is_read():
+    assert read_nifti(head_of(image())) is not None
 
 
 def test_an_affine_of_no_numbers_is_an_error_that_names_the_image(tmp_path):

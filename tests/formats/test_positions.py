@@ -80,3 +80,14 @@ def test_bad_arguments() -> None:
         affine[0, 0] = value
         with pytest.raises(HeaderError, match="absurd"):
             PositionsMap(affine, np.dtype("<f4"))
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4"])
+def test_float64_is_rounded_once(dtype: str) -> None:
+    step = float(np.finfo(dtype).eps) / 2
+    rows = np.array([[1 + step + step / 2**20, 0, 0]], dtype=np.float64)  # just above the middle of two
+    for matrix in (np.diag([2.0, 1, 1, 1]), np.eye(4)[[1, 0, 2, 3]][:, [1, 0, 2, 3]], np.eye(4)):
+        found = PositionsMap(matrix, np.dtype(dtype), given=np.float64).apply(rows.copy())
+        assert found.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(found, (rows @ matrix[:3, :3].T).astype(dtype))
+    assert float(found[0, 0]) == 1 + 2 * step

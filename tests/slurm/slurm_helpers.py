@@ -168,8 +168,8 @@ class Study:
         """Start the workflow on the cluster, in a group of its own so that it can be killed."""
         assert self.cluster is not None
         log = (self.folder / f"run{len(self.runs)}.log").open("w")
-        # SIGTERM does not end a run that hangs.
-        command = ["timeout", "-s", "INT", "-k", "10", "400", *SNAKEMAKE, *arguments, *profile]
+        # SIGTERM does not end a run that hangs. A crashed node takes 3 minutes of these, and more on a busy machine.
+        command = ["timeout", "-s", "INT", "-k", "10", "780", *SNAKEMAKE, *arguments, *profile]
         run = subprocess.Popen(
             command, cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             text=True, start_new_session=True,
@@ -180,7 +180,7 @@ class Study:
 
     def finish(self, run: subprocess.Popen[str]) -> str:
         """Wait for the end of a run, which must be good, and return all that it said."""
-        run.wait(420)
+        run.wait(800)
         text = (self.folder / f"run{self.runs.index(run)}.log").read_text()
         assert run.returncode == 0, text
         return text

@@ -69,6 +69,12 @@ def test_damaged_files_are_listed_and_other_cohorts_go_on(study):
     check_good_cohort_alone(study)
 
 
+def test_warnings_of_good_runs_are_repeated_at_their_end(study):
+    write_trk(study.folder / "b.trk", scalars=["fa"])
+    text = study.run("--cores", "2", "archives", "--config", "missing_metadata=drop")
+    assert "bad: left out, since not all inputs have them: dpv/fa" in text.split("steps (100%) done")[1]
+
+
 def test_spaces_that_differ_are_listed_by_name(study):
     write_trk(study.folder / "b.trk", affine=np.diag([2.0, 2, 2, 1]))
     text = study.run("--cores", "2", "--keep-going", "archives", fails=True)

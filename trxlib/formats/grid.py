@@ -16,6 +16,8 @@ __all__ = ["CheckedChunk", "Grid", "VoxmmBox"]
 
 Array = npt.NDArray[Any]
 _ROW = 512  # vertices of a long row: numpy is slow on rows of 3
+_MAX_BITS = np.uint32(0xFFFFFFFF)
+_MARGIN = 1e-9  # voxels that float64 may be wrong: nearer to an edge than this, each vertex is looked at
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Grid:
         self._has_voxels = bool(min(space.dimensions))
         self._high = np.array(space.dimensions, dtype=np.float64) - 0.5
         self._low = np.full(3, -0.5)
-        self._to_voxel = None if self._is_aligned else PositionsMap(inverse, np.dtype("<f4"))
+        self._to_voxel = None if self._is_aligned else PositionsMap(inverse, np.dtype("<f8"))
         self._matrix, self._reach = inverse, np.abs(inverse[:3, :3])
         if self._is_aligned:
             # The box in RASMM: no vertex need be moved to compare it.
@@ -67,17 +69,17 @@ class Grid:
         if not self._is_aligned:
             centre = self._matrix[:3, :3] @ ((low + high) / 2) + self._matrix[:3, 3]
             reach = self._reach @ ((high - low) / 2)
-            low, high = centre - reach, centre + reach
+            low, high = centre - reach - _MARGIN, centre + reach + _MARGIN
         return bool((low >= self._low).all() and (high <= self._high).all())
 
     def find_outside(self, positions: Array) -> Array:
         """Return the rows of the vertices outside, increasing; NaN counts as inside."""
         if not self._has_voxels or not len(positions):
             return np.zeros(0, dtype=np.int64)
-        points = positions if positions.dtype.itemsize > 2 else positions.astype(np.float32)
         if self._to_voxel is not None:
-            with np.errstate(over="ignore"):  # infinite is outside, too
-                points = self._to_voxel.apply(points.astype(np.float32))
+            points = self._to_voxel.apply(positions.astype(np.float64))
+        else:
+            points = positions if positions.dtype.itemsize > 2 else positions.astype(np.float32)
         flat = points.reshape(-1)
         whole = len(points) // _ROW * _ROW * 3
         found = [
@@ -101,12 +103,15 @@ class VoxmmBox:
     ----------
     edges : sequence of 3 float
         Lengths of the box in mm.
+    margin : float
+        What lies nearer to an edge than this (mm) is not inside for certain.
     """
 
-    def __init__(self, edges: npt.ArrayLike) -> None:
+    def __init__(self, edges: npt.ArrayLike, margin: float = 0.0) -> None:
         # A box beyond float32 (in a damaged header) ends where float32 does.
         finite = np.minimum(np.asarray(edges, dtype=np.float64), np.finfo(np.float32).max)
-        self._limits = finite.astype(np.float32).view(np.uint32)
+        self._limits = np.maximum(finite - margin, 0).astype(np.float32).view(np.uint32)
+        self._least = np.float32(min(margin, float(np.finfo(np.float32).max))).view(np.uint32)
 
     def contains(self, rows: Array) -> bool:
         """Tell whether all vertices are finite and inside; False may still mean so.
@@ -120,11 +125,17 @@ class VoxmmBox:
         bits = rows.view(np.uint32)
         columns = bits.shape[1]
         whole = len(bits) // _ROW * _ROW
-        high = _columns(bits[whole:]).max(axis=1, initial=0)
+        long, rest = bits[:whole].reshape(-1, columns * _ROW), bits[whole:]
+        highs, lows = [rest], [rest]
         if whole:
-            long = bits[:whole].reshape(-1, columns * _ROW).max(axis=0)
-            high = np.maximum(high, _columns(long.reshape(_ROW, columns)).max(axis=1))
-        return bool((high[:3] <= self._limits).all())
+            highs.append(long.max(axis=0).reshape(_ROW, columns))
+        if (_columns(np.concatenate(highs)).max(axis=1, initial=0)[:3] > self._limits).any():
+            return False
+        if not self._least:
+            return True
+        if whole:
+            lows.append(long.min(axis=0).reshape(_ROW, columns))
+        return bool((_columns(np.concatenate(lows)).min(axis=1, initial=_MAX_BITS)[:3] >= self._least).all())
 
 
 def _bounding_box(positions: Array) -> tuple[Array, Array]:

@@ -15,7 +15,9 @@ __all__ = ["NIFTI_BYTES", "read_nifti"]
 
 #: Of the header.
 NIFTI_BYTES = 348
-_DIM, _CODES, _SROWS, _MAGIC = 40, 252, 280, 344
+_DIM, _DATATYPE, _VOX_OFFSET, _CODES, _SROWS, _MAGIC = 40, 70, 108, 252, 280, 344
+_KNOWN_DATATYPES = {2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304}
+_LARGEST_CODE = 5
 
 
 def read_nifti(head: bytes) -> tuple[npt.NDArray[np.float64], tuple[int, int, int]] | None:
@@ -40,7 +42,12 @@ def read_nifti(head: bytes) -> tuple[npt.NDArray[np.float64], tuple[int, int, in
         return None
     count, *sizes = struct.unpack_from(f"{order}8h", head, _DIM)
     _, sform = struct.unpack_from(f"{order}2h", head, _CODES)
-    if sform < 1 or not 3 <= count <= 7 or min(sizes[:count]) < 1:
+    if not 1 <= sform <= _LARGEST_CODE or not 3 <= count <= 7 or min(sizes[:count]) < 1:
+        return None
+    # A header that is damaged elsewhere may be so here.
+    datatype = struct.unpack_from(f"{order}h", head, _DATATYPE)[0]
+    start = struct.unpack_from(f"{order}f", head, _VOX_OFFSET)[0]
+    if datatype not in _KNOWN_DATATYPES or not start >= NIFTI_BYTES + 4:
         return None
     affine = np.eye(4)
     affine[:3] = np.array(struct.unpack_from(f"{order}12f", head, _SROWS)).reshape(3, 4)

@@ -65,7 +65,8 @@ class _MemorySource:
         self._streamlines = self._load(self._file.path)
         self._lengths = np.array([len(streamline) for streamline in self._streamlines], dtype=np.int64)
         space, matrix = place_result(self._file.path, reference, reference, transform)
-        self._map = PositionsMap(matrix, check_positions_dtype(positions_dtype, "float32"), self._file.path)
+        dtype = check_positions_dtype(positions_dtype, "float32")
+        self._map = PositionsMap(matrix, dtype, self._file.path, np.float64)
         self.info = SourceInfo(
             path=self._file.path,
             format=self.format,
@@ -84,8 +85,8 @@ class _MemorySource:
         for start in range(0, len(self._lengths), step):
             lengths = self._lengths[start : start + step]
             parts = [np.asarray(part).reshape(-1, 3) for part in self._streamlines[start : start + step]]
-            rows = np.concatenate(parts).astype(np.float64 if self._map.dtype.itemsize == 8 else np.float32)
-            yield Chunk(lengths, self._map.apply(rows))
+            rows = np.concatenate(parts)
+            yield Chunk(lengths, self._map.apply(rows.astype(np.float64)))
             vertices += len(rows)
             if progress is not None:
                 progress(self.info.nbytes * vertices // total, self.info.nbytes)

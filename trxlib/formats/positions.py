@@ -59,9 +59,17 @@ class PositionsMap:
         Of the result.
     path : str
         For messages.
+    given : dtype
+        Of the vertices: float64 ones are moved as such, and rounded once.
     """
 
-    def __init__(self, matrix: npt.NDArray[np.float64], dtype: np.dtype[Any], path: str = "") -> None:
+    def __init__(
+        self,
+        matrix: npt.NDArray[np.float64],
+        dtype: np.dtype[Any],
+        path: str = "",
+        given: npt.DTypeLike = np.float32,
+    ) -> None:
         self.dtype = dtype
         self._path = path
         #: The largest error that float16 made so far, in mm.
@@ -74,10 +82,11 @@ class PositionsMap:
             )
         self._scale = np.diag(linear).copy()
         self._linear, self._shift = linear, shift
-        self._diagonal = not np.any(linear - np.diag(self._scale))
+        #: Whether each axis goes to itself: rounding keeps the order of coordinates then.
+        self.is_diagonal = not np.any(linear - np.diag(self._scale))
         self._has_scale, self._has_shift = bool((self._scale != 1).any()), bool(shift.any())
-        self.is_identity = self._diagonal and not self._has_scale and not self._has_shift
-        self._work = np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
+        self.is_identity = self.is_diagonal and not self._has_scale and not self._has_shift
+        self._work = np.dtype(np.float64 if 8 in (dtype.itemsize, np.dtype(given).itemsize) else np.float32)
         self._scale_row = np.tile(self._scale, _TILE).astype(self._work)
         self._shift_row = np.tile(shift, _TILE).astype(self._work)
 
@@ -103,7 +112,7 @@ class PositionsMap:
         """
         # What overflows becomes infinite, and the rule on such vertices names the streamline.
         with np.errstate(over="ignore", invalid="ignore"):
-            if not self._diagonal:
+            if not self.is_diagonal:
                 points = self._general_map(rows)
             else:
                 points = np.ascontiguousarray(rows, dtype=self._work) if rows.shape[1] == 3 else self._columns(rows)
@@ -111,7 +120,25 @@ class PositionsMap:
                     # Arrays without items share nothing, and may be read-only all the same.
                     in_place = not keep or bool(len(points) and not np.may_share_memory(points, rows))
                     points = self._diagonal_map(points, points if in_place else np.empty_like(points))
-        return self.narrow(points) if self.dtype.itemsize == 2 else points
+            if self.dtype.itemsize == 2:
+                return self.narrow(points)
+            return points if points.dtype == self.dtype else points.astype(self.dtype)
+
+    def largest_rounding(self, reach: npt.ArrayLike) -> float:
+        """Return how far from its exact place a vertex may come to lie, in mm.
+
+        Parameters
+        ----------
+        reach : sequence of 3 float
+            The largest coordinates that are given.
+
+        Returns
+        -------
+        float
+            An upper bound.
+        """
+        largest = (np.abs(self._linear) @ np.abs(np.asarray(reach, dtype=np.float64)) + np.abs(self._shift)).max()
+        return float(4 * largest * np.finfo(self.dtype).eps)
 
     def log_error(self) -> None:
         """Log what float16 has cost."""

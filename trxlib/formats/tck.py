@@ -88,7 +88,9 @@ class TckSource:
         nb_streamlines, nb_vertices = counts or self._rows.count(accept=accept_count_mismatch)
         space, matrix = place_result(self._file.path, reference, reference, transform)
         default = "float64" if self.header.dtype.itemsize == 8 else "float32"
-        self._map = PositionsMap(matrix, check_positions_dtype(positions_dtype, default), self._file.path)
+        self._map = PositionsMap(
+            matrix, check_positions_dtype(positions_dtype, default), self._file.path, self.header.dtype
+        )
         self._grid = Grid(space)
         self.info = SourceInfo(
             path=self._file.path,

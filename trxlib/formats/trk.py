@@ -81,7 +81,7 @@ class TrkSource:
         )
         self._grid = Grid(space)
         # The grid of the result is that of the file, unless a reference says otherwise.
-        self._box = VoxmmBox(self.header.edges) if reference is None and all(self.header.edges) else None
+        self._box = self._box_of_file() if reference is None and all(self.header.edges) else None
         self.info = SourceInfo(
             path=self._file.path,
             format="trk",
@@ -94,6 +94,15 @@ class TrkSource:
             nbytes=self._file.nbytes,
             facts=self.header.facts(),
         )
+
+    def _box_of_file(self) -> VoxmmBox:
+        """Return the grid in the file's coordinates, so small that no rounding on the way to RASMM leads out of it."""
+        edges = np.array(self.header.edges)
+        if self._map.is_diagonal and self._map.dtype.itemsize > 2:
+            corners = self._map.apply(np.array([np.zeros(3), edges], dtype=np.float32))
+            if not len(self._grid.find_outside(corners)):
+                return VoxmmBox(edges)
+        return VoxmmBox(edges, self._map.largest_rounding(edges))
 
     def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
         """Yield all streamlines in order.

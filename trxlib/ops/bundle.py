@@ -24,7 +24,7 @@ from trxlib.header import copy_values
 from trxlib.names import ArrayName, check_key, make_key
 from trxlib.ragged import iter_gathered
 from trxlib.source import ArraySpec, Chunk, DeferredChunks, Headers, Progress, Source, SourceInfo
-from trxlib.storage.container import Container, open_container
+from trxlib.storage.container import Container, check_crc, open_container
 from trxlib.storage.members import Member
 from trxlib.storage.vectored import Runs
 
@@ -143,6 +143,23 @@ class BundleSource:
     def _member_by_key(self) -> dict[tuple[str, str], Member]:
         return {(name.section, name.name): member for name, member in self.members.items() if not name.group}
 
+    def stated(self, section: str, key: str) -> Member | None:
+        """Return the place on disk of a whole array whose CRC is stated there, or None."""
+        member = self._member_by_key.get((section, key)) if self.runs is None else None
+        return member if member is not None and member.crc is not None else None
+
+    def check_entries(self) -> None:
+        """Compare what is read only in part, or changed on its way, with the CRCs that the archive states.
+
+        Raises
+        ------
+        ArchiveError
+            If offsets, a group or dpg are damaged. Large arrays are looked at where they are read.
+        """
+        for name, member in self.members.items():
+            if name.section == "offsets" or name.section == "groups" or name.group:
+                check_crc(self.path, member)
+
     def plain_runs(self, section: str, key: str) -> Runs | None:
         """Return runs of rows in memory that only need to be copied, or None."""
         array = self.rows(section, key)
@@ -208,6 +225,7 @@ class BundleSource:
         progress : callable, optional
             Called with bytes done and in all.
         """
+        self.check_entries()
         starts, lengths = self._runs()
         total = len(lengths)
         step = max(1, int(_STREAM_BYTES * max(1, total) // max(1, 12 * self.arrays.header.nb_vertices)))

@@ -73,8 +73,9 @@ def unite_columns(
         raise MetadataMismatchError(
             "the inputs have different data:\n  "
             + "\n  ".join(problems)
-            + f"\n  add what is missing, leave out what not all have (missing='drop'; delete_{section}=True in "
-            f"concatenate), or fill it with NaN (missing='fill'); {section} of unlike widths must be renamed"
+            + "\n  add what is missing, leave out what not all have ('drop'), or fill it with NaN ('fill'): "
+            "missing_metadata in the configuration of the workflow, --missing on the command line, missing= in Python "
+            f"(delete_{section}=True in concatenate); {section} of unlike widths must be renamed"
         )
     return columns
 

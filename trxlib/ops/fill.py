@@ -25,6 +25,7 @@ from trxlib.parallel import run_each, threads_for
 from trxlib.ragged import join_neighbours
 from trxlib.rules import check_members
 from trxlib.source import Chunk, Progress, Source, placed
+from trxlib.storage.members import Member
 from trxlib.storage.partial import Target
 from trxlib.storage.vectored import Runs
 
@@ -34,6 +35,8 @@ T = TypeVar("T")
 Array = npt.NDArray[Any]
 #: Opens an input when its turn comes; called with its number and plan, in the worker's thread.
 Opener = Callable[[int, InputPlan], Source]
+#: Bytes and CRC of what was written, bytes and CRC of what was read for it.
+_Written = tuple[int, int, int, int]
 _STEP = 1 << 17  # rows of offsets, members or NaN written at a time
 _BLOCK_BYTES, _BLOCK_RUNS = 1 << 21, 4096  # gathered at a time, so that they are still in the cache for their CRC
 
@@ -253,6 +256,7 @@ class _InputFiller:
     def fill(self, source: Source) -> list[Range]:
         """Copy everything of `source` and return the ranges written."""
         if isinstance(source, BundleSource):
+            source.check_entries()
             ranges = [self._fill_array(source, name) for name in self.plan.names.values() if name.section != "groups"]
         else:
             ranges = self._fill_chunks(source)
@@ -286,24 +290,38 @@ class _InputFiller:
         runs = source.plain_runs(name.section, name.name)
         if runs is not None and rows.dtype == name.dtype and rows.shape[1] == name.ncols:
             # Straight from where they lie.
-            self._write_parts(cursor, _blocks(runs), lambda item: cursor.put_runs(*item))
-        elif name.section == "positions":
-            parts = _numbered(source.iter_rows(name.section, name.name))
-            self._write_parts(cursor, parts, lambda item: cursor.put(item[0], source.pass_positions(item[1], item[0])))
+            self._write_parts(cursor, _blocks(runs), lambda item: (*cursor.put_runs(*item), 0, 0))
+            return cursor.end()
+        moves = name.section == "positions"
+        stated = source.stated(name.section, name.name)
+
+        def put(item: tuple[int, Array]) -> _Written:
+            row, block = item
+            moved = source.pass_positions(block, row) if moves else block
+            nbytes, crc = cursor.put(row, moved)
+            if stated is None or (moved is block and block.dtype == name.dtype):
+                return nbytes, crc, nbytes, crc
+            return nbytes, crc, block.nbytes, isal_zlib.crc32(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
+
+        read = self._write_parts(cursor, _numbered(source.iter_rows(name.section, name.name)), put)
+        if stated is not None and read != stated.crc:
+            raise _damaged(stated, read)
+        if moves:
             source.end_passes()
-        else:
-            parts = _numbered(source.iter_rows(name.section, name.name))
-            self._write_parts(cursor, parts, lambda item: cursor.put(*item))
         return cursor.end()
 
-    def _write_parts(self, cursor: _Cursor, parts: Iterator[T], put: Callable[[T], tuple[int, int]]) -> None:
-        """Write the parts of an array in several threads; `put` returns what one of the cursor's returns."""
+    def _write_parts(self, cursor: _Cursor, parts: Iterator[T], put: Callable[[T], _Written]) -> int:
+        """Write the parts of an array in several threads; return the CRC of what was read for it."""
+        read = 0
 
-        def add(written: tuple[int, int]) -> None:
-            cursor.add(*written)
+        def add(written: _Written) -> None:
+            nonlocal read
+            cursor.add(*written[:2])
+            read = isal_zlib.crc32_combine(read, written[3], written[2])
             self._tick(cursor.name, written[0])
 
         run_each(parts, put, add, threads=threads_for(cursor.nbytes, self.share))
+        return read
 
     def _copy(self, source: BundleSource, name: ArrayName, cursor: _Cursor, rows: Array) -> Range | None:
         """Copy an array's bytes as they lie on disk, if they are just those wanted."""
@@ -319,7 +337,7 @@ class _InputFiller:
             os.close(fd)
         self._tick(name, member.nbytes)
         if crc is not None and crc != member.crc:
-            raise ArchiveError(f"{member.path} has CRC {crc:08x}, {member.crc:08x} is stated; the file is damaged")
+            raise _damaged(member, crc)
         # Bytes that the kernel copied unseen have the CRC they should have, so that damage stays visible.
         return Range(cursor.path, cursor.start, member.nbytes, member.crc)
 
@@ -390,6 +408,10 @@ class _InputFiller:
     def _tick(self, name: ArrayName, nbytes: int) -> None:
         if name.section == "positions":
             self.tick.add(nbytes)
+
+
+def _damaged(member: Member, found: int) -> ArchiveError:
+    return ArchiveError(f"{member.path} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged")
 
 
 def _numbered(parts: Iterator[Array]) -> Iterator[tuple[int, Array]]:

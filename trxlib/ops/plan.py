@@ -246,7 +246,8 @@ def plan_merge(
     keep_groups : bool
         Whether the groups inside TRX sources, and their dpg, are kept.
     check_space : bool
-        Whether all must have one affine and dimensions; else those of the first are taken.
+        Whether all must have one affine and dimensions; else those of the first are taken. Sources without
+        streamlines to which nobody gave a space do not count.
     nb_shards : int
         Jobs to divide the filling between.
 
@@ -269,18 +270,21 @@ def plan_merge(
     infos = [item.info for item in inputs]
     names = list(names) if names is not None else [str(number + 1) for number in range(len(infos))]
     whole = [tuple(groups) for groups in whole_groups] if whole_groups is not None else [()] * len(infos)
+    # Numbered, since two inputs may be one file.
+    spaces = {
+        f"{info.path or name} (input {n + 1})": info.space
+        for n, (name, info) in enumerate(zip(names, infos, strict=True))
+        if info.has_space
+    } or {infos[0].path or names[0]: infos[0].space}
     if check_space:
-        # Numbered, since two inputs may be one file.
-        labels = [
-            f"{info.path or name} (input {n + 1})" for n, (name, info) in enumerate(zip(names, infos, strict=True))
-        ]
-        check_same_space({label: info.space for label, info in zip(labels, infos, strict=True)})
+        check_same_space(spaces)
     # Positions of any space can be written; what reads them needs the inverse.
-    invert_affine(infos[0].space.voxel_to_rasmm, f"{infos[0].path or names[0]}: VOXEL_TO_RASMM")
+    label, space = next(iter(spaces.items()))
+    invert_affine(space.voxel_to_rasmm, f"{label}: VOXEL_TO_RASMM")
     nb_streamlines = sum(info.nb_streamlines for info in infos)
     nb_vertices = sum(info.nb_vertices for info in infos)
     small = unite_small(inputs, names)
-    header = Header(infos[0].space.voxel_to_rasmm, infos[0].space.dimensions, nb_streamlines, nb_vertices, small.extra)
+    header = Header(space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices, small.extra)
     places, group_sizes = _place(inputs, names, whole, options)
     if group_sizes and nb_streamlines > UINT32_MAX:
         raise CapacityError(

@@ -40,7 +40,7 @@ from trxlib.storage.members import Member, list_archive, list_folder
 from trxlib.storage.refresh import ChangesInPlace
 from trxlib.storage.workspace import TemporaryFolder, temporary_error
 
-__all__ = ["Container", "check_crcs", "open_container", "read_header"]
+__all__ = ["Container", "check_crc", "check_crcs", "open_container", "read_header"]
 
 logger = logging.getLogger(__name__)
 _SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping may hold a file descriptor
@@ -148,12 +148,23 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
     with zipfile.ZipFile(path) as archive:
         for member in list_archive(path):
             if member.is_stored:
-                found = _crc_of_file(member)
-                if found != member.crc:
-                    raise _crc_error(path, member, found)
+                check_crc(path, member)
             else:
                 for _ in _iter_unpacked(archive, path, member):
                     pass
+
+
+def check_crc(path: str | os.PathLike[str], member: Member) -> None:
+    """Read a stored entry and compare its CRC-32 with the stated one, if there is one.
+
+    Raises
+    ------
+    ArchiveError
+        Names the entry.
+    """
+    found = member.crc if member.crc is None else _crc_of_file(member)
+    if found != member.crc:
+        raise _crc_error(path, member, found)
 
 
 def _list(path: str | os.PathLike[str]) -> list[Member]:
@@ -330,7 +341,7 @@ def _crc_of_file(member: Member) -> int:
     return crc
 
 
-def _crc_error(path: str | os.PathLike[str], member: Member, found: int) -> ArchiveError:
+def _crc_error(path: str | os.PathLike[str], member: Member, found: int | None) -> ArchiveError:
     return ArchiveError(
         f"{path}: entry {member.path!r} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged"
     )

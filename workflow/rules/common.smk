@@ -4,6 +4,7 @@ import sys
 import yaml
 from trxlib.errors import InputError
 from trxlib.project import load_project
+from trxlib.reporting import find_warnings
 
 DEMO = "resources/demo"
 
@@ -81,6 +82,18 @@ def all_results():
     names = ["provenance.tsv", "summary.tsv", "mosaic.png", "index.html"]
     names += ["groups"] * CONFIG["extract_groups"]
     return all_archives() + [path for name in names for path in per_cohort(name)]
+
+
+def say_warnings():
+    """Repeat what the jobs of these results warned of: their logs are hardly read where all went well."""
+    if not workflow.is_main_process:
+        return
+    for cohort in COHORTS:
+        found = find_warnings(f"logs/{cohort}")
+        for text in found[:10]:
+            logger.warning(f"{cohort}: {text}")
+        if len(found) > 10:
+            logger.warning(f"{cohort}: {len(found) - 10} more in logs/{cohort}/")
 
 
 # Input functions
