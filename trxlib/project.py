@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ class Batch:
         Every file that they name, each once.
     nb_bytes : int
         Size of their tractograms.
+    sizes : str
+        Of all files, see `Project.sizes`.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Batch:
     rows: Mapping[str, list[dict[str, Any]]]
     paths: list[str]
     nb_bytes: int
+    sizes: str
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,15 @@ class Project:
         Cohorts with mistakes in their rows, and what is wrong; they are not among `cohorts`.
     nb_subjects : int
         Entities in the whole sheet, those of refused cohorts included.
+    made : tuple of str
+        Folders whose files are made by the workflow itself.
     """
 
     config: Mapping[str, Any]
     cohorts: Mapping[str, Mapping[str, list[Sample]]]
     refused: Mapping[str, list[str]] = field(default_factory=dict)
     nb_subjects: int = 0
+    made: tuple[str, ...] = ()
 
     def entities(self, cohort: str) -> list[str]:
         """Return the names of what is converted as one, in the order of the sheet."""
@@ -94,6 +101,14 @@ class Project:
     def nb_bytes(self, cohort: str, entity: str | None = None) -> int:
         """Return the size of the tractograms; files that do not exist yet count nothing."""
         return sum(_size(sample.tractogram) for sample in self.samples(cohort, entity))
+
+    def sizes(self, paths: Iterable[str]) -> str:
+        """Return a text that changes with the size of any of these files: ``<bytes in all>:<8 hex digits>``.
+
+        A file that is replaced by one with an older time is not noticed by its time.
+        """
+        sizes = [0 if self.made and path.startswith(self.made) else _size(path) for path in paths]
+        return f"{sum(sizes)}:{zlib.crc32(repr(sizes).encode()):08x}"
 
     def subjects_per_job(self, cohort: str) -> int:
         """How many subjects one job converts; by default one, and some where they are small or jobs thousands.
@@ -125,12 +140,14 @@ class Project:
         return found
 
     def _batch(self, cohort: str, number: int, entities: list[str]) -> Batch:
+        paths = list(dict.fromkeys(path for entity in entities for path in self.paths(cohort, entity)))
         return Batch(
             name=f"batch_{cohort}_{number}",
             cohort=cohort,
             rows={entity: [sample.to_params() for sample in self.samples(cohort, entity)] for entity in entities},
-            paths=list(dict.fromkeys(path for entity in entities for path in self.paths(cohort, entity))),
+            paths=paths,
             nb_bytes=sum(self.nb_bytes(cohort, entity) for entity in entities),
+            sizes=self.sizes(paths),
         )
 
     def nb_shards(self, cohort: str) -> int:
@@ -169,11 +186,12 @@ def load_project(
     InputError
         Lists every mistake of both.
     """
+    made = tuple(made)
     full, mistakes = _config_mistakes(config, config_schema)
     mistakes += _results_mistakes(full.get("results"))
     samples: list[Sample] = []
     if isinstance(full.get("samples"), str):
-        samples, more = find_mistakes(Path(full["samples"]), samples_schema, tuple(made))
+        samples, more = find_mistakes(Path(full["samples"]), samples_schema, made)
         mistakes += more
     refused: dict[str, list[str]] = {}
     for mistake in mistakes:
@@ -185,7 +203,7 @@ def load_project(
     cohorts: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
         cohorts.setdefault(sample.cohort, {}).setdefault(sample.entity, []).append(sample)
-    return Project(full, cohorts, refused, nb_subjects)
+    return Project(full, cohorts, refused, nb_subjects, made)
 
 
 def _results_mistakes(results: Any) -> list[Mistake]:

@@ -1,14 +1,16 @@
 """Mistakes end before the long work, with a message that says where, and leave no file under a final name."""
 
+import os
+
 import nibabel as nib
 import numpy as np
 import pytest
 from workflow_helpers import Workflow
 
 
-def write_trk(path, affine=None, dimensions=(10, 10, 10), scalars=()):
+def write_trk(path, affine=None, dimensions=(10, 10, 10), scalars=(), lengths=(3, 5)):
     rng = np.random.default_rng(0)
-    streamlines = [rng.uniform(1, 8, (n, 3)).astype("f4") for n in (3, 5)]
+    streamlines = [rng.uniform(1, 8, (n, 3)).astype("f4") for n in lengths]
     affine = np.eye(4) if affine is None else affine
     data = {name: [np.ones((len(s), 1), "f4") for s in streamlines] for name in scalars}
     tractogram = nib.streamlines.Tractogram(streamlines, data_per_point=data, affine_to_rasmm=np.eye(4))
@@ -103,3 +105,19 @@ def test_a_file_cut_short_is_found_by_the_conversion(study):
     assert "bad/bad.trx" not in found
     assert "bad/subjects/sub-02.trx" not in found
     assert "good/good.trx" in found
+
+
+@pytest.mark.parametrize("options", [[], ["--config", "keep_subjects=false"], ["--config", "subjects_per_job=2"]])
+def test_a_file_replaced_by_an_older_one_is_noticed_by_its_size(study, options):
+    study.run("--cores", "2", "archives", *options)
+    assert study.jobs("archives", *options) == {}
+    before = (study.folder / "results/bad/provenance.tsv").read_text()
+    write_trk(study.folder / "b.trk", lengths=(3, 5, 7))
+    os.utime(study.folder / "b.trk", (1e9, 1e9))
+    jobs = study.jobs("archives", *options)
+    assert jobs["seal_cohort"] == jobs["preflight"] == 1
+    study.run("--cores", "2", "archives", *options)
+    after = (study.folder / "results/bad/provenance.tsv").read_text()
+    assert before.count("\n") == after.count("\n")
+    assert before != after
+    assert study.jobs("archives", *options) == {}

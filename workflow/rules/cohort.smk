@@ -54,6 +54,7 @@ else:
         params:
             archive=archive_of_cohort,
             rows=rows_of_cohort,
+            sizes=sizes_of_cohort,
             groups=groups_of_subjects,
             nb_shards=nb_shards,
             options=CONVERT_OPTIONS,

@@ -132,6 +132,14 @@ def rows_of_cohort(wildcards):
     return [sample.to_params() for sample in PROJECT.samples(wildcards.cohort)]
 
 
+def sizes_of_cohort(wildcards):
+    return PROJECT.sizes(PROJECT.paths(wildcards.cohort))
+
+
+def sizes_of_subject(wildcards):
+    return PROJECT.sizes(PROJECT.paths(wildcards.cohort, wildcards.subject))
+
+
 def mistakes_of_cohort(wildcards):
     return PROJECT.refused[wildcards.cohort]
 

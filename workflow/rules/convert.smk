@@ -60,6 +60,7 @@ rule preflight:
         runtime=cohort_minutes,
     params:
         rows=rows_of_cohort,
+        sizes=sizes_of_cohort,
         missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
     script:
         "../scripts/preflight.py"
@@ -91,6 +92,7 @@ if SINGLE_COHORTS:
             cohort="|".join(SINGLE_COHORTS),
         params:
             rows=rows_of_subject,
+            sizes=sizes_of_subject,
             options=CONVERT_OPTIONS,
 
     rule convert_subject:
@@ -137,6 +139,7 @@ for batch in PROJECT.batches():
         localrule: True
         params:
             rows=batch.rows,
+            sizes=batch.sizes,
             options=CONVERT_OPTIONS,
 
     rule:
