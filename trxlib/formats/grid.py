@@ -16,7 +16,6 @@ __all__ = ["CheckedChunk", "Grid", "VoxmmBox"]
 
 Array = npt.NDArray[Any]
 _ROW = 512  # vertices of a long row: numpy is slow on rows of 3
-_MAX_BITS = np.uint32(0xFFFFFFFF)
 _MARGIN = 1e-9  # voxels that float64 may be wrong: nearer to an edge than this, each vertex is looked at
 
 
@@ -123,33 +122,25 @@ class VoxmmBox:
         """
         # As unsigned integers, floats from 0 up have the same order, and all others are larger.
         bits = rows.view(np.uint32)
-        columns = bits.shape[1]
-        whole = len(bits) // _ROW * _ROW
-        long, rest = bits[:whole].reshape(-1, columns * _ROW), bits[whole:]
-        highs, lows = [rest], [rest]
-        if whole:
-            highs.append(long.max(axis=0).reshape(_ROW, columns))
-        if (_columns(np.concatenate(highs)).max(axis=1, initial=0)[:3] > self._limits).any():
-            return False
-        if not self._least:
+        if not len(bits):
             return True
-        if whole:
-            lows.append(long.min(axis=0).reshape(_ROW, columns))
-        return bool((_columns(np.concatenate(lows)).min(axis=1, initial=_MAX_BITS)[:3] >= self._least).all())
+        if (_extremes(bits, np.maximum)[:3] > self._limits).any():
+            return False
+        return not self._least or bool((_extremes(bits, np.minimum)[:3] >= self._least).all())
 
 
 def _bounding_box(positions: Array) -> tuple[Array, Array]:
     """Return the lowest and the highest coordinates, NaN where one is NaN; at least one vertex is expected."""
-    whole = len(positions) // _ROW * _ROW
-    lows, highs = [positions[whole:]], [positions[whole:]]
-    if whole:
-        rows = positions[:whole].reshape(-1, 3 * _ROW)
-        lows.append(rows.min(axis=0).reshape(-1, 3))
-        highs.append(rows.max(axis=0).reshape(-1, 3))
-    low, high = _columns(np.concatenate(lows)).min(axis=1), _columns(np.concatenate(highs)).max(axis=1)
+    low, high = _extremes(positions, np.minimum), _extremes(positions, np.maximum)
     return low.astype(np.float64), high.astype(np.float64)
 
 
-def _columns(rows: Array) -> Array:
-    """Copy columns into rows, which numpy goes along several times as fast as across."""
-    return np.ascontiguousarray(rows.T)
+def _extremes(rows: Array, extreme: np.ufunc) -> Array:
+    """Return the minimum or maximum of each column; at least one row is expected."""
+    whole, columns = len(rows) // _ROW * _ROW, rows.shape[1]
+    parts = [rows[whole:]]
+    if whole:
+        parts.append(extreme.reduce(rows[:whole].reshape(-1, columns * _ROW), axis=0).reshape(_ROW, columns))
+    # Columns copied into rows, which numpy goes along several times as fast as across.
+    result: Array = extreme.reduce(np.ascontiguousarray(np.concatenate(parts).T), axis=1)
+    return result

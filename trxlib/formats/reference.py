@@ -154,7 +154,7 @@ def _space_from_path(path: Path) -> Space:
     if path.is_dir():
         return _space_from_trx(path, (path / "header.json").read_bytes() if (path / "header.json").is_file() else b"")
     file = InputFile(path)
-    head = file.head(8)
+    head = file.head(NIFTI_BYTES)
     if head.startswith(b"PK"):
         return _space_from_trx(path, _zipped_header(path))
     if head.startswith(MAGIC):
@@ -166,7 +166,7 @@ def _space_from_path(path: Path) -> Space:
         )
     if file.nbytes <= _MAX_TEXT and _starts_with_numbers(text := _read_file(path)):
         return _space_from_text(text, path)
-    image = read_nifti(file.head(NIFTI_BYTES))
+    image = read_nifti(head)
     if image is not None:
         return Space.create(*image, f"{path}: reference image")
     return _space_from_image(path)
