@@ -76,13 +76,13 @@ def _load_save(data: Path, out: Path) -> None:
 
 def _convert_large_tck(data: Path, out: Path) -> None:
     """Convert a TCK as one beyond 64 MB is: without counting its streamlines first."""
-    from trxlib.formats import tck
+    from trxlib.formats.tck import reader
 
-    limit, tck._COUNT_BYTES = tck._COUNT_BYTES, 0
+    limit, reader._COUNT_BYTES = reader._COUNT_BYTES, 0
     try:
         _convert("whole.tck")(data, out)
     finally:
-        tck._COUNT_BYTES = limit
+        reader._COUNT_BYTES = limit
 
 
 LOOPS: dict[str, Callable[[Path, Path], None]] = {

@@ -70,7 +70,7 @@ def instructions_of(name: str, data: Path) -> int:
 
 def main(name: str, data: Path) -> None:
     """Do what is counted."""
-    from trxlib.storage import mapping
+    from trxlib.container import mapping
 
     for loop in LOOPS:
         run_loop(loop, data / "warm")

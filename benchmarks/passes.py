@@ -35,8 +35,8 @@ class Slice:
     """What the passes of a slice hand on."""
 
     def __init__(self, block: Block, source: int, target: int, kind: str) -> None:
-        from trxlib.formats.grid import VoxmmBox, _bounding_box
-        from trxlib.formats.positions import PositionsMap
+        from trxlib.spaces.grid import VoxmmBox, _bounding_box
+        from trxlib.spaces.positions import PositionsMap
 
         shift = np.eye(4)
         shift[:3, 3] = -_SHIFT
@@ -77,7 +77,7 @@ class Slice:
         self.rows = rows[kept].view("<f4").reshape(-1, 3)
 
     def map_pages(self) -> None:
-        from trxlib.storage.vectored import Runs, populate
+        from trxlib.container.scattered import Runs, populate
 
         assert self.mapped is not None
         count = self.nbytes // 12
@@ -103,7 +103,7 @@ class Slice:
         self.written += os.pwrite(self.target, self.rows, self.written)
 
     def write_between(self) -> None:
-        from trxlib.storage.vectored import Runs, write_runs
+        from trxlib.container.scattered import Runs, write_runs
 
         lengths = self.lengths
         counts = Runs(lengths.astype("<i4"), np.arange(len(lengths)), self.ones)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import SHARED, make_trx_arrays
 from hypothesis import settings
 
-from trxlib.arrays import TrxArrays
+from tests.helpers import SHARED, make_trx_arrays
+from trxlib.model.arrays import TrxArrays
 
 # No deadline: the machine may be busy. No database: a run depends on nothing before it.
 settings.register_profile("trxlib", deadline=None, database=None, max_examples=30, derandomize=False)

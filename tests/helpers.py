@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from trxlib.arrays import TrxArrays
-from trxlib.header import Header
-from trxlib.ragged import gather_rows, offsets_of
+from trxlib.model.arrays import TrxArrays
+from trxlib.model.header import Header
+from trxlib.model.offsets import gather_rows, offsets_of
 
 #: Anisotropic, rotated a little, with an origin: no mistake of a space is hidden by it.
 AFFINE = np.array([[1.96, 0.12, 0.0, -80.5], [-0.2, 2.2, 0.1, -101.25], [0.0, -0.1, 2.5, -60.0], [0, 0, 0, 1]])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from helpers import make_trx_arrays
 from hypothesis import strategies as st
 
-from trxlib.arrays import TrxArrays
+from tests.helpers import make_trx_arrays
+from trxlib.model.arrays import TrxArrays
 
 FLOATS = ("<f2", "<f4", "<f8")
 DTYPES = ("?", "u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", *FLOATS)

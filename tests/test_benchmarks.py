@@ -16,7 +16,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import read_plain
 
 import trxlib
 from benchmarks import counters, data, instructions
@@ -24,6 +23,7 @@ from benchmarks.cases import CASES, Case
 from benchmarks.measure import BenchmarkError, Entry, Sample, run_once, run_side_by_side
 from benchmarks.report import START, Row, markdown, rows_of, scaling_series, slope_of
 from benchmarks.truth import Truth
+from tests.helpers import read_plain
 
 ROOT = Path(__file__).resolve().parents[1]
 HAS_PROC = Path("/proc/self/io").is_file()
@@ -368,7 +368,7 @@ def test_a_hot_loop_runs_no_more_lines_and_moves_no_more_bytes(name, counted_inp
 
 @pytest.mark.skipif(not HAS_PROC, reason="needs /proc/self/io of Linux")
 def test_the_guard_sees_a_loop_over_streamlines_and_each_further_pass(counted_inputs, monkeypatch):
-    from trxlib.storage import workspace
+    from trxlib.container import atomic
 
     def slow(folder, out):
         trxlib.validate(folder / "whole.trx")
@@ -376,8 +376,8 @@ def test_the_guard_sees_a_loop_over_streamlines_and_each_further_pass(counted_in
         zlib.crc32(content)
         keep = [np.zeros(8) for _ in range(counters.LARGE if "large" in str(folder) else counters.SMALL)]
         for _ in keep:
-            trxlib.names.check_key("a", "key")
-        workspace.final_path(out)  # a line of the package sees the memory of the content
+            trxlib.model.names.check_key("a", "key")
+        atomic.final_path(out)  # a line of the package sees the memory of the content
 
     monkeypatch.setitem(counters.LOOPS, "validate", slow)
     found = counters.count_loop("validate", counted_inputs / "small", counted_inputs / "large")

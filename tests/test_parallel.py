@@ -14,8 +14,9 @@ import pytest
 
 from benchmarks.hot_loops import LOOPS, make_inputs
 from trxlib import parallel
-from trxlib.formats import tck_writer, trk_writer
-from trxlib.ops import fill
+from trxlib.engine import fill
+from trxlib.formats.tck import writer as tck_writer
+from trxlib.formats.trk import writer as trk_writer
 from trxlib.parallel import run_each, threads_for
 
 

@@ -10,16 +10,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trxlib.arrays import TrxArrays as TrxArrays
-    from trxlib.checking import find_problems as find_problems
-    from trxlib.checking import validate as validate
-    from trxlib.conversion import ConvertInput as ConvertInput
-    from trxlib.conversion import convert as convert
-    from trxlib.exporting import export as export
-    from trxlib.extraction import extract_groups as extract_groups
-    from trxlib.header import Header as Header
-    from trxlib.merging import merge as merge
-    from trxlib.space import Space as Space
+    from trxlib.commands.convert import ConvertInput as ConvertInput
+    from trxlib.commands.convert import convert as convert
+    from trxlib.commands.export import export as export
+    from trxlib.commands.extract import extract_groups as extract_groups
+    from trxlib.commands.merge import merge as merge
+    from trxlib.commands.validate import find_problems as find_problems
+    from trxlib.commands.validate import validate as validate
+    from trxlib.model.arrays import TrxArrays as TrxArrays
+    from trxlib.model.header import Header as Header
+    from trxlib.model.space import Space as Space
     from trxlib.trx_file_memmap import TrxFile as TrxFile
     from trxlib.trx_file_memmap import concatenate as concatenate
     from trxlib.trx_file_memmap import dipy_available as dipy_available
@@ -33,23 +33,23 @@ __version__ = "0.1.0"
 
 #: Public name -> the module that has it.
 _HOMES = {
-    "ConvertInput": "conversion",
-    "Header": "header",
-    "Space": "space",
-    "TrxArrays": "arrays",
+    "ConvertInput": "commands.convert",
+    "Header": "model.header",
+    "Space": "model.space",
+    "TrxArrays": "model.arrays",
     "TrxFile": "trx_file_memmap",
     "concatenate": "trx_file_memmap",
-    "convert": "conversion",
+    "convert": "commands.convert",
     "dipy_available": "trx_file_memmap",
-    "export": "exporting",
-    "extract_groups": "extraction",
-    "find_problems": "checking",
+    "export": "commands.export",
+    "extract_groups": "commands.extract",
+    "find_problems": "commands.validate",
     "load": "trx_file_memmap",
     "load_from_directory": "trx_file_memmap",
     "load_from_zip": "trx_file_memmap",
-    "merge": "merging",
+    "merge": "commands.merge",
     "save": "trx_file_memmap",
-    "validate": "checking",
+    "validate": "commands.validate",
     "zip_from_folder": "trx_file_memmap",
 }
 #: Helpers of the TRX reference module, for scripts that use them.

@@ -22,8 +22,8 @@ import typer
 from trxlib.errors import TrxError, TrxWarning
 
 if TYPE_CHECKING:
-    from trxlib.conversion import ConvertInput
-    from trxlib.source import Progress
+    from trxlib.commands.convert import ConvertInput
+    from trxlib.model.source import Progress
 
 __all__ = ["app", "main"]
 
@@ -180,7 +180,7 @@ def convert(
     _check_new(paths[-1], force)
     with _reporting(), _progress("convert") as progress:
         import trxlib
-        from trxlib.exporting import EXPORT_SUFFIXES
+        from trxlib.commands.export import EXPORT_SUFFIXES
 
         first = inputs[0]
         options |= {"overwrite": force, "progress": progress}
@@ -345,7 +345,7 @@ def _all_but_last(paths: Sequence[Any]) -> list[Any]:
 def _inputs_of(
     paths: Sequence[str], groups: Sequence[str], dps: dict[str, str], dpv: dict[str, str]
 ) -> list[ConvertInput]:
-    from trxlib.conversion import ConvertInput
+    from trxlib.commands.convert import ConvertInput
 
     if not paths:
         raise typer.BadParameter("give at least one INPUT, and the OUTPUT as the last path")
@@ -381,9 +381,9 @@ def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
 
 def _describe(path: Path) -> dict[str, Any]:
     """Return what is known of a file from its headers, as JSON values."""
-    from trxlib.formats.table import detect_format
-    from trxlib.inputs import open_input
-    from trxlib.ops.bundle import BundleSource
+    from trxlib.engine.trx_source import BundleSource
+    from trxlib.formats.open import open_input
+    from trxlib.formats.registry import detect_format
 
     kind = detect_format(path)
     # Counts and keys of a TCK, VTK or DPY do not depend on the reference that it needs.

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib import tractograms
-from trxlib.api_files import concatenate, load, load_from_directory, load_from_zip, save, zip_from_folder
-from trxlib.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
 from trxlib.errors import ArrayNameError, DtypeError, ShapeError
-from trxlib.names import ArrayName, parse_name
-from trxlib.ragged import check_offsets, complete_offsets
-from trxlib.trxfile import TrxFile
+from trxlib.model.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
+from trxlib.model.names import ArrayName, parse_name
+from trxlib.model.offsets import check_offsets, complete_offsets
+from trxlib.trxfile import tractograms
+from trxlib.trxfile.functions import concatenate, load, load_from_directory, load_from_zip, save, zip_from_folder
+from trxlib.trxfile.trxfile import TrxFile
 
 __all__ = [
     "TrxFile",

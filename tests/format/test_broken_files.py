@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import entries_of, make_trx_arrays, write_entries, write_entries_folder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import trxlib
-from trxlib.checking import find_problems, validate
+from tests.helpers import entries_of, make_trx_arrays, write_entries, write_entries_folder
+from trxlib.commands.validate import find_problems, validate
 from trxlib.errors import (
     ArchiveError,
     ArrayNameError,

@@ -12,11 +12,18 @@ import zlib
 
 import numpy as np
 import pytest
-from helpers import assert_trx_equal, entries_of, make_trx_arrays, write_entries, write_plain_folder, write_plain_zip
 
-from trxlib.checking import validate
+from tests.helpers import (
+    assert_trx_equal,
+    entries_of,
+    make_trx_arrays,
+    write_entries,
+    write_plain_folder,
+    write_plain_zip,
+)
+from trxlib.commands.validate import validate
+from trxlib.container.entries import list_archive
 from trxlib.errors import ArchiveError
-from trxlib.storage.members import list_archive
 from trxlib.trx_file_memmap import load, save
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trxlib import parallel
-from trxlib.formats.slices import InputFile, Slices
+from trxlib.formats.input_file import InputFile, Slices
 
 
 @pytest.fixture(params=["one slice", "small slices", "threads"])

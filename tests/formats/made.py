@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trxlib.source import Source
+from trxlib.model.source import Source
 
 #: Along the file's own axes: different sizes and numbers, so that no axis can pass for another.
 SIZES = (1.0, 2.0, 4.0)

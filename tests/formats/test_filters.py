@@ -11,9 +11,9 @@ import pytest
 
 from tests.formats.made import GRID, SIZES, read_all, tck_bytes, trk_bytes, write
 from trxlib.errors import DataLossWarning, FormatError, InputError
-from trxlib.formats.grid import Grid, VoxmmBox
-from trxlib.formats.table import open_source
-from trxlib.space import Space
+from trxlib.formats.registry import open_source
+from trxlib.model.space import Space
+from trxlib.spaces.grid import Grid, VoxmmBox
 
 SPACE = Space(np.diag([*SIZES, 1.0]), GRID)
 OBLIQUE = np.array([[0.9, -0.4, 0.1, -3], [0.5, 1.7, 0.2, 4], [-0.1, 0.3, 3.9, 2], [0, 0, 0, 1]])

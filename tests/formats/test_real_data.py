@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from tests.formats.made import read_all
-from trxlib.formats.table import open_source
-from trxlib.formats.tck_writer import write_tck
-from trxlib.formats.trk_writer import write_trk
-from trxlib.source import Source
+from trxlib.formats.registry import open_source
+from trxlib.formats.tck.writer import write_tck
+from trxlib.formats.trk.writer import write_trk
+from trxlib.model.source import Source
 
 
 def open_real(path: Path, cohort: Path, **options: Any) -> Source:

@@ -10,9 +10,9 @@ import pytest
 
 from tests.formats.made import GRID, SIZES, some_streamlines, tck_bytes, trk_bytes, write
 from trxlib import parallel
-from trxlib.conversion import convert
-from trxlib.exporting import export
-from trxlib.formats.slices import Slices
+from trxlib.commands.convert import convert
+from trxlib.commands.export import export
+from trxlib.formats.input_file import Slices
 
 REFERENCE = (np.diag([*SIZES, 1.0]), GRID)
 

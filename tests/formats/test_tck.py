@@ -17,9 +17,9 @@ import pytest
 
 from tests.formats.made import GRID, SIZES, read_all, some_streamlines, tck_bytes, write
 from trxlib.errors import CountError, FormatError, HeaderError, HeaderWarning, InputError, TrxError
-from trxlib.formats import tck
-from trxlib.formats.tck import TckSource
-from trxlib.space import Space
+from trxlib.formats.tck import reader
+from trxlib.formats.tck.reader import TckSource
+from trxlib.model.space import Space
 
 SPACE = Space(np.diag([*SIZES, 1.0]), GRID)
 DATATYPES = ["Float32LE", "Float32BE", "Float64LE", "Float64BE"]
@@ -77,7 +77,7 @@ def test_missing_and_wrong_counts(tmp_path: Path, slicing: str, count: Any, monk
             source = TckSource(path, reference=SPACE)
     else:
         with monkeypatch.context() as patch:
-            patch.setattr(tck, "_COUNT_BYTES", 0)  # as in a large file
+            patch.setattr(reader, "_COUNT_BYTES", 0)  # as in a large file
             with pytest.raises(CountError, match=r"a\.tck.*accept_count_mismatch"):
                 read_all(TckSource(path, reference=SPACE))
             with pytest.warns(HeaderWarning, match=f"{said}, the data hold 3"):

@@ -12,8 +12,8 @@ import pytest
 
 from tests.formats.made import GRID, SIZES, read_all, some_streamlines, trk_bytes, write
 from trxlib.errors import CountError, FormatError, HeaderError, HeaderWarning, InputError, TrxError
-from trxlib.formats.trk import TrkSource, _Records
-from trxlib.space import Space
+from trxlib.formats.trk.reader import TrkSource, _Records
+from trxlib.model.space import Space
 
 HALF = np.array(SIZES) / 2
 

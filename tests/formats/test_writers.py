@@ -15,12 +15,12 @@ import pytest
 
 from tests.formats.made import GRID, ORDERS, SIZES, read_all, some_streamlines, tck_bytes, trk_bytes, write
 from trxlib.errors import DataLossWarning, DtypeError, HeaderError, HeaderWarning, InputError
-from trxlib.formats.table import open_source
-from trxlib.formats.tck_companions import companion_paths
-from trxlib.formats.tck_writer import write_tck
-from trxlib.formats.trk_writer import write_trk
-from trxlib.source import ArraySpec, Chunk, SourceInfo
-from trxlib.space import Space
+from trxlib.formats.registry import open_source
+from trxlib.formats.tck.beside import companion_paths
+from trxlib.formats.tck.writer import write_tck
+from trxlib.formats.trk.writer import write_trk
+from trxlib.model.source import ArraySpec, Chunk, SourceInfo
+from trxlib.model.space import Space
 
 SPACE = Space(np.diag([*SIZES, 1.0]), GRID)
 F4 = np.dtype("<f4")

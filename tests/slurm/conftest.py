@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import SHARED
-from slurm_helpers import Cluster, Study
+
+from tests.helpers import SHARED
+from tests.slurm.slurm_helpers import Cluster, Study
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")
 

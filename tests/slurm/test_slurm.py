@@ -9,7 +9,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from slurm_helpers import NB_SHARDS, REPOSITORY, Cluster, Study, wait_for
+
+from tests.slurm.slurm_helpers import NB_SHARDS, REPOSITORY, Cluster, Study, wait_for
 
 
 @pytest.mark.parametrize("keep_subjects", ["true", "false"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from workflow_helpers import Workflow
+
+from tests.workflow.workflow_helpers import Workflow
 
 
 @pytest.fixture

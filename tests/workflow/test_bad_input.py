@@ -5,7 +5,8 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
-from workflow_helpers import Workflow
+
+from tests.workflow.workflow_helpers import Workflow
 
 
 def write_trk(path, affine=None, dimensions=(10, 10, 10), scalars=(), lengths=(3, 5)):

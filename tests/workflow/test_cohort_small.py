@@ -7,9 +7,9 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
-from workflow_helpers import REPOSITORY, Workflow
 
 import trxlib
+from tests.workflow.workflow_helpers import REPOSITORY, Workflow
 
 pytestmark = pytest.mark.slow
 HERE = REPOSITORY / "tests" / "workflow" / "cohort_small"

@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
-from workflow_helpers import Workflow
 
 import trxlib
+from tests.workflow.workflow_helpers import Workflow
 
 BUNDLES = ("AF_L", "CC_ForcepsMajor", "CST_R")
 SUBJECTS = tuple(f"sub-0{number}" for number in range(1, 6))

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from workflow_helpers import REPOSITORY, Workflow
+
+from tests.workflow.workflow_helpers import REPOSITORY, Workflow
 
 COHORT = dict.fromkeys(
     ["watch_cohort", "plan_cohort", "fill_cohort", "seal_cohort", "summarise_cohort", "draw_cohort"], 1

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DataLossWarning, FormatError, InputError
-from trxlib.formats.grid import Grid
-from trxlib.formats.positions import all_finite
-from trxlib.source import Chunk, DeferredChunks, Progress, Source, SourceInfo
+from trxlib.model.source import Chunk, DeferredChunks, Progress, Source, SourceInfo
+from trxlib.spaces.grid import Grid
+from trxlib.spaces.positions import all_finite
 
 __all__ = ["FilteredSource", "filter_source", "log_kept"]
 

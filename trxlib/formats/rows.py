@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.dtypes import extension_of_dtype
 from trxlib.errors import DtypeError, FormatError, InputNotFoundError, ShapeError
+from trxlib.model.dtypes import extension_of_dtype
 
 __all__ = ["read_rows"]
 

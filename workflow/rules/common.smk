@@ -1,10 +1,10 @@
-# Tables, checks, wildcard constraints and input functions. No rules; what deserves a test is in trxlib/project.py.
+# Tables, checks, wildcard constraints and input functions. No rules; what deserves a test is in trxlib/cohort/project.py.
 import sys
 
 import yaml
 from trxlib.errors import InputError
-from trxlib.project import load_project
-from trxlib.reporting import find_warnings
+from trxlib.cohort.project import load_project
+from trxlib.commands.progress import find_warnings
 
 DEMO = "resources/demo"
 

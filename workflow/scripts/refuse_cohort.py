@@ -1,7 +1,7 @@
 import sys
 
 sys.stderr = open(snakemake.log[0], "w", buffering=1)  # before other imports: tracebacks land in the log
-from trxlib import steps
+from trxlib.cohort import steps
 
 steps.start_logging()
 steps.refuse_cohort(snakemake.wildcards.cohort, snakemake.params.mistakes)

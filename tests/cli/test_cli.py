@@ -1,0 +1,321 @@
+"""The command line: what it prints, where, and with which status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import trxlib
+from tests.helpers import AFFINE, DIMENSIONS, assert_trx_equal, make_trx_arrays, read_plain, write_plain_zip
+from trxlib.cli import app
+
+RUNNER = CliRunner()
+TCK_HEADER = "mrtrix tracks\ndatatype: Float32LE\ncount: {count}\nfile: . {start}\nEND\n"
+
+
+def run(*args: object):
+    return RUNNER.invoke(app, [str(arg) for arg in args])
+
+
+def write_tck(path: Path, streamlines: list[np.ndarray], count: int | None = None) -> Path:
+    """Write a TCK by hand."""
+    head = TCK_HEADER.format(count=len(streamlines) if count is None else count, start=128).encode()
+    rows = [row for points in streamlines for row in (points, [[np.nan] * 3])]
+    data = np.concatenate([*rows, [[np.inf] * 3]]).astype("<f4").tobytes()
+    path.write_bytes(head.ljust(128, b"\0") + data)
+    return path
+
+
+@pytest.fixture
+def trx(tmp_path):
+    return write_plain_zip(make_trx_arrays(), tmp_path / "a.trx")
+
+
+@pytest.fixture
+def tck(tmp_path):
+    return write_tck(tmp_path / "a.tck", [np.arange(6).reshape(2, 3), np.arange(9).reshape(3, 3)])
+
+
+def test_info_shows_counts_space_arrays_and_groups(trx):
+    result = run("info", trx)
+    assert result.exit_code == 0, result.output
+    arrays = make_trx_arrays()
+    for text in ("trx, ", f"streamlines  {arrays.header.nb_streamlines}", "80 x 96 x 64", "color: 3 x uint8"):
+        assert text in result.stdout
+    assert "CST_L: 6" in result.stdout
+    assert "CC: box, volume" in result.stdout
+    assert "MADE_BY: a test" in result.stdout
+
+
+def test_info_as_json_is_one_list_for_all_files(trx, tck):
+    result = run("info", "--json", trx, tck)
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(result.stdout)
+    assert (first["format"], first["nb_streamlines"], first["groups"]["CC"]) == ("trx", 12, 12)
+    assert first["voxel_to_rasmm"] == AFFINE.tolist()
+    assert first["dimensions"] == list(DIMENSIONS)
+    assert first["bytes"] == trx.stat().st_size
+    assert (second["format"], second["nb_streamlines"], second["nb_vertices"]) == ("tck", 2, 5)
+    assert second["voxel_to_rasmm"] is None
+
+
+def test_info_of_a_folder_adds_up_its_files(trx, tmp_path):
+    with zipfile.ZipFile(trx) as archive:
+        archive.extractall(tmp_path / "folder")
+        total = sum(info.file_size for info in archive.infolist())
+    (facts,) = json.loads(run("info", "--json", tmp_path / "folder").stdout)
+    assert facts["bytes"] == total
+
+
+def test_convert_puts_named_inputs_into_groups(tck, trx, tmp_path):
+    other = write_tck(tmp_path / "b.tck", [np.ones((4, 3))])
+    output = tmp_path / "out.trx"
+    result = run("convert", f"left={tck}", f"right={other}", output, "--reference", trx)
+    assert result.exit_code == 0, result.output
+    arrays = read_plain(output)
+    assert arrays.groups["left"].tolist() == [0, 1]
+    assert arrays.groups["right"].tolist() == [2]
+    assert arrays.header.dimensions == DIMENSIONS
+
+
+def test_convert_takes_an_affine_in_text(tck, tmp_path):
+    affine, output = tmp_path / "aff.txt", tmp_path / "out.trx"
+    affine.write_text("2 0 0 1\n0 2 0 1\n0 0 2 1\n0 0 0 1\n")
+    result = run("convert", tck, output, "--reference", affine, "--dimensions", "50", "60", "70")
+    assert result.exit_code == 0, result.output
+    assert read_plain(output).header.dimensions == (50, 60, 70)
+    assert run("convert", tck, tmp_path / "out.tck", "--reference", affine, "--dimensions", 50, 60, 70).exit_code == 0
+    result = run("convert", tck, tmp_path / "no.trx", "--reference", affine)
+    assert result.exit_code == 1
+    assert "aff.txt has an affine and no dimensions" in result.stderr
+    affine.write_text(affine.read_text() + "50 60 70\n")
+    assert run("convert", tck, output, "--reference", affine, "--force").exit_code == 0
+    assert run("convert", tck, output, "--dimensions", 50, 60, 70, "--force").exit_code == 2
+
+
+def test_convert_gives_its_options_on(tck, trx, tmp_path):
+    weights = tmp_path / "w.txt"
+    weights.write_text("0.5\n2\n")
+    output = tmp_path / "out.trx"
+    result = run(
+        "convert", tck, output, "--reference", trx, "--group", "CC", "--dps", f"sift={weights}",
+        "--positions-dtype", "float16", "--compress", "--level", 1,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    arrays = read_plain(output)
+    assert arrays.positions.dtype == np.float16
+    assert arrays.dps["sift"].tolist() == [[0.5], [2.0]]
+    assert arrays.groups["CC"].tolist() == [0, 1]
+    with zipfile.ZipFile(output) as archive:
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_DEFLATED}
+
+
+def test_convert_takes_a_file_whose_name_has_an_equals_sign(tck, trx, tmp_path):
+    odd = tck.rename(tmp_path / "a=b.tck")
+    assert run("convert", odd, tmp_path / "out.trx", "--reference", trx).exit_code == 0
+    assert read_plain(tmp_path / "out.trx").groups == {}
+
+
+@pytest.mark.parametrize("suffix", [".trk", ".tck"])
+def test_convert_writes_trk_and_tck(trx, tmp_path, suffix):
+    result = run("convert", trx, tmp_path / f"out{suffix}")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("warning: ")
+    assert "CST_L" in result.stderr
+    (facts,) = json.loads(run("info", "--json", tmp_path / f"out{suffix}").stdout)
+    assert (facts["format"], facts["nb_streamlines"]) == (suffix[1:], 12)
+
+
+def test_convert_writes_one_group_as_tck(trx, tmp_path):
+    result = run("convert", f"CST_L={trx}", tmp_path / "out.tck")
+    assert (result.exit_code, result.stderr) == (0, "")
+    (facts,) = json.loads(run("info", "--json", tmp_path / "out.tck").stdout)
+    assert facts["nb_streamlines"] == 6
+
+
+def test_warnings_are_a_line_on_stderr(tmp_path, trx):
+    lying = write_tck(tmp_path / "lying.tck", [np.ones((2, 3))], count=7)
+    result = run("convert", lying, tmp_path / "out.trx", "--reference", trx)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("warning: ")
+    assert "counts 7 streamlines" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_merge_is_that_of_the_library(trx, tmp_path):
+    other = write_plain_zip(make_trx_arrays(5, seed=1), tmp_path / "b.trx")
+    result = run("merge", trx, other, tmp_path / "out.trx", "--name", "one", "--name", "two", "--workers", 2)
+    assert result.exit_code == 0, result.output
+    trxlib.merge([trx, other], tmp_path / "wanted.trx", names=["one", "two"])
+    assert_trx_equal(tmp_path / "out.trx", tmp_path / "wanted.trx")
+    assert (tmp_path / "out.trx").read_bytes() == (tmp_path / "wanted.trx").read_bytes()
+
+
+def test_validate_lists_every_problem_and_fails(trx, tmp_path):
+    arrays = make_trx_arrays(dps={}, dpv={}, groups={"far": [99], "farther": [100]}, dpg={})
+    bad = write_plain_zip(arrays, tmp_path / "bad.trx")
+    result = run("validate", trx, bad)
+    assert result.exit_code == 1
+    assert f"{trx}: good\n" in result.stdout
+    assert result.stdout.count(f"{bad}: ") == 2
+    assert "streamline 99" in result.stdout
+    assert "streamline 100" in result.stdout
+
+
+def test_validate_reads_the_data_unless_told_not_to(trx):
+    data = bytearray(trx.read_bytes())
+    at = data.index(read_plain(trx).positions.tobytes())
+    data[at] ^= 1
+    trx.write_bytes(data)
+    assert run("validate", trx).exit_code == 1
+    assert run("validate", "--no-crc", trx).exit_code == 0
+
+
+def test_groups_lists_and_extracts(trx, tmp_path):
+    assert run("groups", trx).stdout == "CC\t12\nCST_L\t6\nnone\t0\n"
+    result = run("groups", trx, "CST_L", "--extract", tmp_path / "groups")
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "groups").iterdir()] == ["CST_L.trx"]
+    assert read_plain(tmp_path / "groups" / "CST_L.trx").header.nb_streamlines == 6
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("info", "{folder}/nothing.trk"), "does not exist"),
+        (("convert", "{tck}", "{folder}/out.trx"), "give a reference"),
+        (("groups", "{trx}", "SLF"), "no group 'SLF'"),
+        (("groups", "{trx}", "SLF", "--extract", "{folder}/g"), "no group 'SLF'"),
+        (("merge", "{trx}", "{tck}", "{folder}/out.trx"), "a.tck"),
+    ],
+)
+def test_an_error_is_one_message_on_stderr(args, text, trx, tck, tmp_path):
+    result = run(*(arg.format(folder=tmp_path, trx=trx, tck=tck) for arg in args))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out.trx").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("convert", "only.trk"), "at least one INPUT"),
+        (("merge", "only.trx"), "at least one INPUT"),
+        (("merge", "a.trx", "b.trx", "out.trx", "--name", "x"), "--name is given 1 times for 2 inputs"),
+        (("convert", "a.trk", "b.trk", "out.trx", "--dps", "w=w.txt"), "belong to one input"),
+        (("convert", "a.trk", "out.trx", "--dps", "w.txt"), "KEY=FILE"),
+        (("convert", "a.trk", "b.trk", "c.trk", "out.trx", "--group", "x", "--group", "y"), "--group is given 2 times"),
+        (("convert", "g=a.trk", "out.trx", "--group", "x"), "use one of the two"),
+        (("convert", "a.trk", "out.trx", "--positions-dtype", "int8"), "float16"),
+    ],
+)
+def test_a_mistake_in_the_call_has_status_2(args, text):
+    result = run(*args)
+    assert result.exit_code == 2
+    # Messages are wrapped and boxed.
+    assert text in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_the_command_as_a_process(trx, tmp_path):
+    call = [sys.executable, "-c", "from trxlib.cli import main; main()"]
+    root = Path(trxlib.__file__).parents[1]
+    good = subprocess.run([*call, "info", trx], capture_output=True, text=True, cwd=root, check=False)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert "streamlines  12" in good.stdout
+    bad = subprocess.run([*call, "info", tmp_path / "no.trx"], capture_output=True, text=True, cwd=root, check=False)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr.startswith("error: ")
+    assert bad.stderr.count("\n") == 1
+
+
+def test_help_and_import_stay_light():
+    code = (
+        "import sys, trxlib, trxlib.cli; print([m for m in ('numpy', 'nibabel', 'rich.progress') if m in sys.modules])"
+    )
+    root = Path(trxlib.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version():
+    assert run("--version").stdout == f"trxlib {trxlib.__version__}\n"
+
+
+def test_an_output_that_exists_is_replaced_only_by_force(trx, tmp_path):
+    """Who forgets the output has named an input last."""
+    other = write_plain_zip(make_trx_arrays(5), tmp_path / "b.trx")
+    before = other.read_bytes()
+    for command in ("merge", "convert"):
+        result = run(command, trx, other)
+        assert result.exit_code == 1
+        assert "exists, and the last path is what is written" in result.stderr
+        assert other.read_bytes() == before
+    assert run("merge", "--force", trx, other).exit_code == 0
+    assert read_plain(other).header.nb_streamlines == 12
+
+
+def test_files_beside_a_tck_are_replaced_only_by_force(trx, tmp_path):
+    beside = tmp_path / "k_weight.txt"
+    arrays = make_trx_arrays(dps={"weight": (1, "<f4")}, dpv={}, groups={}, dpg={})
+    source = write_plain_zip(arrays, tmp_path / "plain.trx")
+    beside.write_text("precious")
+    result = run("convert", source, tmp_path / "k.tck")
+    assert result.exit_code == 1
+    assert "k_weight.txt: exists" in result.stderr
+    assert "--force" in result.stderr
+    assert beside.read_text() == "precious"
+    assert not (tmp_path / "k.tck").exists()
+    assert run("convert", "--force", source, tmp_path / "k.tck").exit_code == 0
+    assert beside.read_text() != "precious"
+    result = run("convert", "--force", source, source)
+    assert result.exit_code == 1
+    assert "would replace the input" in result.stderr
+
+
+def test_options_that_would_do_nothing_are_refused(trx, tmp_path):
+    for option in (["--compress"], ["--missing", "fill"], ["--compress", "--level", 3]):
+        result = run("convert", f"CST_L={trx}", tmp_path / "out.tck", *option)
+        assert result.exit_code == 1
+        assert f"{option[0]} has no meaning for TRK and TCK" in result.stderr
+        assert not (tmp_path / "out.tck").exists()
+    assert run("convert", trx, tmp_path / "out.trx", "--level", 3).exit_code == 2
+
+
+def test_a_missing_package_is_a_message(tmp_path, monkeypatch):
+    from dipy.io import vtk
+
+    monkeypatch.setattr(vtk, "have_fury", False)
+    (tmp_path / "a.vtk").write_text("# vtk DataFile Version 3.0\n")
+    result = run("info", tmp_path / "a.vtk")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "install it: pip install fury" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_info_of_a_dpy_needs_no_reference(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="needs h5py")
+    with h5py.File(tmp_path / "a.dpy", "w") as file:
+        file["streamlines/tracks"] = np.ones((5, 3), "f4")
+        file["streamlines/offsets"] = np.array([0, 2, 5])
+    result = run("info", tmp_path / "a.dpy")
+    assert result.exit_code == 0, result.output
+    assert "streamlines  2" in result.stdout
+    assert "a reference is needed to convert it" in result.stdout
+
+
+def test_python_m_trxlib_is_the_command():
+    root = Path(trxlib.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "trxlib", "--version"], capture_output=True, text=True, cwd=root, check=True
+    )
+    assert done.stdout == f"trxlib {trxlib.__version__}\n"

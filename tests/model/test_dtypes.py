@@ -1,0 +1,109 @@
+"""Types: the format's own list, little-endian, and integers that never wrap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trxlib.errors import DtypeError
+from trxlib.model.dtypes import (
+    DTYPES,
+    cast_integers,
+    dtype_of_extension,
+    extension_of_dtype,
+    little_endian,
+    widest_dtype,
+)
+
+INTEGERS = [dtype for dtype in DTYPES.values() if dtype.kind in "iu"]
+
+
+def test_every_type_goes_both_ways():
+    assert len(DTYPES) == 12
+    for extension, dtype in DTYPES.items():
+        assert dtype_of_extension(extension) == dtype_of_extension(f".{extension}") == dtype
+        assert extension_of_dtype(dtype) == extension_of_dtype(dtype.newbyteorder(">")) == extension
+
+
+@pytest.mark.parametrize("extension", ["", "O", "f4", "<f4", "float", "complex64", "float128", "S3", "uint128", "txt"])
+def test_unknown_extensions(extension):
+    with pytest.raises(DtypeError, match="unknown data type .*the TRX format has bit, int8"):
+        dtype_of_extension(extension)
+
+
+@pytest.mark.parametrize("dtype", [complex, object, "S3", "U2", np.longdouble, "M8[s]"])
+def test_types_that_the_format_cannot_hold(dtype):
+    with pytest.raises(DtypeError, match="the TRX format cannot hold"):
+        extension_of_dtype(dtype)
+
+
+def test_little_endian_copies_only_what_it_must():
+    good = np.arange(6, dtype="<f4").reshape(2, 3)
+    assert little_endian(good) is good
+    for other in (good.astype(">f4"), good.T, good[:, ::2]):
+        found = little_endian(other)
+        np.testing.assert_array_equal(found, other)
+        assert found.flags.c_contiguous
+        assert found.dtype == np.dtype("<f4")
+    assert little_endian(np.float32(3)).shape == ()
+
+
+@given(data=st.data(), source=st.sampled_from(INTEGERS), target=st.sampled_from(INTEGERS))
+def test_integers_keep_their_values_or_are_refused(data, source, target):
+    info = np.iinfo(source)
+    values = data.draw(st.lists(st.integers(int(info.min), int(info.max)), max_size=5))
+    array = np.array(values, dtype=source)
+    limits = np.iinfo(target)
+    if all(limits.min <= value <= limits.max for value in values):
+        found = cast_integers(array, target, "x")
+        assert found.dtype == target
+        assert found.tolist() == values
+    else:
+        with pytest.raises(DtypeError, match="x holds .* which does not fit"):
+            cast_integers(array, target, "x")
+
+
+def test_floats_are_no_integers():
+    with pytest.raises(DtypeError, match="x holds float64, expected integers"):
+        cast_integers(np.zeros(2), "u4", "x")
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        (["<f4"], "<f4"),
+        (["<f2", "<f8", "<f4"], "<f8"),
+        (["u1", "i1"], "<i2"),
+        (["<u4", "i1"], "<i8"),
+        (["?", "u1"], "u1"),
+        (["<i2", "<f4"], "<f4"),
+        (["<i4", "<f4"], "<f8"),
+        (["<i4", "<f8"], "<f8"),
+        ([">f4", "<f4"], "<f4"),
+    ],
+)
+def test_widest(dtypes, expected):
+    assert widest_dtype([np.dtype(dtype) for dtype in dtypes], "x") == np.dtype(expected)
+
+
+@pytest.mark.parametrize("dtypes", [["<u8", "i1"], ["<i8", "<f4"], ["<u8", "<f8"], ["<i8", "<f8"]])
+def test_no_type_holds_both(dtypes):
+    with pytest.raises(DtypeError, match="x: no type of the format holds both"):
+        widest_dtype([np.dtype(dtype) for dtype in dtypes], "x")
+
+
+@given(dtypes=st.lists(st.sampled_from(list(DTYPES.values())), min_size=1, max_size=4), data=st.data())
+def test_the_widest_type_holds_every_extreme(dtypes, data):
+    try:
+        wide = widest_dtype(dtypes, "x")
+    except DtypeError:
+        return
+    for dtype in dtypes:
+        if dtype.kind == "b":
+            continue
+        info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+        for value in (info.min, info.max):
+            extreme = np.array([value], dtype=dtype)
+            assert extreme.astype(wide)[0] == value

@@ -1,0 +1,378 @@
+"""The archive of a cohort, made by many jobs: plan it, fill its shards, seal it.
+
+Every job may be killed and run again, and may run beside its own twin. What a job says it did is a receipt; the seal
+believes none that it has not checked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from trxlib.commands.convert import ConvertInput, plan_conversion
+from trxlib.commands.progress import log_progress, write_table
+from trxlib.commands.validate import find_problems
+from trxlib.container.partial import PartialArchive
+from trxlib.engine.fill import fill_shard
+from trxlib.engine.nested import plan_nested
+from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
+from trxlib.engine.receipt import Receipt
+from trxlib.engine.seal import check_receipts, find_damage, find_unfit, is_sealed, seal_container
+from trxlib.engine.trx_source import BundleSource, headers_of
+from trxlib.errors import FormatError, StaleError
+from trxlib.formats.open import open_input
+from trxlib.model.source import Headers, Source
+
+__all__ = ["convert_inputs", "fill_cohort", "plan_cohort", "plan_cohort_directly", "seal_cohort"]
+
+logger = logging.getLogger(__name__)
+Paths = Iterable[str | Path]
+Row = Mapping[str, Any]
+_PROVENANCE_COLUMNS = (
+    "subject",
+    "session",
+    "bundle",
+    "source",
+    "format",
+    "first_streamline",
+    "last_streamline",
+    "first_vertex",
+    "last_vertex",
+    "fingerprint",
+)
+
+
+def convert_inputs(rows: Sequence[Row], *, bundles: bool) -> list[ConvertInput]:
+    """Return what `trxlib.convert` needs to know of rows of the sample sheet; bundles become groups if wanted."""
+    return [
+        ConvertInput(
+            row["tractogram"],
+            group=row["bundle"] if bundles and row["bundle"] else None,
+            reference=row["reference"] or None,
+            transform=row["transform"] or None,
+            dps=row["dps"],
+            dpv=row["dpv"],
+        )
+        for row in rows
+    ]
+
+
+# Plan
+
+
+def plan_cohort(
+    subjects: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    output: str | Path,
+    archive: str | Path,
+    *,
+    missing_metadata: MissingPolicy,
+    nb_shards: int,
+) -> None:
+    """Give each subject its byte ranges in the cohort's archive; only headers are read.
+
+    Parameters
+    ----------
+    subjects : sequence of path
+        The ``.trx`` of each subject, in the order of the archive.
+    groups : mapping of str to sequence of str
+        For each subject (and session), in the same order, the groups of all its streamlines.
+    output : path
+        The plan, JSON.
+    archive : path
+        The name that the archive will have. What jobs of older plans left beside it is removed.
+    missing_metadata : {"error", "drop", "fill"}
+        What to do with dps and dpv keys that some subjects lack.
+    nb_shards : int
+        Jobs to divide the filling between.
+    """
+    plan = plan_merge(
+        [_headers_of_subject(path) for path in subjects],
+        names=list(groups),
+        whole_groups=list(groups.values()),
+        options=[{}] * len(subjects),
+        missing=missing_metadata,
+        nb_shards=nb_shards,
+    )
+    _save_plan(plan, output, archive)
+
+
+def _headers_of_subject(path: str) -> Headers:
+    with closing(BundleSource.open(path)) as source:
+        return headers_of(source)
+
+
+def plan_cohort_directly(
+    rows: Sequence[Row],
+    groups: Mapping[str, Sequence[str]],
+    output: str | Path,
+    archive: str | Path,
+    *,
+    nb_shards: int,
+    bundles: bool,
+    positions_dtype: str,
+    missing_metadata: MissingPolicy,
+    out_of_volume: str,
+    nonfinite: str,
+    empty_streamlines: str,
+) -> None:
+    """Give each input its byte ranges in the cohort's archive, without a ``.trx`` of each subject in between.
+
+    The archive will have the same bytes as by `convert_subject` and `plan_cohort`.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows of the sample sheet, those of one subject (and session) together, in the order of `groups`.
+    groups, output, archive, nb_shards
+        See `plan_cohort`.
+    bundles, positions_dtype, missing_metadata, out_of_volume, nonfinite, empty_streamlines
+        See `convert_subject`. Streamlines can only be left out once all have been looked at, so inputs are read
+        twice then.
+    """
+    by_entity: dict[str, list[Row]] = {}
+    for row in rows:
+        entity = f"{row['subject']}_{row['session']}" if row["session"] else row["subject"]
+        by_entity.setdefault(entity, []).append(row)
+    parts = {
+        entity: plan_conversion(
+            convert_inputs(by_entity[entity], bundles=bundles),
+            positions_dtype=None if positions_dtype == "keep" else positions_dtype,
+            missing=missing_metadata,
+            out_of_volume=out_of_volume,
+            nonfinite=nonfinite,
+            drop_empty=empty_streamlines == "drop",
+        )
+        for entity in groups
+    }
+    plan = plan_nested(parts, whole_groups=list(groups.values()), missing=missing_metadata, nb_shards=nb_shards)
+    _save_plan(plan, output, archive)
+
+
+def _save_plan(plan: Plan, output: str | Path, archive: str | Path) -> None:
+    plan.save(output)
+    _remove_partials(archive, keep=_partial_path(plan, archive))
+    free = shutil.disk_usage(Path(archive).parent).free
+    if plan.nbytes > free:
+        logger.warning("%s takes %.1f GB and %.1f GB are free there", archive, plan.nbytes / 1e9, free / 1e9)
+    logger.info(
+        "%d inputs, %d streamlines, %d vertices, %.1f MB in %d shards; plan %s",
+        len(plan.inputs),
+        plan.header.nb_streamlines,
+        plan.header.nb_vertices,
+        plan.nbytes / 1e6,
+        len(plan.shards),
+        plan.id,
+    )
+
+
+# Fill
+
+
+def fill_cohort(plan: str | Path, archive: str | Path, receipt: str | Path, *, shard: int, workers: int) -> None:
+    """Copy one shard's inputs into the archive under construction.
+
+    Parameters
+    ----------
+    plan : path
+        From `plan_cohort`.
+    archive : path
+        The name that the archive will have; it is filled beside it, under a name that holds the plan's id.
+    receipt : path
+        What was read and written, for `seal_cohort`.
+    shard : int
+        Which part of the plan.
+    workers : int
+        Threads.
+    """
+    loaded = Plan.load(plan)
+    target = PartialArchive(archive, loaded.layout, _partial_path(loaded, archive))
+    try:
+        filled = fill_shard(
+            loaded, target, _open_planned, shard, workers=workers, progress=log_progress(f"shard {shard}")
+        )
+    finally:
+        target.close()  # over NFS, others see the bytes from now on
+    if Plan.load(plan).id != loaded.id:
+        # An old job that went on after its run was killed: its receipt must not stand in the place of a new one.
+        raise StaleError(f"{plan}: was made anew while shard {shard} was filled; this fill counts for nothing")
+    filled.save(receipt)
+    logger.info("shard %d of %s: %.1f MB", shard, archive, sum(piece.nbytes for piece in filled.ranges) / 1e6)
+
+
+def _open_planned(_: int, item: InputPlan) -> Source:
+    # A subject's .trx was checked when it was written, and is copied as it is.
+    return open_input(item.path, **item.options) if item.options else BundleSource.open(item.path)
+
+
+# Seal
+
+
+def seal_cohort(
+    plan: str | Path,
+    receipts: Paths,
+    archive: str | Path,
+    provenance: str | Path,
+    *,
+    records: Paths = (),
+    rows: Sequence[Row] = (),
+    workers: int = 1,
+) -> None:
+    """Check that every byte was filled, close the archive, name it, and say where its streamlines are from.
+
+    The data are read back. A shard that is damaged is filled again here, once. A receipt that does not fit the plan is
+    removed, so that the next run fills that shard and no other.
+
+    Parameters
+    ----------
+    plan : path
+        From `plan_cohort`.
+    receipts : iterable of path
+        From `fill_cohort`, one per shard.
+    archive, provenance : path
+        Outputs.
+    records : iterable of path
+        From `convert_subject`, in the order of the archive; or give `rows`.
+    rows : sequence of mapping
+        As given to `plan_cohort_directly`.
+    workers : int
+        Threads, to fill a damaged shard.
+    """
+    loaded = Plan.load(plan)
+    paths = [Path(path) for path in receipts]
+    found = _load_receipts(loaded, paths)
+    ranges = check_receipts(loaded, found)
+    partial = _partial_path(loaded, archive)
+    if partial.exists():
+        target = PartialArchive(archive, loaded.layout, partial, create=False)
+        try:
+            found = _repair(loaded, target, found, paths, workers)
+            _write_provenance(loaded, found, provenance, records, rows)
+            seal_container(loaded, target, check_receipts(loaded, found))
+        finally:
+            target.close()
+    elif is_sealed(loaded, ranges, archive):
+        logger.info("%s: was sealed already, by another job of the same plan", archive)
+        _write_provenance(loaded, found, provenance, records, rows)
+    else:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise StaleError(f"{partial}: the archive under construction is gone; run the workflow again to fill it again")
+    _remove_partials(archive)
+    logger.info("%s: %d streamlines of %d inputs", archive, loaded.header.nb_streamlines, len(loaded.inputs))
+
+
+def _load_receipts(plan: Plan, paths: Sequence[Path]) -> list[Receipt]:
+    """Return the receipts; after an error those that are wrong are gone, so that their shards are filled again."""
+    found: dict[Path, Receipt] = {}
+    problems: list[str] = []
+    for path in paths:
+        try:
+            found[path] = Receipt.load(path)
+        except FileNotFoundError:
+            continue
+        except FormatError as error:
+            problems.append(str(error))
+            path.unlink()
+    unfit = find_unfit(plan, found.values())
+    for path, receipt in found.items():
+        if receipt.shard in unfit:
+            path.unlink(missing_ok=True)
+    if unfit:
+        problems += [f"{text} ({_inputs_of_shard(plan, shard)})" for shard, text in sorted(unfit.items())]
+        raise StaleError("; ".join(problems) + "; run the workflow again, and only those shards are filled again")
+    return list(found.values())
+
+
+def _repair(
+    plan: Plan, target: PartialArchive, receipts: Sequence[Receipt], paths: Sequence[Path], workers: int
+) -> list[Receipt]:
+    """Read all back; fill what is damaged again, once."""
+    damage = find_damage(plan, target, receipts)
+    repaired = {receipt.shard: receipt for receipt in receipts}
+    for shard, entries in damage.items():
+        logger.warning(
+            "shard %d (%s) is damaged on disk in %s: filled again",
+            shard,
+            _inputs_of_shard(plan, shard),
+            ", ".join(entries),
+        )
+        repaired[shard] = fill_shard(plan, target, _open_planned, shard, workers=workers)
+    again = find_damage(plan, target, [repaired[shard] for shard in damage])
+    if again:
+        texts = [f"shard {shard} in {', '.join(entries)}" for shard, entries in sorted(again.items())]
+        for path in paths:
+            if path.exists() and Receipt.load(path).shard in again:
+                path.unlink()
+        raise StaleError(
+            f"{target.partial}: {'; '.join(texts)} is damaged on disk, also after it was filled again; "
+            + _blame(plan, again)
+        )
+    return [repaired[shard] for shard in sorted(repaired)]
+
+
+def _blame(plan: Plan, shards: Iterable[int]) -> str:
+    """Say which inputs of shards do not hold what their own checksums say."""
+    items = [item for shard in shards for item in plan.inputs[slice(*plan.shards[shard])]]
+    bad = [item.path for item in items if item.path.endswith(".trx") and find_problems(item.path)]
+    if bad:
+        return f"the cause is in the inputs: {', '.join(bad)}; make them again"
+    return "the inputs are good, so suspect the file system"
+
+
+def _write_provenance(
+    plan: Plan, receipts: Sequence[Receipt], output: str | Path, records: Paths, rows: Sequence[Row]
+) -> None:
+    lines: list[list[Any]] = []
+    if rows:
+        read = [item for receipt in sorted(receipts, key=lambda one: one.shard) for item in receipt.inputs]
+        for place, row, source in zip(plan.inputs, rows, read, strict=True):
+            names = [row["subject"], row["session"], row["bundle"], row["tractogram"], source.format]
+            lines.append([*names, *_spans(place), source.fingerprint])
+    else:
+        for place, path in zip(plan.inputs, records, strict=True):
+            lines += _lines_of_record(place, Path(path))
+    write_table(output, _PROVENANCE_COLUMNS, lines)
+
+
+def _lines_of_record(place: InputPlan, path: Path) -> list[list[Any]]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    lines = []
+    for source in content["inputs"]:
+        streamlines = _span(place.first_streamline + source["first_streamline"], source["nb_streamlines"])
+        vertices = _span(place.first_vertex + source["first_vertex"], source["nb_vertices"])
+        names = [content["subject"], content["session"], source["bundle"], source["tractogram"], source["format"]]
+        lines.append([*names, *streamlines, *vertices, source["fingerprint"]])
+    return lines
+
+
+def _spans(place: InputPlan) -> tuple[int | str, ...]:
+    return (*_span(place.first_streamline, place.nb_streamlines), *_span(place.first_vertex, place.nb_vertices))
+
+
+def _span(first: int, count: int) -> tuple[int | str, int | str]:
+    """Return first and last; an input without streamlines has neither."""
+    return (first, first + count - 1) if count else ("", "")
+
+
+def _inputs_of_shard(plan: Plan, shard: int) -> str:
+    if shard not in range(len(plan.shards)):
+        return "no inputs"
+    names = [item.name for item in plan.inputs[slice(*plan.shards[shard])]]
+    return f"{names[0]} to {names[-1]}" if len(names) > 1 else "".join(names) or "no inputs"
+
+
+def _partial_path(plan: Plan, archive: str | Path) -> Path:
+    return Path(archive).with_name(f".{Path(archive).name}.{plan.id}.partial")
+
+
+def _remove_partials(archive: str | Path, keep: Path | None = None) -> None:
+    """Remove what plans that were never sealed left, and jobs that came late."""
+    for path in Path(archive).parent.glob(f".{Path(archive).name}.*.partial"):
+        if path != keep:
+            path.unlink(missing_ok=True)

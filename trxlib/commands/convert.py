@@ -1,0 +1,335 @@
+"""Convert tractograms of any format into one TRX file, streaming: nothing is held in memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from trxlib.commands.export import EXPORT_SUFFIXES, export, input_paths
+from trxlib.commands.progress import log_progress
+from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
+from trxlib.engine.write import write_container
+from trxlib.errors import CountError, InputError
+from trxlib.formats.open import NonFinite, OutOfVolume, open_input, read_headers
+from trxlib.formats.output_file import check_outputs
+from trxlib.formats.registry import detect_format
+from trxlib.model.dtypes import check_float_dtype
+from trxlib.model.source import Progress, Source, SourceInfo
+
+__all__ = ["ConvertInput", "ConvertedInput", "convert", "plan_conversion"]
+
+logger = logging.getLogger(__name__)
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class ConvertInput:
+    """One file to convert, with what is particular to it.
+
+    Parameters
+    ----------
+    path : path
+        The tractogram.
+    group : str, optional
+        A group that all its streamlines belong to, e.g. the bundle's name.
+    reference : optional
+        See `convert`; overrides the common one.
+    transform : optional
+        See `convert`; overrides the common one.
+    dps, dpv : mapping of str to path
+        Files with a row per streamline or vertex, by the key they get.
+    """
+
+    path: StrPath
+    group: str | None = None
+    reference: Any = None
+    transform: Any = None
+    dps: Mapping[str, StrPath] = field(default_factory=dict)
+    dpv: Mapping[str, StrPath] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConvertedInput:
+    """Where one input's streamlines are in the result.
+
+    Parameters
+    ----------
+    info : SourceInfo
+        What its headers said.
+    group : str
+        The group of all its streamlines; empty for none.
+    place : InputPlan
+        Its first streamline and vertex, and their numbers.
+    fingerprint : str
+        Of its content: ``crc32:<8 hex digits>:<bytes>``.
+    """
+
+    info: SourceInfo
+    group: str
+    place: InputPlan
+    fingerprint: str
+
+
+def convert(
+    source: StrPath | ConvertInput | Sequence[StrPath | tuple[StrPath, str] | ConvertInput],
+    output: StrPath,
+    *,
+    reference: Any = None,
+    transform: Any = None,
+    positions_dtype: npt.DTypeLike | None = None,
+    missing: MissingPolicy = "error",
+    out_of_volume: OutOfVolume = "keep",
+    nonfinite: NonFinite = "fail",
+    drop_empty: bool = False,
+    accept_count_mismatch: bool = False,
+    compression: int = zipfile.ZIP_STORED,
+    level: int | None = None,
+    overwrite: bool = True,
+    progress: Progress | None = None,
+) -> list[ConvertedInput]:
+    """Convert one or more tractograms into one TRX file, or one tractogram into a TRK or TCK.
+
+    Parameters
+    ----------
+    source : path, ConvertInput, or list of path, (path, group) or ConvertInput
+        ``.trk``, ``.tck`` (also ``.gz``), ``.trx``, or what dipy reads; the content decides, not the name.
+    output : path
+        ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` those, see `trxlib.export`; any other name a
+        folder.
+    reference : optional
+        Where affine and dimensions are from: a path (NIfTI, TRK, TRX, text), a nibabel image or header, a dict with
+        ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. TCK needs it.
+    transform : optional
+        4 x 4 RAS-to-RAS matrix in mm (array or path of a text or ITK file) that is applied to all vertices.
+    positions_dtype : dtype, optional
+        float16, float32 or float64; by default as in the inputs. A TCK holds float32 or float64, a TRK float32 only.
+    missing : {"error", "drop", "fill"}
+        dps and dpv keys that some inputs lack: an error, left out with a warning, or NaN.
+    out_of_volume : {"keep", "drop", "fail"}
+        Streamlines that leave the grid of the reference: kept and counted in the log, left out, or an error.
+    nonfinite : {"fail", "drop"}
+        Streamlines with NaN or infinite vertices: an error that names them, or left out.
+    drop_empty : bool
+        Whether streamlines without vertices are left out, with their dps rows.
+    accept_count_mismatch : bool
+        Whether a TRK whose header states another number of streamlines is read, with a warning.
+    compression : int
+        A method of Python's zipfile; stored by default, which every program can map.
+    level : int, optional
+        Of the compression.
+    overwrite : bool
+        Whether files that exist may be replaced. Inputs are never.
+    progress : callable, optional
+        Called with vertex bytes done and in all; by default a line in the log every few seconds.
+
+    Returns
+    -------
+    list of ConvertedInput
+        One for each input, in their order.
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit the output, or an output would replace an input.
+    InputNotFoundError, UnsupportedFormatError, FormatError
+        Name the file, and the byte and record where it breaks its format.
+    SpaceMismatchError, MetadataMismatchError
+        List every input that does not fit.
+    """
+    items = _normalise(source)
+    common = {
+        "positions_dtype": positions_dtype,
+        "out_of_volume": out_of_volume,
+        "nonfinite": nonfinite,
+        "drop_empty": drop_empty,
+        "accept_count_mismatch": accept_count_mismatch,
+    }
+    options = [{**_own_options(item, reference, transform), **common} for item in items]
+    if Path(output).suffix.lower() in EXPORT_SUFFIXES:
+        _check_export(items, output, missing, compression, level)
+        return _export(items, output, options, overwrite, progress)
+    inputs = [path for item, how in zip(items, options, strict=True) for path in input_paths(item.path, how)]
+    check_outputs([output], inputs, overwrite=overwrite)
+    keywords: dict[str, Any] = {
+        "positions_dtype": check_float_dtype(positions_dtype, "positions_dtype")
+        if positions_dtype is not None
+        else None,
+        "missing": missing,
+    }
+    writing: dict[str, Any] = {
+        "compression": compression,
+        "level": level,
+        "progress": log_progress(os.fspath(output)) if progress is None else progress,
+    }
+    try:
+        return _convert(items, options, output, keywords, writing)
+    except CountError as error:
+        if not any(detect_format(os.fspath(item.path)) == "tck" for item in items):
+            raise
+        # Rare, and known only at the end of a large file: the data are delimited, so they can be counted.
+        logger.warning("%s; counting", error)
+        options = [{**how, "trust_count": False} for how in options]
+        return _convert(items, options, output, keywords, writing)
+
+
+def _convert(
+    items: Sequence[ConvertInput],
+    options: Sequence[dict[str, Any]],
+    output: StrPath,
+    keywords: dict[str, Any],
+    writing: dict[str, Any],
+) -> list[ConvertedInput]:
+    begin = time.perf_counter()
+    with ExitStack() as stack:
+        sources: list[Source] = []
+        for item, how in zip(items, options, strict=True):
+            opened = open_input(item.path, **how)
+            close = getattr(opened, "close", None)
+            if close is not None:
+                stack.callback(close)
+            sources.append(opened)
+        whole_groups = [[item.group] if item.group else [] for item in items]
+        plan = plan_merge(sources, names=_names(items), whole_groups=whole_groups, **keywords)
+        write_container(plan, sources, output, **writing)
+        _log(output, plan, begin)
+        return [
+            ConvertedInput(opened.info, item.group or "", place, opened.fingerprint())
+            for item, opened, place in zip(items, sources, plan.inputs, strict=True)
+        ]
+
+
+def plan_conversion(
+    items: Sequence[ConvertInput],
+    *,
+    positions_dtype: npt.DTypeLike | None = None,
+    missing: MissingPolicy = "error",
+    **opening: Any,
+) -> Plan:
+    """Plan what `convert` would write, without writing it; whoever has the plan can open the inputs again.
+
+    Parameters
+    ----------
+    items : sequence of ConvertInput
+        At least one; reference and transform must be paths.
+    positions_dtype, missing
+        See `convert`.
+    **opening
+        The other options of `convert`, JSON values.
+
+    Returns
+    -------
+    Plan
+        `trxlib.formats.open.open_input` opens an input by its ``path`` and ``options``.
+    """
+    dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
+    options = [
+        {
+            **opening,
+            # Who fills cannot plan again: the counts must be right now.
+            "trust_count": False,
+            "positions_dtype": dtype.name if dtype is not None else None,
+            "reference": item.reference,
+            "transform": item.transform,
+            "dps": dict(item.dps),
+            "dpv": dict(item.dpv),
+        }
+        for item in items
+    ]
+    return plan_merge(
+        [read_headers(item.path, **how) for item, how in zip(items, options, strict=True)],
+        names=_names(items),
+        whole_groups=[[item.group] if item.group else [] for item in items],
+        options=options,
+        positions_dtype=dtype,
+        missing=missing,
+    )
+
+
+def _normalise(source: Any) -> list[ConvertInput]:
+    """Turn every form that `convert` accepts into a list of ConvertInput."""
+    if isinstance(source, (str, os.PathLike, ConvertInput)):
+        source = [source]
+    if not isinstance(source, Iterable):
+        raise InputError(f"{source!r} is no input; expected a path, (path, group), a ConvertInput, or a list of them")
+    items = []
+    for entry in source:
+        if isinstance(entry, ConvertInput):
+            items.append(entry)
+        elif isinstance(entry, (str, os.PathLike)):
+            items.append(ConvertInput(entry))
+        elif isinstance(entry, (tuple, list)) and len(entry) == 2:
+            items.append(ConvertInput(entry[0], entry[1]))
+        else:
+            raise InputError(f"{entry!r} is no input; expected a path, (path, group), or a ConvertInput")
+    if not items:
+        raise InputError("nothing to convert: give at least one input")
+    return items
+
+
+def _own_options(item: ConvertInput, reference: Any, transform: Any) -> dict[str, Any]:
+    """Return how one file is opened: what is particular to it comes before what is common."""
+    return {
+        "reference": item.reference if item.reference is not None else reference,
+        "transform": item.transform if item.transform is not None else transform,
+        "dps": item.dps,
+        "dpv": item.dpv,
+    }
+
+
+def _check_export(
+    items: Sequence[ConvertInput], output: StrPath, missing: str, compression: int, level: int | None
+) -> None:
+    """Refuse what has no meaning for TRK and TCK."""
+    if len(items) > 1:
+        raise InputError(
+            f"{output}: TRK and TCK have no groups, so they take one input, not {len(items)}; convert to .trx"
+        )
+    if items[0].group:
+        raise InputError(
+            f"{output}: TRK and TCK have no groups; leave {items[0].group!r} out, or write the streamlines of that "
+            "group of a TRX file by trxlib.export(group=)"
+        )
+    for name, given in (
+        ("missing", missing != "error"),
+        ("compression", compression != zipfile.ZIP_STORED),
+        ("level", level is not None),
+    ):
+        if given:
+            raise InputError(f"{output}: {name} has no meaning for TRK and TCK; leave it out, or convert to .trx")
+
+
+def _export(
+    items: Sequence[ConvertInput],
+    output: StrPath,
+    options: Sequence[dict[str, Any]],
+    overwrite: bool,
+    progress: Progress | None,
+) -> list[ConvertedInput]:
+    """Write TRK or TCK, which hold one tractogram without groups."""
+    info, fingerprint = export(items[0].path, output, overwrite=overwrite, progress=progress, **options[0])
+    name = _names(items)[0]
+    place = InputPlan(name, info.path, {}, None, 0, info.nb_streamlines, 0, info.nb_vertices, {})
+    return [ConvertedInput(info, "", place, fingerprint)]
+
+
+def _names(items: Sequence[ConvertInput]) -> list[str]:
+    """Name each input by its file, numbered where names repeat."""
+    stems = [Path(item.path).name.split(".")[0] or "input" for item in items]
+    return [stem if stems.count(stem) == 1 else f"{stem}_{n + 1}" for n, stem in enumerate(stems)]
+
+
+def _log(output: StrPath, plan: Plan, begin: float) -> None:
+    logger.info(
+        "%s: %d inputs, %d streamlines, %d vertices, %.1f MB in %.2f s",
+        output, len(plan.inputs), plan.header.nb_streamlines, plan.header.nb_vertices, plan.nbytes / 1e6,
+        time.perf_counter() - begin,
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+"""Write groups of a TRX file as files of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.engine.plan import plan_merge
+from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.write import write_container
+from trxlib.errors import GroupNotFoundError, InputError
+from trxlib.model.rules import check_members
+from trxlib.model.select import select_runs
+
+__all__ = ["ExtractedGroup", "extract_groups"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExtractedGroup:
+    """A file that `extract_groups` wrote."""
+
+    name: str
+    path: Path
+    nb_streamlines: int
+    nb_vertices: int
+
+
+def extract_groups(
+    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    names: Sequence[str] | None = None,
+    *,
+    workers: int = 1,
+) -> list[ExtractedGroup]:
+    """Write each group of a TRX file as ``<folder>/<group>.trx``.
+
+    A group's file has its streamlines in their old order, with their dps, dpv and dpg; the other groups are there
+    as far as they have members among them, renumbered.
+
+    Parameters
+    ----------
+    path : path
+        TRX archive or folder; not changed.
+    folder : path
+        Made if it is not there. A file of the same name is replaced.
+    names : sequence of str, optional
+        Which groups; by default all.
+    workers : int
+        Groups written side by side; the bytes do not depend on it.
+
+    Returns
+    -------
+    list of ExtractedGroup
+        Sorted by name.
+
+    Raises
+    ------
+    GroupNotFoundError
+        If a name is no group of the file; nothing has been written then.
+    InputError
+        If a group's file would replace the input; nothing has been written then.
+    FormatError
+        If a group has members that are no streamlines of the file.
+    """
+    if isinstance(names, str):
+        raise InputError(f"names is {names!r}, expected a list; put a single name in brackets")
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise InputError(f"{folder}: is a file, expected the name of a folder")
+    with closing(BundleSource.open(path)) as source:
+        source.check_entries()
+        groups = source.arrays.groups
+        wanted = sorted(set(groups if names is None else names))
+        missing = [name for name in wanted if name not in groups]
+        if missing:
+            raise GroupNotFoundError(
+                f"{path}: no group {', '.join(map(repr, missing))}; it has {', '.join(sorted(groups)) or 'none'}"
+            )
+        for name in groups:
+            check_members(groups[name], source.info.nb_streamlines, f"{path}: groups/{name}")
+        for name in wanted:
+            output = Path(folder, f"{name}.trx")
+            if output.exists() and output.samefile(path):
+                raise InputError(
+                    f"{path}: group {name!r} would replace the very file that it is read from; choose another folder"
+                )
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            return list(pool.map(lambda name: _extract(source, name, Path(folder, f"{name}.trx")), wanted))
+
+
+def _extract(source: BundleSource, name: str, output: Path) -> ExtractedGroup:
+    arrays, runs = select_runs(source.arrays, _ascending(source.arrays.groups[name]))
+    # The group itself stays if it has no members, so that its file says what it is.
+    arrays.groups = {group: members for group, members in arrays.groups.items() if len(members) or group == name}
+    arrays.dpg = {group: values for group, values in arrays.dpg.items() if group in arrays.groups}
+    part = BundleSource(arrays, runs=runs, path=source.path)
+    write_container(plan_merge([part]), [part], output)
+    logger.debug("%s: %d streamlines", output, arrays.header.nb_streamlines)
+    return ExtractedGroup(name, output, arrays.header.nb_streamlines, arrays.header.nb_vertices)
+
+
+def _ascending(members: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the members sorted, each once; most groups are so already, and then nothing is copied."""
+    if bool(np.all(members[1:] > members[:-1])):
+        return members
+    # np.unique hashes integers since numpy 2.3, which takes ten times as long as sorting them.
+    ordered = np.sort(members)
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]

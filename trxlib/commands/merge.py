@@ -1,0 +1,135 @@
+"""Merge TRX files into one archive, straight from file to file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Sequence
+from contextlib import closing
+
+import numpy.typing as npt
+
+from trxlib.commands.progress import log_progress
+from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
+from trxlib.engine.trx_source import BundleSource, headers_of
+from trxlib.engine.write import write_container
+from trxlib.errors import InputError
+from trxlib.formats.open import cast_positions
+from trxlib.model.dtypes import check_float_dtype
+from trxlib.model.source import Progress
+
+__all__ = ["merge"]
+
+logger = logging.getLogger(__name__)
+
+
+def merge(
+    paths: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    names: Sequence[str] | None = None,
+    name_groups: bool | None = None,
+    missing: MissingPolicy = "error",
+    keep_groups: bool = True,
+    positions_dtype: npt.DTypeLike | None = None,
+    check_space: bool = True,
+    compression: int = zipfile.ZIP_STORED,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Plan:
+    """Concatenate TRX files into one container, in the order given.
+
+    Each input is read once and written once, into its final place; memory stays flat.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        TRX archives or folders; not changed.
+    output : path
+        ``.trx`` or ``.zip`` gives an archive, any other name a folder.
+    names : sequence of str, optional
+        A name for each input, used for its group and for renamed keys; by default "1", "2", ...
+    name_groups : bool, optional
+        Whether each input becomes a group of its name. By default when `names` are given.
+    missing : {"error", "drop", "fill"}
+        What to do with dps and dpv keys that some inputs lack: raise, leave out with a warning, or fill with NaN.
+    keep_groups : bool
+        Whether groups and dpg of the inputs are kept. Groups of one name are united; dpg of one name that differ
+        become ``<key>_<name of the input>``.
+    positions_dtype : dtype, optional
+        By default the widest of the inputs'.
+    check_space : bool
+        Whether inputs in another space are refused; else the header of the first is taken.
+    compression : int
+        A method of Python's zipfile; stored by default, which every program can map.
+    workers : int
+        Threads; the bytes do not depend on it.
+    progress : callable, optional
+        Called with vertex bytes done and in all; by default a line in the log every few seconds.
+
+    Returns
+    -------
+    Plan
+        Which rows of the result came from which input.
+
+    Raises
+    ------
+    InputError
+        If the names do not fit.
+    SpaceMismatchError, MetadataMismatchError
+        List every input that does not fit.
+    FormatError, InputNotFoundError
+        Name the file that cannot be read.
+
+    Warns
+    -----
+    DataLossWarning
+        Names every key that is left out.
+    """
+    if isinstance(paths, (str, os.PathLike)) or isinstance(names, str):
+        raise InputError("paths and names are lists; put a single one in brackets")
+    if names is not None and not all(isinstance(name, str) for name in names):
+        raise InputError(f"names are {list(names)!r}, expected texts")
+    if names is not None and len(names) != len(paths):
+        raise InputError(f"{len(names)} names are given for {len(paths)} inputs; give one for each")
+    if names is not None and len(set(names)) != len(names):
+        raise InputError("two inputs have the same name; give each its own")
+    begin = time.perf_counter()
+    dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
+    grouped = name_groups if name_groups is not None else names is not None
+    headers = []
+    for path in paths:  # one open file at a time, however many there are
+        with closing(BundleSource.open(path)) as source:
+            headers.append(headers_of(source))
+    plan = plan_merge(
+        headers,
+        names=names,
+        whole_groups=[[name] for name in names or map(str, range(1, len(paths) + 1))] if grouped else None,
+        options=[{}] * len(paths),
+        missing=missing,
+        keep_groups=keep_groups,
+        positions_dtype=dtype,
+        check_space=check_space,
+    )
+
+    def reopen(_: int, item: InputPlan) -> BundleSource:
+        source = BundleSource.open(item.path)
+        if dtype is not None:
+            cast_positions(source, source.arrays.positions.dtype, dtype)
+        return source
+
+    write_container(
+        plan,
+        reopen,
+        output,
+        compression=compression,
+        workers=workers,
+        progress=log_progress(os.fspath(output)) if progress is None else progress,
+    )
+    logger.info(
+        "%s: %d inputs, %d streamlines, %.1f MB in %.2f s",
+        output, len(paths), plan.header.nb_streamlines, plan.nbytes / 1e6, time.perf_counter() - begin,
+    )  # fmt: skip
+    return plan

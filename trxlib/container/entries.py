@@ -1,0 +1,227 @@
+"""List what is inside a container: entries of a zip archive with the place of their data, or files of a folder.
+
+The directory of an archive is read by Python's zipfile; the start of the data is taken from the entry's *local*
+record, whose extra field may be longer than the central one (ZIP application note, 4.3.7).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trxlib.container.mapping import open_error
+from trxlib.errors import ArchiveError, InputError, InputNotFoundError
+from trxlib.model.names import check_path
+
+__all__ = ["Member", "is_junk", "iter_files", "list_archive", "list_folder"]
+
+#: What zipfile raises for damaged directories; NotImplementedError is a RuntimeError.
+_UNREADABLE = (zipfile.BadZipFile, EOFError, struct.error, ValueError, RuntimeError, OverflowError)
+_LOCAL_SIZE = 30
+_READ_WHOLE = 64  # bytes read beyond the fixed part: enough for most names
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of a container.
+
+    Parameters
+    ----------
+    path : str
+        Name inside the container, with forward slashes.
+    file : str
+        The file on disk that holds the bytes.
+    start : int
+        Where its (possibly compressed) data start in `file`.
+    nbytes : int
+        Size of the data, uncompressed.
+    crc : int or None
+        CRC-32 that the archive states; None in a folder.
+    method : int
+        Zip compression method; 0 is stored.
+    entry : str
+        What the archive calls it, where that is another name (``./dps/weight.float32``).
+    """
+
+    path: str
+    file: str
+    start: int
+    nbytes: int
+    crc: int | None = None
+    method: int = 0
+    entry: str = ""
+
+    @property
+    def entry_name(self) -> str:
+        """The name in the archive's directory."""
+        return self.entry or self.path
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the bytes can be mapped as they are."""
+        return self.method == zipfile.ZIP_STORED
+
+
+def is_junk(path: str) -> bool:
+    """Tell whether an entry is a leftover of an operating system's file manager."""
+    name = path.rsplit("/", 1)[-1]
+    return path.startswith("__MACOSX/") or name in (".DS_Store", "Thumbs.db", "desktop.ini") or name.startswith("._")
+
+
+def list_archive(path: str | os.PathLike[str]) -> list[Member]:
+    """Return the entries of a zip archive; folders and junk of file managers are left out.
+
+    Parameters
+    ----------
+    path : path
+        The archive. Only its directory and local records are read.
+
+    Raises
+    ------
+    ArchiveError
+        If the archive is truncated or encrypted, has an entry twice, or states data outside of itself.
+    ArrayNameError
+        If an entry's name would leave the folder it is unpacked to.
+    """
+    with _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            with zipfile.ZipFile(file) as archive:
+                infos = archive.infolist()
+                end = archive.start_dir
+        except _UNREADABLE as error:
+            raise ArchiveError(
+                f"{path}: no complete zip archive ({error}); the file of {size} bytes is of another format, was cut, "
+                "or is still being written"
+            ) from None
+        members = []
+        for info in infos:
+            # Not info.is_dir(), which fails for an empty name.
+            inside = _without_dot(info.filename)
+            if info.filename.endswith("/") or is_junk(inside):
+                continue
+            check_path(inside)
+            if info.flag_bits & 0x1:
+                raise ArchiveError(f"{path}: entry {info.filename!r} is encrypted; unpack it with its password first")
+            start = _data_start(file.fileno(), info, path)
+            if start + info.compress_size > end or (info.compress_type == 0 and info.compress_size != info.file_size):
+                raise ArchiveError(
+                    f"{path}: entry {info.filename!r} states {info.compress_size} bytes from byte {start} on, "
+                    f"but the directory begins at byte {end}"
+                )
+            entry = info.filename if inside != info.filename else ""
+            members.append(Member(inside, os.fspath(path), start, info.file_size, info.CRC, info.compress_type, entry))
+    _check_unique(members, path)
+    _check_apart(members, infos, path)
+    return members
+
+
+def list_folder(path: str | os.PathLike[str]) -> list[Member]:
+    """Return the files below a folder, sorted by name; junk of file managers is left out.
+
+    Raises
+    ------
+    InputNotFoundError
+        If something in it cannot be read, or is a link to nothing: left out, it would be lost in the next save.
+    InputError
+        If something is neither file nor folder, or a link to a folder around it.
+    """
+    root = os.fspath(path)
+    members = []
+    for file, status in iter_files(root):
+        inside = Path(file).relative_to(root).as_posix()
+        members.append(Member(inside, file, 0, status.st_size))
+    return sorted(members, key=lambda member: member.path)
+
+
+def iter_files(folder: str, around: tuple[tuple[int, int], ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield every file below a folder with its status; links are followed. `around`: the folders on the way to it.
+
+    Raises
+    ------
+    InputNotFoundError, InputError
+        As `list_folder` does.
+    """
+    status = _status_of(folder)
+    here = (status.st_dev, status.st_ino)
+    if here in around:
+        raise InputError(f"{folder}: is a link to a folder that it lies in; remove the link")
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError as error:
+        raise open_error(folder, error) from None
+    for name in names:
+        file = os.path.join(folder, name)  # noqa: PTH118 (ten thousand times in a large cohort)
+        if is_junk(name):
+            continue
+        status = _status_of(file)
+        if stat.S_ISDIR(status.st_mode):
+            if around or name != "__MACOSX":
+                yield from iter_files(file, (*around, here))
+        elif stat.S_ISREG(status.st_mode):
+            yield file, status
+        else:
+            raise InputError(f"{file}: is neither a file nor a folder; remove it")
+
+
+def _status_of(file: str) -> os.stat_result:
+    try:
+        return os.stat(file)  # noqa: PTH116
+    except OSError as error:
+        if os.path.islink(file):  # noqa: PTH114
+            target = os.readlink(file)  # noqa: PTH115
+            raise InputNotFoundError(
+                f"{file}: is a link to {target}, which cannot be read ({error.strerror}); mend or remove it"
+            ) from None
+        raise open_error(file, error) from None
+
+
+def _without_dot(name: str) -> str:
+    """Return an entry's name without a leading ``./``, which some programs write."""
+    while name.startswith("./"):
+        name = name[2:]
+    return name
+
+
+def _open(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise open_error(path, error) from None
+
+
+def _data_start(fd: int, info: zipfile.ZipInfo, path: str | os.PathLike[str]) -> int:
+    if info.header_offset < 0:
+        raise ArchiveError(f"{path}: the local record of {info.filename!r} would lie before the file's start")
+    record = os.pread(fd, _LOCAL_SIZE + _READ_WHOLE, info.header_offset)
+    if len(record) < _LOCAL_SIZE or record[:4] != b"PK\3\4":
+        raise ArchiveError(f"{path}: no local record of {info.filename!r} at byte {info.header_offset}")
+    name_size, extra_size = struct.unpack_from("<2H", record, 26)
+    name = record[_LOCAL_SIZE : _LOCAL_SIZE + name_size]
+    central = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "replace")
+    if not central.startswith(name[: len(central)]) or name_size != len(central):
+        raise ArchiveError(f"{path}: the local record at byte {info.header_offset} is not that of {info.filename!r}")
+    return int(info.header_offset + _LOCAL_SIZE + name_size + extra_size)
+
+
+def _check_unique(members: list[Member], path: str | os.PathLike[str]) -> None:
+    seen: set[str] = set()
+    for member in members:
+        if member.path in seen:
+            raise ArchiveError(f"{path}: entry {member.path!r} is there twice; repack the file with one of them")
+        seen.add(member.path)
+
+
+def _check_apart(members: list[Member], infos: list[zipfile.ZipInfo], path: str | os.PathLike[str]) -> None:
+    """Refuse entries that share bytes, as in archives made to unpack to more than the disk holds."""
+    packed = {info.filename: info.compress_size for info in infos}
+    end, before = 0, ""
+    for member in sorted(members, key=lambda member: member.start):
+        if member.start < end:
+            raise ArchiveError(f"{path}: entries {before!r} and {member.path!r} overlap")
+        end, before = member.start + packed[member.entry_name], member.path

@@ -1,0 +1,271 @@
+"""Containers under construction: bytes are written into their final place, names appear when all is there.
+
+`PartialArchive` is a zip archive whose layout is known, `PartialFolder` the same entries as files. Ranges may be
+written in any order, by several threads, processes or machines at once: none reads or moves what another writes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from isal import isal_zlib
+
+from trxlib.container.atomic import check_replaceable, final_path, naming_full_disk, private_name, replace_folder
+from trxlib.container.layout import Layout
+from trxlib.container.scattered import Runs, populate, write_at, write_runs
+from trxlib.errors import ArchiveError, InputError, StaleError
+
+__all__ = ["PartialArchive", "PartialFolder", "Target"]
+
+Buffer = Any
+_BLOCK = 1 << 20
+# A kernel or a pair of file systems that cannot copy inside the kernel says one of these.
+_NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+
+
+class Target(Protocol):
+    """A container under construction."""
+
+    def write(self, path: str, start: int, data: Buffer) -> int:
+        """Write `data` at byte `start` of an entry and return its CRC-32."""
+
+    def gather(self, path: str, start: int, runs: Runs) -> int:
+        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
+
+    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
+        """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
+
+    def seal(self, crcs: Mapping[str, int], *, verify: bool = False) -> None:
+        """Complete the container and give it its final name."""
+
+    def discard(self) -> None:
+        """Remove everything; nothing was ever visible under the final name."""
+
+
+class PartialArchive:
+    """A zip archive being filled in place.
+
+    Parameters
+    ----------
+    final : path
+        The name it gets when sealed.
+    layout : Layout
+        Where each entry lies.
+    partial : Path, optional
+        The name until then; by default a private one. Give one to let several processes fill the same archive.
+    create : bool
+        Whether it is made if it is not there.
+    """
+
+    def __init__(
+        self, final: str | os.PathLike[str], layout: Layout, partial: Path | None = None, *, create: bool = True
+    ) -> None:
+        self.final = final_path(final)
+        if self.final.is_dir():
+            raise InputError(f"{final}: is a folder, expected the name of a file; remove it or choose another name")
+        self.layout = layout
+        self.partial = partial if partial is not None else private_name(self.final)
+        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | (os.O_CREAT if create else 0)
+        self._fd = os.open(self.partial, flags, 0o666)
+        # Sparse: costs nothing. Filling again after a crash finds the size right and changes nothing. Never made
+        # smaller: another process may have written the directory behind the data just now.
+        try:
+            if os.fstat(self._fd).st_size < layout.directory_start:
+                os.ftruncate(self._fd, layout.directory_start)
+        except OSError:
+            self.close() if partial is not None else self.discard()
+            raise
+
+    def write(self, path: str, start: int, data: Buffer) -> int:
+        """Write `data` at byte `start` of an entry and return its CRC-32."""
+        view = memoryview(data).cast("B")
+        with self._naming_full_disk():
+            write_at(self._fd, view, self._place(path, start, len(view)))
+        return int(isal_zlib.crc32(view))
+
+    def gather(self, path: str, start: int, runs: Runs) -> int:
+        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
+        position = self._place(path, start, int(runs.lengths.sum()) * runs.row_nbytes)
+        populate(runs)
+        with self._naming_full_disk():
+            nbytes = write_runs(self._fd, position, [runs])
+        return _read_crc(self._fd, position, nbytes)
+
+    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
+        """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
+        with self._naming_full_disk():
+            return _copy_range(fd, fd_start, self._fd, self._place(path, start, nbytes), nbytes)
+
+    def read_crc(self, path: str, start: int, nbytes: int) -> int:
+        """Read bytes of an entry back and return their CRC-32."""
+        return _read_crc(self._fd, self._place(path, start, nbytes), nbytes)
+
+    def _naming_full_disk(self) -> AbstractContextManager[None]:
+        needed = f"the complete archive takes {self.layout.directory_start / 1e9:.3f} GB"
+        return naming_full_disk(self.partial, needed)
+
+    def _place(self, path: str, start: int, nbytes: int) -> int:
+        entry = self.layout.by_path[path]
+        if start < 0 or start + nbytes > entry.nbytes:
+            raise ArchiveError(f"{path}: bytes {start} to {start + nbytes} do not fit its {entry.nbytes} bytes")
+        return entry.data_start + start
+
+    def seal(self, crcs: Mapping[str, int], *, verify: bool = False) -> None:
+        """Write all records and the directory, then rename.
+
+        Parameters
+        ----------
+        crcs : mapping of str to int
+            CRC-32 of every entry.
+        verify : bool
+            Read the data back and compare.
+
+        Raises
+        ------
+        StaleError
+            With `verify`, if the bytes on disk are not those that were written.
+        """
+        if verify:
+            self._verify(crcs)
+        directory = self.layout.directory(crcs)
+        with self._naming_full_disk():
+            for entry in self.layout.entries:
+                write_at(self._fd, memoryview(entry.local_record(crcs[entry.path])), entry.record_start)
+            write_at(self._fd, memoryview(directory), self.layout.directory_start)
+        os.ftruncate(self._fd, self.layout.directory_start + len(directory))
+        try:
+            self.partial.replace(self.final)
+        except FileNotFoundError:
+            # Another process that sealed the same archive was quicker: it is this very file.
+            if not self.final.exists() or not os.path.samestat(os.fstat(self._fd), self.final.stat()):
+                raise StaleError(f"{self.partial}: was taken away while it was sealed; fill it again") from None
+        self.close()
+
+    def _verify(self, crcs: Mapping[str, int]) -> None:
+        for entry in self.layout.entries:
+            crc = self.read_crc(entry.path, 0, entry.nbytes)
+            if crc != crcs[entry.path]:
+                raise StaleError(
+                    f"{self.partial}: {entry.path} has CRC {crc:08x} on disk, {crcs[entry.path]:08x} was written; the "
+                    "unfinished archive was damaged: fill it again"
+                )
+
+    def close(self) -> None:
+        """Close the file and leave it as it is, for others to go on with."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Remove the unfinished archive."""
+        self.close()
+        self.partial.unlink(missing_ok=True)
+
+
+class PartialFolder:
+    """A TRX folder being filled under a private name.
+
+    Parameters
+    ----------
+    final : path
+        The name it gets when sealed; an older TRX folder there is replaced, any other is refused.
+    sizes : mapping of str to int
+        Bytes of each entry.
+    """
+
+    def __init__(self, final: str | os.PathLike[str], sizes: Mapping[str, int]) -> None:
+        self.final = final_path(final)
+        check_replaceable(self.final)
+        self.partial = private_name(self.final)
+        self.sizes = sizes
+        try:
+            for path, nbytes in sizes.items():
+                file = self.partial / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("wb") as out:
+                    out.truncate(nbytes)
+        except BaseException:
+            self.discard()
+            raise
+
+    def write(self, path: str, start: int, data: Buffer) -> int:
+        """Write `data` at byte `start` of an entry and return its CRC-32."""
+        view = memoryview(data).cast("B")
+        fd = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+        try:
+            with naming_full_disk(self.partial / path):
+                write_at(fd, view, start)
+        finally:
+            os.close(fd)
+        return int(isal_zlib.crc32(view))
+
+    def gather(self, path: str, start: int, runs: Runs) -> int:
+        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
+        populate(runs)
+        fd = os.open(self.partial / path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            with naming_full_disk(self.partial / path):
+                return _read_crc(fd, start, write_runs(fd, start, [runs]))
+        finally:
+            os.close(fd)
+
+    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
+        """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
+        out = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+        try:
+            with naming_full_disk(self.partial / path):
+                return _copy_range(fd, fd_start, out, start, nbytes)
+        finally:
+            os.close(out)
+
+    def seal(self, crcs: Mapping[str, int], *, verify: bool = False) -> None:
+        """Give the folder its final name; a folder states no CRCs, so there is nothing to write or verify."""
+        replace_folder(self.partial, self.final)
+
+    def discard(self) -> None:
+        """Remove the unfinished folder."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _read_crc(fd: int, position: int, nbytes: int) -> int:
+    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
+    crc = done = 0
+    while done < nbytes:
+        count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], position + done)
+        if not count:
+            raise StaleError(f"{nbytes - done} of {nbytes} bytes at byte {position} are missing; was the file cut?")
+        crc = isal_zlib.crc32(buffer[:count], crc)
+        done += count
+    return int(crc)
+
+
+def _copy_range(source: int, source_start: int, target: int, target_start: int, nbytes: int) -> int | None:
+    """Copy between files inside the kernel where it can, through a buffer where it cannot."""
+    done = 0
+    try:
+        while done < nbytes and hasattr(os, "copy_file_range"):
+            count = os.copy_file_range(source, target, nbytes - done, source_start + done, target_start + done)
+            if count == 0:
+                break
+            done += count
+    except OSError as error:
+        if error.errno not in _NO_KERNEL_COPY:
+            raise
+    if nbytes and done == nbytes:
+        return None
+    crc = 0
+    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
+    for start in range(0, nbytes, _BLOCK):
+        wanted = min(_BLOCK, nbytes - start)
+        count = os.preadv(source, [buffer[:wanted]], source_start + start)
+        if count != wanted:
+            raise StaleError(f"an input ended {wanted - count} bytes early while it was copied; was it replaced?")
+        write_at(target, buffer[:wanted], target_start + start)
+        crc = isal_zlib.crc32(buffer[:wanted], crc)
+    return int(crc)

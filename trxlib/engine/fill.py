@@ -1,0 +1,443 @@
+"""Fill: copy inputs into their own rows of a planned container, and say which bytes were written.
+
+Nobody else's rows are touched, so threads, processes and cluster jobs fill side by side, and a job that died is
+simply run again. Every range written is told with its CRC-32.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+
+from trxlib.container.entries import Member
+from trxlib.container.partial import Target
+from trxlib.container.scattered import Runs
+from trxlib.engine.plan import InputPlan, Plan, companions_of, stamp_of
+from trxlib.engine.receipt import Range, ReadInput, Receipt, merge_ranges
+from trxlib.engine.trx_source import BundleSource
+from trxlib.errors import ArchiveError, DtypeError, FormatError, ShapeError, StaleError
+from trxlib.model.names import ArrayName
+from trxlib.model.offsets import join_neighbours
+from trxlib.model.rules import check_members
+from trxlib.model.source import Chunk, Progress, Source, placed
+from trxlib.parallel import run_each, threads_for
+
+__all__ = ["Opener", "fill_inputs", "fill_shard"]
+
+T = TypeVar("T")
+Array = npt.NDArray[Any]
+#: Opens an input when its turn comes; called with its number and plan, in the worker's thread.
+Opener = Callable[[int, InputPlan], Source]
+#: Bytes and CRC of what was written, bytes and CRC of what was read for it.
+_Written = tuple[int, int, int, int]
+_STEP = 1 << 17  # rows of offsets, members or NaN written at a time
+_BLOCK_BYTES, _BLOCK_RUNS = 1 << 21, 4096  # gathered at a time, so that they are still in the cache for their CRC
+
+
+def fill_inputs(
+    plan: Plan,
+    target: Target,
+    opener: Opener,
+    *,
+    shard: int | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Range]:
+    """Copy inputs of a plan into the container under construction.
+
+    Parameters
+    ----------
+    plan : Plan
+        Says which rows each input owns.
+    target : Target
+        The container under construction.
+    opener : callable
+        Called with an input's number and plan, returns the opened source; called in the worker's thread.
+    shard : int, optional
+        Which part of the plan; by default all.
+    workers : int
+        Threads. The result does not depend on it.
+    progress : callable, optional
+        Called with vertex bytes done and in all.
+
+    Returns
+    -------
+    list of Range
+        What was written, neighbours joined.
+
+    Raises
+    ------
+    StaleError
+        If an input is not the one that was planned with.
+    FormatError
+        If an input is not what its header says.
+    """
+    filled = _fill_all(plan, target, opener, shard, workers, progress)
+    return merge_ranges(piece for ranges, _ in filled for piece in ranges)
+
+
+def fill_shard(
+    plan: Plan, target: Target, opener: Opener, shard: int, *, workers: int = 1, progress: Progress | None = None
+) -> Receipt:
+    """Fill one part of a plan whose inputs are files, and return the receipt for it.
+
+    See `fill_inputs`. A shard may be filled again at any time, also beside another process that does the same: both
+    write the same bytes.
+    """
+    filled = _fill_all(plan, target, opener, shard, workers, progress)
+    ranges = merge_ranges(piece for ranges, _ in filled for piece in ranges)
+    return Receipt(plan.id, shard, tuple(ranges), tuple(read for _, read in filled if read is not None))
+
+
+def _fill_all(
+    plan: Plan, target: Target, opener: Opener, shard: int | None, workers: int, progress: Progress | None
+) -> list[tuple[list[Range], ReadInput | None]]:
+    if shard is not None and not 0 <= shard < len(plan.shards):
+        raise StaleError(f"the plan has {len(plan.shards)} shards, there is no shard {shard}; run the workflow again")
+    low, high = (0, len(plan.inputs)) if shard is None else plan.shards[shard]
+    total = sum(item.nb_vertices for item in plan.inputs[low:high]) * 3 * plan.positions_dtype.itemsize
+    tick = _Ticker(progress, total)
+    share = max(1, min(workers, high - low))
+
+    def fill_one(number: int) -> tuple[list[Range], ReadInput | None]:
+        item = plan.inputs[number]
+        _check_stamp(item)
+        source = opener(number, item)
+        try:
+            with naming(item):
+                _check_counts(item, source)
+                ranges = _InputFiller(plan, item, target, tick, share).fill(source)
+            _check_stamp(item)  # replaced while it was read
+            if item.stamp is None:
+                return ranges, None
+            return ranges, ReadInput(tuple(item.stamp), source.info.format, source.fingerprint())
+        finally:
+            close = getattr(source, "close", None)
+            if close is not None and item.stamp is not None:
+                close()
+
+    filled: list[tuple[list[Range], ReadInput | None]] = []
+    run_each(iter(range(low, high)), fill_one, filled.append, threads=share)
+    return filled
+
+
+def _check_stamp(item: InputPlan) -> None:
+    if item.stamp is not None and stamp_of(item.path, *companions_of(item.options)) != tuple(item.stamp):
+        raise StaleError(f"{item.path}: was changed since the plan was made; plan again (run the workflow again)")
+
+
+@contextmanager
+def naming(item: InputPlan) -> Iterator[None]:
+    """Put the input's file in front of an error's message."""
+    try:
+        yield
+    except (FormatError, StaleError) as error:
+        what = item.path or (f"input {item.name}" if item.name.isdigit() else item.name)
+        if not str(error).startswith(what):
+            error.args = (f"{what}: {error}",)
+        raise
+
+
+def _check_counts(item: InputPlan, source: Source) -> None:
+    info = source.info
+    if (info.nb_streamlines, info.nb_vertices) != (item.nb_streamlines, item.nb_vertices):
+        raise StaleError(
+            f"has {info.nb_streamlines} streamlines and {info.nb_vertices} vertices, {item.nb_streamlines} and "
+            f"{item.nb_vertices} were planned; plan again"
+        )
+
+
+class _Ticker:
+    """Adds up the progress of several threads."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress = progress
+        self.total = total
+        self.done = 0
+        self.lock = threading.Lock()
+
+    def add(self, nbytes: int) -> None:
+        if self.progress is not None:
+            with self.lock:
+                self.done += nbytes
+                self.progress(self.done, self.total)
+
+
+class _Cursor:
+    """An input's rows of one entry, written one part after the other, or each part at its place."""
+
+    def __init__(self, target: Target, name: ArrayName, first_row: int, nb_rows: int) -> None:
+        self.target = target
+        self.name = name
+        self.path = name.path
+        self.start = first_row * name.row_nbytes
+        self.nbytes = nb_rows * name.row_nbytes
+        self.done = 0
+        self.crc = 0
+
+    @property
+    def left(self) -> int:
+        """Bytes to come."""
+        return self.nbytes - self.done
+
+    def write(self, rows: Array) -> None:
+        """Write the next rows, converted to the entry's type; refuses more than the input owns."""
+        self.add(*self.put(self.done // self.name.row_nbytes, rows))
+
+    def put(self, row: int, rows: Array) -> tuple[int, int]:
+        """Write rows from the input's row `row` on, and return their bytes and CRC for `add`; safe in any thread."""
+        if not rows.size:
+            return 0, 0
+        data = np.ascontiguousarray(convert_values(rows, self.name.dtype, self.name.label))
+        place = self._place(row, data.nbytes)
+        return data.nbytes, self.target.write(self.path, place, data)
+
+    def put_runs(self, row: int, runs: Runs) -> tuple[int, int]:
+        """Do the same with runs of rows, which have the entry's type."""
+        nbytes = int(runs.lengths.sum()) * runs.row_nbytes
+        return nbytes, self.target.gather(self.path, self._place(row, nbytes), runs)
+
+    def add(self, nbytes: int, crc: int) -> None:
+        """Count what `put` has written; called in the order of the rows."""
+        self.crc = isal_zlib.crc32_combine(self.crc, crc, nbytes) if self.done else crc
+        self.done += nbytes
+
+    def end(self) -> Range:
+        """Return what was written; refuses less than the input owns."""
+        if self.left:
+            rows = self.left // self.name.row_nbytes
+            raise FormatError(f"{self.name.label} ends {rows} rows before the end that the header states")
+        return Range(self.path, self.start, self.done, self.crc)
+
+    def _place(self, row: int, nbytes: int) -> int:
+        first = row * self.name.row_nbytes
+        if first + nbytes > self.nbytes:
+            raise FormatError(f"{self.name.label} goes on after the last row that the header states")
+        return self.start + first
+
+
+def convert_values(rows: Array, dtype: np.dtype[Any], what: str) -> Array:
+    """Convert values to the type of the result.
+
+    Raises
+    ------
+    DtypeError
+        If a finite value becomes infinite (float16 ends at 65504).
+    """
+    if rows.dtype == dtype:
+        return rows
+    with np.errstate(over="ignore"):
+        result = rows.astype(dtype)
+    if dtype.kind == "f" and dtype.itemsize < rows.dtype.itemsize and not np.isfinite(result).all():
+        lost = np.isinf(result) & np.isfinite(rows)
+        if lost.any():
+            worst = float(np.abs(rows[lost]).max())
+            raise DtypeError(f"{what}: {worst:g} does not fit {dtype.name}; choose a wider type")
+    return result
+
+
+class _InputFiller:
+    """Fills the rows of one input; `share` others are at work at the same time."""
+
+    def __init__(self, plan: Plan, item: InputPlan, target: Target, tick: _Ticker, share: int) -> None:
+        self.plan = plan
+        self.item = item
+        self.target = target
+        self.tick = tick
+        self.share = share
+
+    def fill(self, source: Source) -> list[Range]:
+        """Copy everything of `source` and return the ranges written."""
+        if isinstance(source, BundleSource):
+            source.check_entries()
+            ranges = [self._fill_array(source, name) for name in self.plan.names.values() if name.section != "groups"]
+        else:
+            ranges = self._fill_chunks(source)
+        for group in self.item.groups:
+            ranges.append(self._fill_group(source, group))
+        return [piece for piece in ranges if piece.nbytes]
+
+    def _cursor(self, name: ArrayName) -> _Cursor:
+        item = self.item
+        match name.section:
+            case "groups":
+                first, count = item.groups[name.name]
+            case "positions" | "dpv":
+                first, count = item.first_vertex, item.nb_vertices
+            case _:  # the closing offset is written by the seal
+                first, count = item.first_streamline, item.nb_streamlines
+        return _Cursor(self.target, name, first, count)
+
+    def _fill_array(self, source: BundleSource, name: ArrayName) -> Range:
+        cursor = self._cursor(name)
+        if name.section == "offsets":
+            for starts in source.iter_starts():
+                cursor.write(starts + self.item.first_vertex)
+            return cursor.end()
+        rows = source.rows(name.section, name.name)
+        if rows is None:
+            return self._fill_nan(cursor)
+        copied = self._copy(source, name, cursor, rows)
+        if copied is not None:
+            return copied
+        runs = source.plain_runs(name.section, name.name)
+        if runs is not None and rows.dtype == name.dtype and rows.shape[1] == name.ncols:
+            # Straight from where they lie.
+            self._write_parts(cursor, _blocks(runs), lambda item: (*cursor.put_runs(*item), 0, 0))
+            return cursor.end()
+        moves = name.section == "positions"
+        stated = source.stated(name.section, name.name)
+
+        def put(item: tuple[int, Array]) -> _Written:
+            row, block = item
+            moved = source.pass_positions(block, row) if moves else block
+            nbytes, crc = cursor.put(row, moved)
+            if stated is None or (moved is block and block.dtype == name.dtype):
+                return nbytes, crc, nbytes, crc
+            return nbytes, crc, block.nbytes, isal_zlib.crc32(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
+
+        read = self._write_parts(cursor, _numbered(source.iter_rows(name.section, name.name)), put)
+        if stated is not None and read != stated.crc:
+            raise _damaged(stated, read)
+        if moves:
+            source.end_passes()
+        return cursor.end()
+
+    def _write_parts(self, cursor: _Cursor, parts: Iterator[T], put: Callable[[T], _Written]) -> int:
+        """Write the parts of an array in several threads; return the CRC of what was read for it."""
+        read = 0
+
+        def add(written: _Written) -> None:
+            nonlocal read
+            cursor.add(*written[:2])
+            read = isal_zlib.crc32_combine(read, written[3], written[2])
+            self._tick(cursor.name, written[0])
+
+        run_each(parts, put, add, threads=threads_for(cursor.nbytes, self.share))
+        return read
+
+    def _copy(self, source: BundleSource, name: ArrayName, cursor: _Cursor, rows: Array) -> Range | None:
+        """Copy an array's bytes as they lie on disk, if they are just those wanted."""
+        member = source.member(name.section, name.name)
+        if member is None or member.crc is None or rows.dtype != name.dtype or rows.shape[1] != name.ncols:
+            return None
+        if member.nbytes != cursor.left:
+            raise ShapeError(f"{name.label} has {member.nbytes} bytes, {cursor.left} were planned")
+        fd = os.open(member.file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            crc = self.target.copy(cursor.path, cursor.start, fd, member.start, member.nbytes)
+        finally:
+            os.close(fd)
+        self._tick(name, member.nbytes)
+        if crc is not None and crc != member.crc:
+            raise _damaged(member, crc)
+        # Bytes that the kernel copied unseen have the CRC they should have, so that damage stays visible.
+        return Range(cursor.path, cursor.start, member.nbytes, member.crc)
+
+    def _fill_nan(self, cursor: _Cursor) -> Range:
+        nb_rows = cursor.left // cursor.name.row_nbytes
+        for start in range(0, nb_rows, _STEP):
+            cursor.write(np.full((min(_STEP, nb_rows - start), cursor.name.ncols), np.nan, dtype=cursor.name.dtype))
+        return cursor.end()
+
+    def _fill_group(self, source: Source, group: str) -> Range:
+        cursor = self._cursor(self.plan.names["groups", group])
+        first, nb_streamlines = self.item.first_streamline, self.item.nb_streamlines
+        if group in self.item.whole:
+            for start in range(0, nb_streamlines, _STEP):
+                stop = min(start + _STEP, nb_streamlines)
+                cursor.write(np.arange(first + start, first + stop, dtype=np.uint32))
+            return cursor.end()
+        assert isinstance(source, BundleSource)
+        members = source.arrays.groups[group]
+        for start in range(0, len(members), _STEP):
+            part = members[start : start + _STEP]
+            check_members(part, nb_streamlines, f"groups/{group}")
+            cursor.write(part.astype(np.int64) + first)
+        return cursor.end()
+
+    def _fill_chunks(self, source: Source) -> list[Range]:
+        cursors = {key: self._cursor(name) for key, name in self.plan.names.items() if name.section != "groups"}
+        info = source.info
+        lacking = [
+            (section, key)
+            for section, columns in (("dps", info.dps), ("dpv", info.dpv))
+            for key in getattr(self.plan, section)
+            if key not in columns
+        ]
+        ranges = [self._fill_nan(cursors.pop(key)) for key in lacking]
+
+        def put(item: tuple[Chunk, int, int]) -> list[tuple[_Cursor, int, int]]:
+            return self._put_chunk(*item, cursors)
+
+        def add(written: list[tuple[_Cursor, int, int]]) -> None:
+            for cursor, nbytes, crc in written:
+                cursor.add(nbytes, crc)
+                self._tick(cursor.name, nbytes)
+
+        run_each(placed(source.chunks()), put, add, threads=threads_for(info.nbytes, self.share))
+        return ranges + [cursor.end() for cursor in cursors.values()]
+
+    def _put_chunk(
+        self, chunk: Chunk, streamline: int, vertex: int, cursors: dict[tuple[str, str], _Cursor]
+    ) -> list[tuple[_Cursor, int, int]]:
+        """Write one chunk, whose first streamline and vertex in the input are given; return what `put` returns."""
+        written = []
+        for (section, key), cursor in cursors.items():
+            row = streamline
+            match section:
+                case "positions":
+                    row, rows = vertex, chunk.positions
+                case "offsets":
+                    starts = np.cumsum(chunk.lengths, dtype=np.int64) - chunk.lengths
+                    rows = starts + (self.item.first_vertex + vertex)
+                case "dpv":
+                    row, rows = vertex, chunk.dpv[key]
+                case _:
+                    rows = chunk.dps[key]
+            written.append((cursor, *cursor.put(row, rows)))
+        return written
+
+    def _tick(self, name: ArrayName, nbytes: int) -> None:
+        if name.section == "positions":
+            self.tick.add(nbytes)
+
+
+def _damaged(member: Member, found: int) -> ArchiveError:
+    return ArchiveError(f"{member.path} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged")
+
+
+def _numbered(parts: Iterator[Array]) -> Iterator[tuple[int, Array]]:
+    """Yield each part with the number of its first row."""
+    row = 0
+    for part in parts:
+        yield row, part
+        row += len(part)
+
+
+def _blocks(runs: Runs) -> Iterator[tuple[int, Runs]]:
+    """Yield some runs at a time, with the row at which they are written; a long run comes in pieces."""
+    most = max(1, _BLOCK_BYTES // runs.row_nbytes)
+    row = 0
+    for first in range(0, len(runs.starts), _STEP):
+        starts, lengths = join_neighbours(runs.starts[first : first + _STEP], runs.lengths[first : first + _STEP])
+        ends = np.cumsum(lengths)
+        low = done = 0
+        while low < len(ends):
+            high = min(int(np.searchsorted(ends, done + most, side="right")), low + _BLOCK_RUNS)
+            if high > low:
+                yield row + done, Runs(runs.data, starts[low:high], lengths[low:high])
+            else:
+                high = low + 1
+                for cut in range(0, int(lengths[low]), most):
+                    piece = np.array([min(most, int(lengths[low]) - cut)], dtype=np.int64)
+                    yield row + done + cut, Runs(runs.data, starts[low:high] + cut, piece)
+            low, done = high, int(ends[high - 1])
+        row += done

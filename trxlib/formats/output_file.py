@@ -1,0 +1,163 @@
+"""What the writers of all formats share: outputs that may be written, a file written at given places, float32."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.container.atomic import naming_full_disk, writing
+from trxlib.container.scattered import Runs, write_at, write_runs
+from trxlib.errors import DataLossWarning, DtypeError, InputError
+from trxlib.model.source import Chunk
+
+__all__ = ["Float32Caster", "Output", "beyond_float32", "check_outputs", "open_output", "streamline_of"]
+
+Array = npt.NDArray[Any]
+StrPath = str | os.PathLike[str]
+
+
+def check_outputs(outputs: Iterable[StrPath], inputs: Iterable[StrPath], *, overwrite: bool = True) -> None:
+    """Check that no output takes the place of an input or of another output, links followed.
+
+    Parameters
+    ----------
+    outputs : iterable of path
+        The main one, and the files beside it.
+    inputs : iterable of path
+        Whatever is read. A folder counts with all that is in it.
+    overwrite : bool
+        Whether an output may replace a file that is no input.
+
+    Raises
+    ------
+    InputError
+        Naming the output, and what it would replace.
+    """
+    taken = [(Path(os.path.realpath(path)), path) for path in inputs]
+    written: dict[Path, StrPath] = {}
+    for output in outputs:
+        final = Path(os.path.realpath(output))
+        if final in written:
+            raise InputError(f"{output} is to be written twice, also as {written[final]}; name one of them otherwise")
+        written[final] = output
+        is_old = final.exists()
+        for path, name in taken:
+            if final == path or final in path.parents or path in final.parents or (is_old and _is_same(final, path)):
+                raise InputError(
+                    f"{output}: would replace the input {name}, and inputs are never changed; choose another name"
+                )
+        if is_old and not overwrite:
+            raise InputError(f"{output}: exists, and would be replaced; move it away, or allow it (overwrite, --force)")
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    """Tell whether two names are one file, as on a file system that ignores case."""
+    return second.exists() and first.samefile(second)
+
+
+class Output:
+    """A file under a private name: appended to, or written at given places by several threads at once."""
+
+    def __init__(self, fd: int, path: str = "") -> None:
+        self._fd, self._path = fd, path
+        self._end = 0
+
+    def append(self, data: Array | bytes) -> None:
+        """Write `data` behind what was appended before."""
+        self._end += self.put(self._end, data)
+
+    def put(self, position: int, data: Array | bytes) -> int:
+        """Write `data` from byte `position` on and return its size."""
+        view = memoryview(data if isinstance(data, bytes) else data.data).cast("B")
+        with naming_full_disk(self._path):
+            write_at(self._fd, view, position)
+        return len(view)
+
+    def put_runs(self, position: int, parts: Sequence[Runs]) -> int:
+        """Write the first runs of all parts, then the second, and so on, and return their size."""
+        with naming_full_disk(self._path):
+            return write_runs(self._fd, position, parts)
+
+
+@contextmanager
+def open_output(path: StrPath) -> Iterator[Output]:
+    """Give an `Output`; `path` appears when it is complete, and not at all after an error."""
+    with writing(path) as partial, Path(partial).open("wb", buffering=0) as stream:
+        yield Output(stream.fileno(), os.fspath(path))
+
+
+def streamline_of(chunk: Chunk, vertex: int) -> int:
+    """Return which streamline of a chunk has its vertex of this number."""
+    return int(np.searchsorted(np.cumsum(chunk.lengths, dtype=np.int64), vertex, side="right"))
+
+
+def beyond_float32(path: StrPath, result: Array, chunk: Chunk, streamline: int) -> str:
+    """Return the message for positions that became infinite as float32; `streamline` is the chunk's first."""
+    vertex = int(np.argmin(np.isfinite(result).all(axis=1)))
+    return (
+        f"{path}: streamline {streamline + streamline_of(chunk, vertex)} has the vertex "
+        f"{chunk.positions[vertex].tolist()}, which is beyond float32; repair or drop it"
+    )
+
+
+class Float32Caster:
+    """Turns values into float32, and tells once per array if that changed one.
+
+    Parameters
+    ----------
+    path : str
+        For the warning.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._rounded: dict[str, np.dtype[Any]] = {}
+        self._lock = threading.Lock()
+
+    def cast(self, values: Array, what: str) -> Array:
+        """Return `values` as little-endian float32; they are not changed.
+
+        Raises
+        ------
+        DtypeError
+            If a finite value becomes infinite.
+        """
+        if values.dtype == np.float32:
+            return values.astype("<f4", copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = values.astype("<f4")
+            changed = _differs(result, values)
+        if changed.any():
+            if values.dtype.kind == "f" and (np.isinf(result) & np.isfinite(values)).any():
+                raise DtypeError(f"{self._path}: {what} holds values beyond float32, the only type that the format has")
+            with self._lock:
+                self._rounded[what] = values.dtype
+        return result
+
+    def report(self) -> None:
+        """Warn of every array that was rounded; called once, when all is written."""
+        for what, dtype in sorted(self._rounded.items()):
+            warnings.warn(
+                f"{self._path}: {what} is {dtype}, and the format has float32 only; values are rounded",
+                DataLossWarning,
+                stacklevel=4,
+            )
+
+
+def _differs(result: Array, values: Array) -> Array:
+    """Return where a float32 is not the value it was made of; NaN stays NaN."""
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
+        # numpy would compare in float64, which rounds such integers itself; what left their range cannot come back.
+        beyond: Array = result >= np.float32(2.0 ** (64 - (values.dtype.kind == "i")))
+        differs: Array = beyond | (result.astype(values.dtype) != values)
+    else:
+        differs = (result != values) & ~np.isnan(result)
+    return differs

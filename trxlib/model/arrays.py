@@ -1,0 +1,80 @@
+"""TrxArrays: the plain bundle of a TRX file's parts, and the only walk over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.model.header import Header
+from trxlib.model.names import ArrayName
+from trxlib.model.space import Space
+
+__all__ = ["TrxArrays"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class TrxArrays:
+    """Header and arrays of one TRX file. Nothing is copied or checked here (`trxlib.model.rules` checks).
+
+    Parameters
+    ----------
+    header : Header
+        Affine, dimensions, counts.
+    positions : ndarray, float of shape (nb_vertices, 3)
+        RASMM, mm, origin at the voxel's centre.
+    offsets : ndarray, uint32 or uint64 of shape (nb_streamlines + 1,)
+        First 0, last nb_vertices.
+    dps, dpv : dict of str to ndarray
+        Shapes (nb_streamlines, k) and (nb_vertices, k).
+    groups : dict of str to ndarray
+        Streamline indices, uint32 of shape (members,).
+    dpg : dict of str to dict of str to ndarray
+        Group, key, array of shape (1, k).
+    sidecars : dict of str to bytes
+        JSON files beside the header, kept as they are.
+    """
+
+    header: Header
+    positions: Array
+    offsets: Array
+    dps: dict[str, Array] = field(default_factory=dict)
+    dpv: dict[str, Array] = field(default_factory=dict)
+    groups: dict[str, Array] = field(default_factory=dict)
+    dpg: dict[str, dict[str, Array]] = field(default_factory=dict)
+    sidecars: dict[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, header: Header) -> TrxArrays:
+        """Return a bundle without streamlines."""
+        return cls(header.with_counts(0, 0), np.zeros((0, 3), "<f4"), np.zeros(1, "<u4"))
+
+    @property
+    def space(self) -> Space:
+        """Affine and dimensions of the header."""
+        return Space(self.header.voxel_to_rasmm, self.header.dimensions)
+
+    def iter_arrays(self) -> Iterator[tuple[ArrayName, Array]]:
+        """Yield every array with its name, in the order in which entries stand in an archive.
+
+        The order is positions, offsets, dpv, dps, groups, dpg; names sorted. Nothing is copied.
+        """
+        yield _named("positions", "positions", self.positions), self.positions
+        yield _named("offsets", "offsets", self.offsets), self.offsets
+        for section, arrays in (("dpv", self.dpv), ("dps", self.dps), ("groups", self.groups)):
+            for name in sorted(arrays):
+                yield _named(section, name, arrays[name]), arrays[name]
+        for group in sorted(self.dpg):
+            for name in sorted(self.dpg[group]):
+                array = self.dpg[group][name]
+                yield _named("dpg", name, array, group), array
+
+
+def _named(section: str, name: str, array: Array, group: str = "") -> ArrayName:
+    ncols = array.shape[1] if array.ndim == 2 else 1
+    return ArrayName(section, name, ncols, array.dtype, group)

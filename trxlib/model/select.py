@@ -1,0 +1,164 @@
+"""Select streamlines: by index, in any order, with repeats. Vertices stay where they are; groups are renumbered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.model.arrays import TrxArrays
+from trxlib.model.offsets import gather_rows, offsets_of, resolve_indices, row_numbers
+from trxlib.model.rules import check_members
+
+__all__ = ["Runs", "renumber_groups", "runs_of", "select_runs", "select_streamlines"]
+
+Array = npt.NDArray[Any]
+#: Start and length of each streamline in an array of vertices, each of shape (n,).
+Runs = tuple[Array, Array]
+
+
+def runs_of(arrays: TrxArrays) -> Runs:
+    """Return start and length of each streamline of a bundle whose streamlines lie one behind the other."""
+    return arrays.offsets[:-1], np.diff(arrays.offsets)
+
+
+def select_runs(
+    arrays: TrxArrays, indices: Any, *, runs: Runs | None = None, keep_groups: bool = True
+) -> tuple[TrxArrays, Runs]:
+    """Select streamlines without copying a vertex.
+
+    Parameters
+    ----------
+    arrays : TrxArrays
+        Source, not modified.
+    indices : int, slice, list, integer or bool ndarray
+        As for numpy; negative values count from the end, repeats are kept.
+    runs : tuple of two ndarray (n,), optional
+        Where the streamlines of `arrays` lie, if not as its offsets say.
+    keep_groups : bool
+        Whether groups and their dpg are kept. A group of which nothing is selected goes, with its dpg; one that
+        was empty before stays.
+
+    Returns
+    -------
+    TrxArrays
+        Shares `positions` and `dpv` with the source; the rest is that of the selection. Its offsets are those that
+        the vertices have once they are copied one behind the other.
+    tuple of two ndarray (k,)
+        Start and length of the selected streamlines in those arrays.
+
+    Raises
+    ------
+    IndexError
+        If an index lies outside the file.
+    ShapeError
+        If a group has a member that is no streamline.
+    """
+    starts, lengths = runs_of(arrays) if runs is None else runs
+    rows = resolve_indices(indices, len(lengths))
+    lengths_kept = lengths[rows]
+    offsets = offsets_of(lengths_kept)
+    groups = renumber_groups(arrays.groups, rows, len(lengths)) if keep_groups else {}
+    selection = TrxArrays(
+        header=arrays.header.with_counts(len(rows), int(offsets[-1])),
+        positions=arrays.positions,
+        offsets=offsets,
+        dps={key: array[rows] for key, array in arrays.dps.items()},
+        dpv=dict(arrays.dpv),
+        groups=groups,
+        # What describes a group that is not there (of a file loaded so) is not lost here: saving tells of it.
+        dpg={
+            group: dict(values)
+            for group, values in arrays.dpg.items()
+            if group in groups or (keep_groups and group not in arrays.groups)
+        },
+        sidecars=dict(arrays.sidecars),
+    )
+    return selection, (starts[rows], lengths_kept)
+
+
+def select_streamlines(arrays: TrxArrays, indices: Any, *, keep_groups: bool = True) -> TrxArrays:
+    """Copy the streamlines at `indices`, in that order, into a new bundle.
+
+    TRX specification, "offsets" and "Groups". Memory: the selected vertices only.
+
+    Parameters
+    ----------
+    arrays : TrxArrays
+        Source, not modified. Positions in RASMM (mm, voxel centre at integer vox).
+    indices : int, slice, list, integer or bool ndarray
+        Negative values count from the end; repeats allowed.
+    keep_groups : bool
+        As for `select_runs`.
+
+    Returns
+    -------
+    TrxArrays
+        `n` streamlines; `offsets` has shape (n + 1,); group members are renumbered.
+
+    Raises
+    ------
+    IndexError
+        If an index lies outside the file.
+    """
+    selection, (starts, lengths) = select_runs(arrays, indices, keep_groups=keep_groups)
+    selection.positions = gather_rows(arrays.positions, starts, lengths)
+    selection.dpv = {key: gather_rows(array, starts, lengths) for key, array in arrays.dpv.items()}
+    return selection
+
+
+def renumber_groups(groups: Mapping[str, Array], rows: Array, nb_streamlines: int) -> dict[str, Array]:
+    """Return the members of each group as numbers of the selection, in the order that the group had.
+
+    Parameters
+    ----------
+    groups : mapping of str to ndarray
+        Members are streamlines of the source.
+    rows : ndarray, int64 of shape (k,)
+        The selected streamlines. Where one is there twice, both become members, each of them once, however often
+        the group names it.
+    nb_streamlines : int
+        Of the source.
+
+    Returns
+    -------
+    dict of str to ndarray, uint32
+        Without the groups that lose all members.
+    """
+    if not groups:
+        return {}
+    find = _finder(rows, nb_streamlines)
+    result = {}
+    for name, members in groups.items():
+        check_members(members, nb_streamlines, f"groups/{name}")
+        kept = find(members)
+        if len(kept) or not len(members):
+            result[name] = kept.astype("<u4", copy=False)
+    return result
+
+
+def _finder(rows: Array, nb_streamlines: int) -> Any:
+    """Return a function from members of the source to members of the selection."""
+    place = np.full(nb_streamlines, -1, dtype=np.int64 if len(rows) >= 2**31 else np.int32)
+    place[rows] = np.arange(len(rows), dtype=place.dtype)
+    if np.array_equal(place[rows], np.arange(len(rows))):
+
+        def find(members: Array) -> Array:
+            found: Array = place[members]
+            return found[np.greater_equal(found, 0)]
+
+        return find
+    order = np.argsort(rows, kind="stable")
+    ends = np.cumsum(np.bincount(rows, minlength=nb_streamlines))
+
+    def find_all(members: Array) -> Array:
+        # Each member once: a group of repeats would square its size. Most groups ascend, and have none.
+        if not np.less(members[:-1], members[1:]).all():
+            members = members[np.sort(np.unique(members, return_index=True)[1])]
+        stops = ends[members]
+        counts = stops - np.where(members > 0, ends[members.astype(np.int64) - 1], 0)
+        return np.asarray(order[row_numbers(stops - counts, counts)])
+
+    return find_all

@@ -1,1 +1,0 @@
-"""Operations on whole tractograms: select, concatenate, resize."""

@@ -1,1 +1,0 @@
-"""Containers on disk: zip archives and folders, mapped, laid out, written and sealed."""

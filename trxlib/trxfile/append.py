@@ -1,0 +1,181 @@
+"""Add streamlines to a TrxFile: behind its own, into preallocated arrays where there are some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.engine.plan import Plan, plan_merge
+from trxlib.engine.trx_source import BundleSource
+from trxlib.errors import MetadataMismatchError
+from trxlib.model.arrays import TrxArrays
+from trxlib.model.dtypes import cast_integers
+from trxlib.model.names import is_sidecar, parse_name
+from trxlib.model.rules import check_members
+from trxlib.model.select import Runs, runs_of
+from trxlib.model.space import is_blank
+from trxlib.trxfile.edit import as_room
+from trxlib.trxfile.preallocated import Room
+
+if TYPE_CHECKING:
+    from trxlib.trxfile.trxfile import TrxFile
+
+__all__ = ["append", "fill_preallocated"]
+
+Array = npt.NDArray[Any]
+Bundle = tuple[TrxArrays, Runs | None]
+#: Vertices for which room is made with each streamline of an extra buffer, at least.
+_BUFFER_VERTICES = 100
+_COLUMNS = ("dps", "dpv")
+
+
+def append(trx: TrxFile, other: TrxFile, extra_buffer: int) -> None:
+    """Add the streamlines of another file, see `TrxFile.append`."""
+    arrays, runs = trx._bundle()
+    added, added_runs = other._bundle()
+    arrays = _placed_as(arrays, added)
+    sources = [BundleSource(arrays, runs=runs, path="this file"), BundleSource(added, runs=added_runs, path="appended")]
+    plan = plan_merge(sources)
+    groups = _joined_groups(arrays, added)
+    count, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
+    own = trx._own_room() if runs is None else None
+    if own is not None and _takes(own, plan):
+        room = own.with_columns(_with_keys(arrays, plan), plan.dps, plan.dpv)
+    else:
+        room = _grown(trx._capacity() or (0, 0), arrays, added, plan, extra_buffer)
+        room.write(_with_keys(arrays, plan), runs_of(arrays) if runs is None else runs, (0, 0))
+    room.write(_with_keys(added, plan), runs_of(added) if added_runs is None else added_runs, (count, vertices))
+    trx._hold(room, replace(arrays, groups=groups, **_small_of(plan)))
+    trx.header = plan.header.with_counts(*room.capacity).to_dict()
+    trx._copy_safe = True
+
+
+def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
+    """Return a bundle in the space of another, if it has no streamlines and nobody gave it a space."""
+    if arrays.header.nb_streamlines or not is_blank(arrays.space):
+        return arrays
+    space = other.space
+    header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
+    return replace(arrays, header=header)
+
+
+def fill_preallocated(target: TrxFile, bundles: Sequence[Bundle], check_space: bool) -> None:
+    """Write all bundles but the first behind what is in `target`, whose bundle is the first.
+
+    Parameters
+    ----------
+    target : TrxFile
+        Preallocated. Keys that its bundle has not (any more) are removed.
+    bundles : sequence of (TrxArrays, runs)
+        As they are to be joined.
+    check_space : bool
+        Whether all must be in one space.
+
+    Raises
+    ------
+    CapacityError, SpaceMismatchError, MetadataMismatchError, DtypeError
+        If they do not fit; the file is as full as before then.
+    """
+    first = bundles[0][0] if len(bundles) == 1 else _placed_as(bundles[0][0], bundles[1][0])
+    bundles = [(first, bundles[0][1]), *bundles[1:]]
+    # Only the first is called by a number that a plain concatenation has not: renamed keys are the same then.
+    plan = plan_merge(
+        [BundleSource(arrays, runs=runs) for arrays, runs in bundles],
+        names=[str(number) for number in range(len(bundles))],
+        keep_groups=False,
+        check_space=check_space,
+    )
+    room = as_room(target)
+    kept = replace(
+        room,
+        dps={key: array for key, array in room.dps.items() if key in first.dps},
+        dpv={key: array for key, array in room.dpv.items() if key in first.dpv},
+    )
+    at = (first.header.nb_streamlines, first.header.nb_vertices)
+    _check_fits(kept, bundles, plan, at)
+    try:
+        end = at
+        for arrays, runs in bundles[1:]:
+            if arrays.header.nb_streamlines:
+                end = kept.write(arrays, runs_of(arrays) if runs is None else runs, end)
+    except BaseException:
+        kept.erase(at, (plan.header.nb_streamlines, plan.header.nb_vertices))
+        raise
+    target._hold(kept, replace(first, groups={}, **_small_of(plan)))
+    target.header = plan.header.with_counts(*kept.capacity).to_dict()
+
+
+def _check_fits(kept: Room, bundles: Sequence[Bundle], plan: Plan, at: tuple[int, int]) -> None:
+    """Check that all bundles but the first can be written behind what is filled, before any is."""
+    nb_streamlines, nb_vertices = plan.header.nb_streamlines - at[0], plan.header.nb_vertices - at[1]
+    for arrays, _ in bundles[1:]:
+        for section in _COLUMNS:
+            extra = sorted(set(getattr(arrays, section)) - set(getattr(kept, section)))
+            if extra and arrays.header.nb_streamlines:
+                raise MetadataMismatchError(
+                    f"the preallocated file has no {section}/{extra[0]}, which an input has; preallocate with "
+                    f"init_as=, or give delete_{section}=True"
+                )
+        if arrays.header.nb_streamlines:
+            kept.check_fits(arrays, nb_streamlines, nb_vertices, at)
+
+
+def _takes(room: Room, plan: Plan) -> bool:
+    """Tell whether the result of a plan can be written behind what is in a room, without loss."""
+    if plan.header.nb_streamlines > room.capacity[0] or plan.header.nb_vertices > room.capacity[1]:
+        return False
+    for section in ("dps", "dpv"):
+        arrays, specs = getattr(room, section), getattr(plan, section)
+        if not all(
+            key in specs and specs[key].ncols == array.shape[1] and np.can_cast(specs[key].dtype, array.dtype, "safe")
+            for key, array in arrays.items()
+        ):
+            return False
+    return np.can_cast(plan.positions_dtype, room.positions.dtype, "safe")
+
+
+def _grown(before: tuple[int, int], arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Room:
+    """Return empty room for the result of a plan, and a buffer if more is needed than there was."""
+    n, v = plan.header.nb_streamlines, plan.header.nb_vertices
+    if n > before[0] or v > before[1]:
+        mean = -(-v // n) if n else 0
+        n, v = n + extra_buffer, v + extra_buffer * max(_BUFFER_VERTICES, mean)
+    wide = max(arrays.offsets.dtype.itemsize, added.offsets.dtype.itemsize) == 8
+    return Room.allocate(
+        max(n, before[0]), max(v, before[1]), plan.positions_dtype, plan.dps, plan.dpv, wide_offsets=wide
+    )
+
+
+def _with_keys(arrays: TrxArrays, plan: Plan) -> TrxArrays:
+    """Return a bundle that has every key of the plan: one without streamlines may lack some."""
+    n, v = arrays.header.nb_streamlines, len(arrays.positions)
+    dps = {key: np.zeros((n, spec.ncols), spec.dtype) for key, spec in plan.dps.items() if key not in arrays.dps}
+    dpv = {key: np.zeros((v, spec.ncols), spec.dtype) for key, spec in plan.dpv.items() if key not in arrays.dpv}
+    return replace(arrays, dps={**dps, **arrays.dps}, dpv={**dpv, **arrays.dpv}) if dps or dpv else arrays
+
+
+def _joined_groups(arrays: TrxArrays, added: TrxArrays) -> dict[str, Array]:
+    count = arrays.header.nb_streamlines
+    for bundle in (arrays, added):
+        for name, members in bundle.groups.items():
+            check_members(members, bundle.header.nb_streamlines, f"groups/{name}")
+    groups = dict(arrays.groups)
+    for name, members in added.groups.items():
+        moved = cast_integers(members.astype(np.int64) + count, "<u4", f"groups/{name}")
+        groups[name] = np.concatenate([groups[name], moved]) if name in groups else moved
+    return groups
+
+
+def _small_of(plan: Plan) -> dict[str, Any]:
+    """Return dpg and sidecars as a plan unites them."""
+    dpg: dict[str, dict[str, Array]] = {}
+    sidecars = {path: data for path, data in plan.small.items() if is_sidecar(path)}
+    for path, data in plan.small.items():
+        if path.startswith("dpg/"):
+            name = parse_name(path)
+            dpg.setdefault(name.group, {})[name.name] = np.frombuffer(bytearray(data), name.dtype).reshape(1, -1)
+    return {"dpg": dpg, "sidecars": sidecars}

@@ -1,0 +1,228 @@
+"""What changes a TrxFile: make room, cut, copy; `api_append` adds streamlines. The class has thin methods for these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.container.mapping import MappedFile
+from trxlib.errors import CapacityError, ShapeError
+from trxlib.model.arrays import TrxArrays
+from trxlib.model.header import Header
+from trxlib.model.names import ArrayName, parse_name
+from trxlib.model.offsets import check_offsets, complete_offsets, offsets_dtype
+from trxlib.model.rules import check_unique, shape_of_entry
+from trxlib.model.select import Runs, runs_of
+from trxlib.model.source import ArraySpec
+from trxlib.model.space import Space
+from trxlib.trxfile.preallocated import Room, check_count
+from trxlib.trxfile.views import Views
+
+if TYPE_CHECKING:
+    from trxlib.trxfile.trxfile import TrxFile
+
+__all__ = ["allocate_as", "as_room", "copy_bundle", "copy_views", "describe", "map_pointers", "resize"]
+
+Array = npt.NDArray[Any]
+
+
+def allocate_as(nb_streamlines: int, nb_vertices: int, init_as: TrxFile | None) -> Room:
+    """Return room with the dtypes, dps and dpv keys of another file."""
+    if init_as is None:
+        return Room.allocate(nb_streamlines, nb_vertices)
+    arrays = init_as._bundle()[0]
+    return _room_like(arrays, nb_streamlines, nb_vertices)
+
+
+def _room_like(arrays: TrxArrays, nb_streamlines: int, nb_vertices: int, *, in_memory: bool = False) -> Room:
+    return Room.allocate(
+        nb_streamlines,
+        nb_vertices,
+        arrays.positions.dtype,
+        _specs_of(arrays.dps),
+        _specs_of(arrays.dpv),
+        wide_offsets=arrays.offsets.dtype.itemsize == 8,
+        in_memory=in_memory,
+    )
+
+
+def copy_views(views: Views) -> Views:
+    """Return views of the same arrays, with dicts of their own."""
+    return replace(
+        views,
+        data_per_vertex=dict(views.data_per_vertex),
+        data_per_streamline=dict(views.data_per_streamline),
+        groups=dict(views.groups),
+        data_per_group={group: dict(values) for group, values in views.data_per_group.items()},
+        sidecars=dict(views.sidecars),
+        room=None,
+    )
+
+
+def copy_bundle(
+    arrays: TrxArrays, runs: Runs | None, capacity: tuple[int, int], *, in_memory: bool = False
+) -> tuple[Room, TrxArrays]:
+    """Copy a bundle into arrays of its own.
+
+    Parameters
+    ----------
+    arrays : TrxArrays
+        Not modified.
+    runs : tuple of two ndarray, optional
+        Where its streamlines lie, if not as its offsets say.
+    capacity : tuple of 2 int
+        Streamlines and vertices to make room for.
+    in_memory : bool
+        Whether the copy lies in memory, else in a temporary file.
+
+    Returns
+    -------
+    Room
+        The large arrays.
+    TrxArrays
+        With copies of groups, dpg and sidecars.
+    """
+    room = _room_like(arrays, *capacity, in_memory=in_memory)
+    room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))
+    small = replace(
+        arrays,
+        groups={name: np.array(members) for name, members in arrays.groups.items()},
+        dpg={group: {key: np.array(value) for key, value in values.items()} for group, values in arrays.dpg.items()},
+    )
+    return room, small
+
+
+def as_room(trx: TrxFile) -> Room:
+    """Return the arrays of a file as room to write into; a file that was not preallocated gets arrays of its own."""
+    arrays, runs = trx._bundle()
+    own = trx._own_room() if runs is None else None
+    if own is None:
+        counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
+        room, arrays = copy_bundle(arrays, runs, trx._capacity() or counts)
+    else:
+        room = own.with_columns(arrays, _specs_of(arrays.dps), _specs_of(arrays.dpv))
+    trx._hold(room, arrays)
+    return room
+
+
+def _specs_of(table: Mapping[str, Array]) -> dict[str, ArraySpec]:
+    return {key: ArraySpec(array.shape[1], array.dtype) for key, array in table.items()}
+
+
+def resize(trx: TrxFile, nb_streamlines: int | None, nb_vertices: int | None) -> None:
+    """Cut a file or make room in it, see `TrxFile.resize`."""
+    arrays, runs = trx._bundle()
+    there = arrays.header.nb_streamlines
+    nb_streamlines = None if nb_streamlines is None else check_count(nb_streamlines, "nb_streamlines")
+    nb_vertices = None if nb_vertices is None else check_count(nb_vertices, "nb_vertices")
+    if nb_streamlines is not None and nb_streamlines < there:
+        arrays, runs = _cut(arrays, runs_of(arrays) if runs is None else runs, nb_streamlines)
+    kept, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
+    size = (
+        kept if nb_streamlines is None else nb_streamlines,
+        vertices if nb_vertices is None else nb_vertices,
+    )
+    if size[1] < vertices:
+        raise CapacityError(f"{kept} streamlines have {vertices} vertices, which do not fit {size[1]}")
+    front = _front(arrays, runs) if size == (kept, vertices) else None
+    if front is not None:
+        # Nothing to make room for, and nothing to be moved: the arrays as they lie, without what is not used.
+        trx._hold((front, None))
+    else:
+        room = _room_like(arrays, *size)
+        room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))
+        trx._hold(room, arrays)
+        trx._copy_safe = True
+    trx.header.update(NB_STREAMLINES=size[0], NB_VERTICES=size[1])
+
+
+def _front(arrays: TrxArrays, runs: Runs | None) -> TrxArrays | None:
+    """Return a bundle whose arrays end with its last vertex; None if its streamlines lie in another order."""
+    nb_vertices = arrays.header.nb_vertices
+    offsets = arrays.offsets
+    if runs is not None:
+        starts, lengths = runs
+        offsets = np.zeros(len(lengths) + 1, dtype=arrays.offsets.dtype)
+        np.cumsum(lengths, out=offsets[1:], dtype=offsets.dtype)
+        if ((starts != offsets[:-1]) & (lengths > 0)).any():
+            return None
+    return replace(
+        arrays,
+        positions=arrays.positions[:nb_vertices],
+        offsets=offsets,
+        dpv={key: array[:nb_vertices] for key, array in arrays.dpv.items()},
+    )
+
+
+def _cut(arrays: TrxArrays, runs: Runs, count: int) -> tuple[TrxArrays, Runs]:
+    """Return the first streamlines; groups keep their names and lose the members cut off."""
+    starts, lengths = runs[0][:count], runs[1][:count]
+    nb_vertices = int(lengths.sum(dtype=np.int64))
+    cut = replace(
+        arrays,
+        header=arrays.header.with_counts(count, nb_vertices),
+        dps={key: array[:count] for key, array in arrays.dps.items()},
+        groups={name: members[members < count] for name, members in arrays.groups.items()},
+    )
+    return cut, (starts, lengths)
+
+
+def map_pointers(
+    header: Header, pointers: Mapping[str, tuple[int, int]], root_zip: str | None, root: str | None
+) -> TrxArrays:
+    """Map arrays whose places are known, see `TrxFile._create_trx_from_pointer`."""
+    arrays = TrxArrays.empty(header)
+    arrays.header = header
+    files: dict[str, MappedFile] = {}
+    names: list[ArrayName] = []
+    for path, (start, count) in pointers.items():
+        inside = Path(path).relative_to(root).as_posix() if root is not None and Path(path).is_absolute() else path
+        name = parse_name(inside)
+        names.append(name)
+        file = root_zip if root_zip is not None else str(Path(root or "", path))
+        if file not in files:
+            files[file] = MappedFile(file, "c")
+        shape = shape_of_entry(name, count * name.dtype.itemsize, header)
+        array = files[file].array(name.dtype, shape, start)
+        if name.section in ("positions", "offsets"):
+            setattr(arrays, name.section, array)
+        elif name.group:
+            arrays.dpg.setdefault(name.group, {})[name.name] = array
+        else:
+            getattr(arrays, name.section)[name.name] = array
+    check_unique(names)
+    missing = {"positions", "offsets"} - {name.section for name in names}
+    if missing and header.nb_streamlines + header.nb_vertices:
+        raise ShapeError(f"{' and '.join(sorted(missing))} missing, but the header states streamlines")
+    check_offsets(arrays.offsets, header.nb_vertices)
+    arrays.offsets = complete_offsets(arrays.offsets, header.nb_streamlines, header.nb_vertices)
+    if arrays.offsets.dtype.kind != "u":
+        arrays.offsets = arrays.offsets.astype(offsets_dtype(header.nb_vertices))
+    return arrays
+
+
+def describe(trx: TrxFile) -> str:
+    """Return the text that `print` shows."""
+    header = Header.from_dict(trx.header)
+    space = Space(header.voxel_to_rasmm, header.dimensions)
+    count, vertices = trx._get_real_len()
+    affine = np.array2string(header.voxel_to_rasmm, formatter={"float_kind": lambda value: f"{value:.6f}"})
+    sizes = ", ".join(f"{size:.2f}" for size in space.voxel_sizes)
+    lines = [f"VOXEL_TO_RASMM:\n{affine}", f"DIMENSIONS: {list(header.dimensions)}", f"voxel sizes: {sizes} mm"]
+    if (header.nb_streamlines, header.nb_vertices) != (count, vertices):
+        lines.append(f"room for: {header.nb_streamlines} streamlines, {header.nb_vertices} vertices")
+    lines += [f"streamlines: {count}", f"vertices: {vertices}"]
+    if trx._joined is not None:
+        plan = trx._joined.plan
+        keys: dict[str, Any] = {"dpv": plan.dpv, "dps": plan.dps, "groups": plan.groups}
+    else:
+        arrays = TrxArrays.empty(header) if trx._closed else trx._bundle()[0]
+        keys = {"dpv": arrays.dpv, "dps": arrays.dps, "groups": arrays.groups}
+        keys |= {f"dpg of {group}": values for group, values in arrays.dpg.items()}
+    lines += [f"{what}: {', '.join(sorted(names)) or 'none'}" for what, names in keys.items()]
+    return "\n".join(lines)

@@ -1,0 +1,276 @@
+"""load, save, concatenate and zip_from_folder: the functions of the TRX reference API."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trxlib.container.mapping import Mode, changed_ranges
+from trxlib.container.reader import open_container
+from trxlib.engine.plan import plan_merge
+from trxlib.engine.write import is_archive_name, write_container
+from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError
+from trxlib.model.arrays import TrxArrays
+from trxlib.model.select import Runs
+from trxlib.model.source import Progress
+from trxlib.trxfile import append
+from trxlib.trxfile.joined import Joined, pin_source
+from trxlib.trxfile.trxfile import TrxFile
+
+__all__ = ["concatenate", "load", "load_from_directory", "load_from_zip", "save", "zip_from_folder"]
+
+Bundle = tuple[TrxArrays, Runs | None]
+
+
+def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mode = "c") -> TrxFile:
+    """Open a TRX archive or folder. Arrays are mapped; only the header and the offsets are read.
+
+    Parameters
+    ----------
+    input_obj : path
+        ``.trx`` archive of any zip program, or folder. A compressed one is unpacked under ``TRX_TMPDIR``.
+    check_dpg : bool
+        Refuse a file with data_per_group of a group that is not there.
+    mode : {"c", "r", "r+"}
+        "c": writes into the arrays stay in memory. "r": the arrays are read-only. "r+": writes change the file;
+        an archive is read once when it is opened, and states its CRCs anew on `close`, and when the last array that
+        was handed out is gone.
+
+    Returns
+    -------
+    TrxFile
+
+    Notes
+    -----
+    The file may be replaced or removed while it is open, as `save` does. It must not be shortened in place by
+    another program: no system keeps bytes that are mapped and gone.
+
+    Raises
+    ------
+    FormatError
+        If a rule of the format is broken; names file, array, what was found and what was expected.
+    InputNotFoundError
+        If there is no such file or folder.
+    """
+    _check_path(input_obj, "input_obj")
+    container = open_container(input_obj, mode)
+    orphans = sorted(set(container.arrays.dpg) - set(container.arrays.groups))
+    if check_dpg and orphans:
+        container.close()
+        raise FormatError(
+            f"{input_obj}: dpg describes groups that are not there: {', '.join(orphans)}; add groups/{orphans[0]}, or "
+            "load with check_dpg=False"
+        )
+    return TrxFile._of_container(container)
+
+
+def load_from_zip(filename: str | os.PathLike[str]) -> TrxFile:
+    """Open a TRX archive, see `load`; a compressed one as well."""
+    _check_path(filename, "filename")
+    if Path(filename).is_dir():
+        raise UnsupportedFormatError(f"{filename}: is a folder, expected an archive; use load_from_directory")
+    return load(filename, check_dpg=False)
+
+
+def load_from_directory(directory: str | os.PathLike[str]) -> TrxFile:
+    """Open a TRX folder, see `load`."""
+    _check_path(directory, "directory")
+    if Path(directory).is_file():
+        raise UnsupportedFormatError(f"{directory}: is a file, expected a folder; use load_from_zip")
+    return load(directory, check_dpg=False)
+
+
+def save(
+    trx: TrxFile,
+    filename: str | os.PathLike[str],
+    compression_standard: Any = zipfile.ZIP_STORED,
+    *,
+    level: int | None = None,
+    workers: int = 1,
+    verify: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write a TrxFile, in one pass, straight to its place. The name appears when the file is complete.
+
+    Parameters
+    ----------
+    trx : TrxFile
+        Not modified; of a preallocated one what is filled is written.
+    filename : path
+        ``.trx`` or ``.zip`` gives an archive, no suffix a folder. An older file or TRX folder of that name is
+        replaced, also the one that `trx` is mapped from.
+    compression_standard : int
+        A method of Python's zipfile. Only stored archives can be mapped.
+    level : int, optional
+        Of the compression.
+    workers : int
+        Threads; the bytes do not depend on it.
+    verify : bool
+        Read the data back before the file gets its name.
+    progress : callable, optional
+        Called with vertex bytes done and in all.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        If `filename` has another suffix.
+    FormatError
+        If something in `trx` cannot be written; what stood there before is still there.
+    """
+    _check_trx(trx, "trx")
+    _check_path(filename, "filename")
+    options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
+    joined = trx._joined
+    if joined is not None:
+        joined.write(filename, trx.header, compression=compression_standard, **options)
+        return
+    source = trx._source()
+    plan = plan_merge([source], names=["this TrxFile"])
+    write_container(plan, [source], filename, compression=compression_standard, **options)
+
+
+def zip_from_folder(
+    directory: str | os.PathLike[str],
+    filename: str | os.PathLike[str],
+    compression_standard: Any = zipfile.ZIP_STORED,
+    *,
+    level: int | None = None,
+) -> None:
+    """Write a TRX folder as an archive: the bytes that `save` would give for it.
+
+    Parameters
+    ----------
+    directory : path
+        A TRX folder; a relative path and a trailing slash are fine.
+    filename : path
+        The archive.
+    compression_standard : int
+        A method of Python's zipfile.
+    level : int, optional
+        Of the compression.
+    """
+    _check_path(directory, "directory")
+    _check_path(filename, "filename")
+    if not is_archive_name(filename):
+        raise UnsupportedFormatError(f"{filename}: expected the suffix .trx or .zip")
+    if Path(directory).resolve() in Path(filename).resolve().parents:
+        raise InputError(f"{filename}: lies inside the folder that it is made of; choose a name outside of it")
+    with load_from_directory(directory) as trx:
+        save(trx, filename, compression_standard, level=level)
+
+
+def concatenate(
+    trx_list: Sequence[TrxFile],
+    delete_dpv: bool = False,
+    delete_dps: bool = False,
+    delete_groups: bool = False,
+    check_space_attributes: bool = True,
+    preallocation: bool = False,
+) -> TrxFile:
+    """Join the streamlines of several files, in their order.
+
+    Nothing is copied until the result is looked at, or saved; what happens to the inputs later does not change it.
+    Groups of one name are united. dpg, unknown header keys and sidecars on which the inputs differ are all kept, as
+    ``<key>_<number of the input>``.
+
+    Parameters
+    ----------
+    trx_list : sequence of TrxFile
+        Not modified.
+    delete_dpv, delete_dps : bool
+        Leave out the keys that not all inputs have, with a warning; else that is an error.
+    delete_groups : bool
+        Leave out all groups and their dpg.
+    check_space_attributes : bool
+        Refuse inputs in another space; else the result is in the space of the first.
+    preallocation : bool
+        The first is a preallocated file, into which the others are written and which is returned; needs
+        `delete_groups`.
+
+    Returns
+    -------
+    TrxFile
+
+    Raises
+    ------
+    SpaceMismatchError, MetadataMismatchError
+        List every input that does not fit.
+    CapacityError
+        If the preallocated file is too small; it is unchanged then.
+    """
+    if isinstance(trx_list, TrxFile):
+        raise TypeError("trx_list is one TrxFile, expected a list of them")
+    trx_list = list(trx_list)
+    for number, trx in enumerate(trx_list):
+        _check_trx(trx, f"trx_list[{number}]")
+    if preallocation and not delete_groups:
+        raise InputError("a preallocated file has no room for groups; give delete_groups=True")
+    if not trx_list:
+        warnings.warn("nothing to concatenate: the result is an empty TrxFile", HeaderWarning, stacklevel=2)
+        return TrxFile()
+    bundles = [trx._bundle() for trx in trx_list]
+    if delete_groups:
+        _warn_of_groups([arrays for arrays, _ in bundles])
+    for section, wanted in (("dpv", delete_dpv), ("dps", delete_dps)):
+        if wanted:
+            bundles = _shared_only(bundles, section)
+    if preallocation:
+        append.fill_preallocated(trx_list[0], bundles, check_space_attributes)
+        return trx_list[0]
+    changed = changed_ranges()
+    pinned = [
+        pin_source(arrays, runs, trx._container, changed) for (arrays, runs), trx in zip(bundles, trx_list, strict=True)
+    ]
+    sources = [item.source for item in pinned]
+    plan = plan_merge(sources, keep_groups=not delete_groups, check_space=check_space_attributes)
+    return TrxFile._of_joined(Joined(plan, pinned))
+
+
+def _check_trx(thing: Any, what: str) -> None:
+    if not isinstance(thing, TrxFile):
+        raise TypeError(f"{what} is a {type(thing).__name__}, expected a TrxFile; load() opens a file")
+
+
+def _check_path(path: Any, what: str) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{what} is a {type(path).__name__}, expected a path")
+    text = os.fspath(path)
+    if not text or "\0" in text:  # an empty one would be the working directory
+        raise InputError(f"{what} is {text!r}, expected a path")
+
+
+def _warn_of_groups(bundles: Sequence[TrxArrays]) -> None:
+    names = sorted({str(name) for arrays in bundles for name in arrays.groups})
+    if names:
+        warnings.warn(
+            f"left out on request: {len(names)} groups with their dpg: {', '.join(names)}",
+            DataLossWarning,
+            stacklevel=3,
+        )
+
+
+def _shared_only(bundles: Sequence[Bundle], section: str) -> list[Bundle]:
+    """Return bundles without the keys that some of them lack; those without streamlines lack nothing."""
+    tables = [getattr(arrays, section).keys() for arrays, _ in bundles]
+    filled = [table for table, (arrays, _) in zip(tables, bundles, strict=True) if arrays.header.nb_streamlines]
+    every = {key for table in tables for key in table}
+    shared = set.intersection(every, *map(set, filled))
+    dropped = sorted(every - shared, key=str)
+    if not dropped:
+        return list(bundles)
+    warnings.warn(
+        f"left out, since not all inputs have them: {', '.join(f'{section}/{key}' for key in dropped)}",
+        DataLossWarning,
+        stacklevel=3,
+    )
+    kept = []
+    for arrays, runs in bundles:
+        fewer = replace(arrays)
+        setattr(fewer, section, {key: array for key, array in getattr(arrays, section).items() if key in shared})
+        kept.append((fewer, runs))
+    return kept
