@@ -1,4 +1,7 @@
-"""What a tractogram of any format holds, by its headers."""
+"""What a tractogram of any format holds, by its headers.
+
+For a TRX file header, names and sizes say it all, and neither numpy nor an array is needed.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,105 @@ import os
 from pathlib import Path
 from typing import Any
 
+from trxlib.formats.table import detect_format
+from trxlib.header_fields import Rows, edges_of
+from trxlib.names import ArrayName, fit_names
+from trxlib.storage.outline import Outline, read_outline
+
 __all__ = ["describe"]
 
 _UNKNOWN_SPACE = {"VOXEL_TO_RASMM": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], "DIMENSIONS": [1, 1, 1]}
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what is known of a file from its headers, as JSON values."""
-    from trxlib.formats.table import detect_format
-    from trxlib.inputs import open_input
-    from trxlib.ops.bundle import BundleSource
+    """Return what a tractogram holds, as JSON values.
 
+    Of a TRX file the header and the names and sizes of its arrays are read, which have to agree; the values of no
+    array are looked at (`trxlib.validate` does that). Other formats are opened, which counts a small TCK.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a TRX folder.
+
+    Returns
+    -------
+    dict
+        ``path``, ``format``, ``bytes``, ``nb_streamlines``, ``nb_vertices``, ``dimensions``, ``voxel_sizes`` in mm,
+        ``voxel_to_rasmm`` (these three are None for a format without a space), ``positions_dtype``, ``dps`` and
+        ``dpv`` (key to columns and type), ``groups`` (name to number of streamlines), ``dpg`` (group to keys),
+        ``header`` (what else the header says).
+
+    Raises
+    ------
+    TrxError
+        As opening the file does, for what the header, names and sizes tell.
+    """
     path = Path(path)
     kind = detect_format(path)
+    facts = {"path": str(path), "format": kind, "bytes": _size_of(path)}
+    return facts | (_describe_trx(path) if kind == "trx" else _describe_other(path, placed=kind == "trk"))
+
+
+class _Tables:
+    """What is known of the arrays of an outline, under names that can be written."""
+
+    def __init__(self, outline: Outline, path: str) -> None:
+        self.dps: dict[str, Any] = {}
+        self.dpv: dict[str, Any] = {}
+        self.groups: dict[str, Any] = {}
+        self.dpg: dict[str, dict[str, Any]] = {}
+        self.positions_dtype = "float32"  # of a file without streamlines and without the array
+        for name, shape in outline.shapes.items():
+            self._add(name, shape)
+        fit_names(self, path)
+
+    def _add(self, name: ArrayName, shape: tuple[int, ...]) -> None:
+        text = f"{name.ncols} x {name.type.name}"
+        if name.section == "positions":
+            self.positions_dtype = name.type.name
+        elif name.section == "groups":
+            self.groups[name.name] = shape[0]
+        elif name.section == "dpg":
+            self.dpg.setdefault(name.group, {})[name.name] = text
+        elif name.section in ("dps", "dpv"):
+            getattr(self, name.section)[name.name] = text
+
+
+def _describe_trx(path: Path) -> dict[str, Any]:
+    outline = read_outline(path)
+    header, tables = outline.header, _Tables(outline, str(path))
+    return {
+        "nb_streamlines": header.nb_streamlines,
+        "nb_vertices": header.nb_vertices,
+        **_describe_space(header.dimensions, header.voxel_to_rasmm),
+        "positions_dtype": tables.positions_dtype,
+        "dps": dict(sorted(tables.dps.items())),
+        "dpv": dict(sorted(tables.dpv.items())),
+        "groups": dict(sorted(tables.groups.items())),
+        "dpg": {name: sorted(values) for name, values in sorted(tables.dpg.items())},
+        "header": dict(header.extra),
+    }
+
+
+def _describe_space(dimensions: tuple[int, int, int], affine: Rows) -> dict[str, Any]:
+    # Adding 0 makes -0 a plain 0.
+    matrix = [[value + 0.0 for value in row] for row in affine]
+    return {"dimensions": list(dimensions), "voxel_sizes": edges_of(affine), "voxel_to_rasmm": matrix}
+
+
+def _describe_other(path: Path, *, placed: bool) -> dict[str, Any]:
+    from trxlib.inputs import open_input
+
     # Counts and keys of a TCK, VTK or DPY do not depend on the reference that it needs.
-    placed = kind in ("trx", "trk")
-    source = open_input(path, reference=None if placed else _UNKNOWN_SPACE)
-    info = source.info
-    facts: dict[str, Any] = {
-        "path": str(path),
-        "format": kind,
-        "bytes": _size_of(path),
+    info = open_input(path, reference=None if placed else _UNKNOWN_SPACE).info
+    space: dict[str, Any] = {"dimensions": None, "voxel_sizes": None, "voxel_to_rasmm": None}
+    if placed:
+        space = _describe_space(info.space.dimensions, info.space.voxel_to_rasmm.tolist())
+    return {
         "nb_streamlines": info.nb_streamlines,
         "nb_vertices": info.nb_vertices,
-        "dimensions": [int(n) for n in info.space.dimensions] if placed else None,
-        "voxel_sizes": [float(size) for size in info.space.voxel_sizes] if placed else None,
-        # Adding 0 makes -0 a plain 0.
-        "voxel_to_rasmm": (info.space.voxel_to_rasmm + 0.0).tolist() if placed else None,
+        **space,
         "positions_dtype": info.positions_dtype.name,
         "dps": {key: f"{spec.ncols} x {spec.dtype.name}" for key, spec in sorted(info.dps.items())},
         "dpv": {key: f"{spec.ncols} x {spec.dtype.name}" for key, spec in sorted(info.dpv.items())},
@@ -40,13 +115,6 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         "dpg": {},
         "header": dict(info.facts),
     }
-    if isinstance(source, BundleSource):
-        arrays = source.arrays
-        facts["groups"] = {name: len(members) for name, members in sorted(arrays.groups.items())}
-        facts["dpg"] = {name: sorted(values) for name, values in sorted(arrays.dpg.items())}
-        facts["header"] = dict(arrays.header.extra)
-        source.close()
-    return facts
 
 
 def _size_of(path: Path) -> int:

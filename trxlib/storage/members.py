@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trxlib.errors import ArchiveError, InputError, InputNotFoundError
+from trxlib.errors import ArchiveError, InputError, InputNotFoundError, open_error
 from trxlib.names import check_path
-from trxlib.storage.mapping import open_error
 
 __all__ = ["Member", "is_junk", "iter_files", "list_archive", "list_folder"]
 
