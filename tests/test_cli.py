@@ -20,6 +20,8 @@ from trxlib.cli import main
 from trxlib.cli.main import COMMANDS, make_parser
 
 TCK_HEADER = "mrtrix tracks\ndatatype: Float32LE\ncount: {count}\nfile: . {start}\nEND\n"
+#: Snippets that importing `trxlib.merging` may compile: a dataclass takes up to ten.
+MOST_COMPILED = 180
 
 
 class Result(NamedTuple):
@@ -322,6 +324,48 @@ def test_a_reader_who_has_seen_enough_is_no_error(trx):
         p.stdout.close()
         assert p.stderr.read() == b""
     assert p.returncode == 1
+
+
+def modules_of(*args: object) -> list[str]:
+    """Return the packages that a new process has imported once the command has run, without the standard library."""
+    code = (
+        "import sys; from trxlib.cli import main; status = main(sys.argv[1:])\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr); sys.exit(status)"
+    )
+    call = [sys.executable, "-c", code, *map(str, args)]
+    root = Path(trxlib.__file__).parents[1]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=root, check=True)
+    return done.stderr.split()
+
+
+@pytest.mark.parametrize(
+    "command", ["--version", "--help", "convert --help", "info {trx}", "info {trk}", "info {folder}", "groups {trx}"]
+)
+def test_what_only_looks_starts_without_heavy_packages(command, trx, tmp_path):
+    trk = tmp_path / "a.trk"
+    trxlib.export(write_plain_zip(make_trx_arrays(groups={}, dps={}, dpv={}), tmp_path / "plain.trx"), trk)
+    with zipfile.ZipFile(trx) as archive:
+        archive.extractall(tmp_path / "folder")
+    modules = modules_of(*command.format(trx=trx, trk=trk, folder=tmp_path / "folder").split(" "))
+    assert "trxlib" in modules
+    heavy = ("numpy", "nibabel", "dipy", "isal", "rich", "pydantic", "yaml", "jsonschema", "dataclasses", "asyncio")
+    assert set(heavy).isdisjoint(modules)
+
+
+def test_importing_the_library_compiles_little():
+    """Code that is made when a module is imported (methods of a dataclass) is made anew by every process."""
+    code = (
+        "import sys, numpy\n"
+        "made = []\n"
+        "sys.addaudithook(lambda event, args: made.append(args) if event == 'compile' else None)\n"
+        "import trxlib.merging\n"
+        "print(len(made))"
+    )
+    root = Path(trxlib.__file__).parents[1]
+    call = [sys.executable, "-c", code]
+    subprocess.run(call, capture_output=True, cwd=root, check=True)  # once, so that compiled modules are there
+    done = subprocess.run(call, capture_output=True, text=True, cwd=root, check=True)
+    assert int(done.stdout) < MOST_COMPILED
 
 
 def test_version():

@@ -1,15 +1,18 @@
 """What a tractogram of any format holds, by its headers.
 
-For a TRX file header, names and sizes say it all, and neither numpy nor an array is needed.
+For a TRX file header, names and sizes say it all, for a TRK mostly header and size: no numpy, no array is needed.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
+from trxlib.formats.heads import is_gzip, read_head
 from trxlib.formats.table import detect_format
+from trxlib.formats.trk_fields import HEADER_BYTES, read_trk_fields
 from trxlib.header_fields import Rows, edges_of
 from trxlib.names import ArrayName, fit_names
 from trxlib.storage.outline import Outline, read_outline
@@ -23,7 +26,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what a tractogram holds, as JSON values.
 
     Of a TRX file the header and the names and sizes of its arrays are read, which have to agree; the values of no
-    array are looked at (`trxlib.validate` does that). Other formats are opened, which counts a small TCK.
+    array are looked at (`trxlib.validate` does that). Of a TRK the header is read, and its count taken where the file's
+    size agrees. Other formats are opened, which counts a small TCK.
 
     Parameters
     ----------
@@ -46,7 +50,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     kind = detect_format(path)
     facts = {"path": str(path), "format": kind, "bytes": _size_of(path)}
-    return facts | (_describe_trx(path) if kind == "trx" else _describe_other(path, placed=kind == "trk"))
+    if kind == "trx":
+        return facts | _describe_trx(path)
+    return facts | ((_describe_trk(path) if kind == "trk" else None) or _describe_other(path, placed=kind == "trk"))
 
 
 class _Tables:
@@ -87,6 +93,29 @@ def _describe_trx(path: Path) -> dict[str, Any]:
         "groups": dict(sorted(tables.groups.items())),
         "dpg": {name: sorted(values) for name, values in sorted(tables.dpg.items())},
         "header": dict(header.extra),
+    }
+
+
+def _describe_trk(path: Path) -> dict[str, Any] | None:
+    """Describe a TRK by its header and size; None if these do not tell how many vertices there are."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fields = read_trk_fields(read_head(path, HEADER_BYTES), str(path))
+    counts = None if is_gzip(path) else fields.expected_counts(path.stat().st_size)
+    if counts is None:
+        return None
+    for warning in caught:  # else they come when the file is opened
+        warnings.warn(warning.message, stacklevel=3)
+    return {
+        "nb_streamlines": counts[0],
+        "nb_vertices": counts[1],
+        **_describe_space(fields.dimensions, fields.affine),
+        "positions_dtype": "float32",
+        "dps": {column.key: f"{column.ncols} x float32" for column in sorted(fields.properties)},
+        "dpv": {column.key: f"{column.ncols} x float32" for column in sorted(fields.scalars)},
+        "groups": {},
+        "dpg": {},
+        "header": fields.facts(),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from trxlib.errors import HeaderError
 
-__all__ = ["KEYS", "HeaderFields", "Rows", "affine_rows", "check_dimensions", "edges_of"]
+__all__ = ["KEYS", "HeaderFields", "Rows", "affine_rows", "check_dimensions", "check_invertible", "edges_of"]
 
 Rows = list[list[float]]
 #: The keys of the format.
@@ -65,7 +65,27 @@ def check_dimensions(value: Any, what: str) -> tuple[int, int, int]:
 
 def edges_of(affine: Rows) -> list[float]:
     """Return the lengths of a voxel's edges in mm."""
-    return [math.sqrt(sum(affine[row][axis] ** 2 for row in range(3))) for axis in range(3)]
+    # Multiplied, not raised to a power: numbers that are too large become infinite, and are no error.
+    return [math.sqrt(sum(affine[row][axis] * affine[row][axis] for row in range(3))) for axis in range(3)]
+
+
+def check_invertible(affine: Rows, what: str) -> None:
+    """Check that the voxels of an affine have a volume.
+
+    Raises
+    ------
+    HeaderError
+        If it is singular; `what` names it in the message.
+    """
+    edges = edges_of(affine)
+    # Relative to the voxel's edges: a small voxel is no singular one.
+    if not all(edges) or not abs(_determinant([[affine[r][c] / edges[c] for c in range(3)] for r in range(3)])) >= 1e-6:
+        raise HeaderError(f"{what} is singular: {affine}; its voxels would have no volume")
+
+
+def _determinant(rows: Rows) -> float:
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
 
 class HeaderFields(NamedTuple):

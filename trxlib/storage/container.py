@@ -10,7 +10,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
     if mode != "r+":
         if not Path(path).is_dir() and is_open_for_change(FileStamp.of(path)):
             # What the archive states is out of date as soon as somebody writes: CRCs are those of the bytes read.
-            container.members = {name: replace(member, crc=None) for name, member in container.members.items()}
+            container.members = {name: member._replace(crc=None) for name, member in container.members.items()}
     elif not Path(path).is_dir() and container.files:
         container.changes = ChangesInPlace(path)
         for file in container.files.values():
@@ -242,7 +242,7 @@ class _Opener:
                     places[name] = member
                     if not member.is_stored:
                         start = out.seek(-out.tell() % _ALIGNMENT, os.SEEK_CUR)
-                        places[name] = replace(member, file=target, start=start, method=zipfile.ZIP_STORED)
+                        places[name] = member._replace(file=target, start=start, method=zipfile.ZIP_STORED)
                         out.writelines(iter_unpacked(archive, self.path, member))
                 out.truncate()
         except OSError as error:

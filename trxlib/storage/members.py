@@ -11,8 +11,8 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from trxlib.errors import ArchiveError, InputError, InputNotFoundError, open_error
 from trxlib.names import check_path
@@ -25,8 +25,7 @@ _LOCAL_SIZE = 30
 _READ_WHOLE = 64  # bytes read beyond the fixed part: enough for most names
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One entry of a container.
 
     Parameters
