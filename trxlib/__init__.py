@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trxlib.checking import validate as validate
     from trxlib.conversion import ConvertInput as ConvertInput
     from trxlib.conversion import convert as convert
+    from trxlib.describing import describe as describe
     from trxlib.exporting import export as export
     from trxlib.extraction import extract_groups as extract_groups
     from trxlib.header import Header as Header
@@ -40,6 +41,7 @@ _HOMES = {
     "TrxFile": "trx_file_memmap",
     "concatenate": "trx_file_memmap",
     "convert": "conversion",
+    "describe": "describing",
     "dipy_available": "trx_file_memmap",
     "export": "exporting",
     "extract_groups": "extraction",

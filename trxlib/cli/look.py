@@ -24,11 +24,11 @@ def add_info(parser: Parser) -> None:
 @reporting
 def run_info(options: Namespace) -> int:
     """Print what each file holds."""
-    from trxlib.describing import describe
+    import trxlib
 
     facts = []
     for file in options.files:
-        facts.append(describe(file))
+        facts.append(trxlib.describe(file))
         if not options.json:
             say("\n".join(_info_lines(facts[-1])))
     if options.json:
@@ -72,16 +72,14 @@ def add_groups(parser: Parser) -> None:
 @reporting
 def run_groups(options: Namespace) -> int:
     """Print the groups of a file and their sizes, or write each as a file."""
-    if options.extract is not None:
-        import trxlib
+    import trxlib
 
+    if options.extract is not None:
         parts = trxlib.extract_groups(options.file, options.extract, options.names or None, workers=options.workers)
         for part in parts:
             say(f"{shown(part.path)}\t{part.nb_streamlines}")
         return 0
-    from trxlib.describing import describe
-
-    counts: dict[str, int] = describe(options.file)["groups"]
+    counts: dict[str, int] = trxlib.describe(options.file)["groups"]
     missing = [name for name in options.names if name not in counts]
     if missing:
         from trxlib.errors import GroupNotFoundError
