@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trxlib.commands.convert import ConvertInput as ConvertInput
     from trxlib.commands.convert import convert as convert
+    from trxlib.commands.describe import describe as describe
     from trxlib.commands.export import export as export
     from trxlib.commands.extract import extract_groups as extract_groups
     from trxlib.commands.merge import merge as merge
@@ -40,6 +41,7 @@ _HOMES = {
     "TrxFile": "trx_file_memmap",
     "concatenate": "trx_file_memmap",
     "convert": "commands.convert",
+    "describe": "commands.describe",
     "dipy_available": "trx_file_memmap",
     "export": "commands.export",
     "extract_groups": "commands.extract",

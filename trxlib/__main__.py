@@ -1,5 +1,7 @@
 """``python -m trxlib`` is the command ``trxlib``."""
 
+import sys
+
 from trxlib.cli import main
 
-main()
+sys.exit(main())

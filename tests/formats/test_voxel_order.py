@@ -93,6 +93,16 @@ def test_random_affines_have_the_order_that_nibabel_gives_them() -> None:
         assert voxel_order_of(affine) == "".join(nib.aff2axcodes(affine))
 
 
+def test_affines_near_a_voxel_order_have_that_which_nibabel_gives_them() -> None:
+    """Where no rotation has to be found, the answer is that of the rotation."""
+    rng = np.random.default_rng(4)
+    for _ in range(300):
+        affine = np.eye(4)
+        turn = nib.eulerangles.euler2mat(*rng.uniform(-0.5, 0.5, 3)) + rng.uniform(-0.1, 0.1, (3, 3))
+        affine[:3, :3] = turn[:, rng.permutation(3)] * rng.choice([-1, 1], 3) * rng.uniform(0.2, 4, 3)
+        assert voxel_order_of(affine) == voxel_order_of(affine.tolist()) == "".join(nib.aff2axcodes(affine))
+
+
 @pytest.mark.parametrize("text", ["", "LP", "LPSS", "LRS", "XYZ", "LP1"])
 def test_orders_that_are_none(text: str) -> None:
     with pytest.raises(HeaderError, match="expected three letters"):

@@ -11,11 +11,10 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from trxlib.container.mapping import open_error
-from trxlib.errors import ArchiveError, InputError, InputNotFoundError
+from trxlib.errors import ArchiveError, InputError, InputNotFoundError, open_error
 from trxlib.model.names import check_path
 
 __all__ = ["Member", "is_junk", "iter_files", "list_archive", "list_folder"]
@@ -26,8 +25,7 @@ _LOCAL_SIZE = 30
 _READ_WHOLE = 64  # bytes read beyond the fixed part: enough for most names
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One entry of a container.
 
     Parameters

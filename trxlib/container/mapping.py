@@ -6,7 +6,6 @@ after everything else is closed.
 
 from __future__ import annotations
 
-import errno
 import functools
 import itertools
 import mmap
@@ -21,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import CapacityError, InputNotFoundError, ReadOnlyError, ShapeError, TrxError
+from trxlib.errors import ReadOnlyError, ShapeError, open_error
 
 __all__ = ["FileStamp", "MappedFile", "Mode", "changed_ranges", "is_open_for_change", "open_error"]
 
@@ -63,16 +62,6 @@ class FileStamp:
 def is_open_for_change(stamp: FileStamp | None) -> bool:
     """Tell whether arrays of this process write into a file: what it states of its content may be out of date."""
     return stamp is not None and (stamp.device, stamp.inode) in list(_CHANGEABLE.values())
-
-
-def open_error(path: str | os.PathLike[str], error: OSError) -> TrxError:
-    """Return what to raise for a file that cannot be opened."""
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return CapacityError(
-            f"{path}: cannot be opened, too many files are open ({error.strerror}); close() what is no longer needed, "
-            "raise the limit (ulimit -n), or store folders as archives: an archive needs one descriptor"
-        )
-    return InputNotFoundError(f"{path}: cannot be read ({error.strerror})")
 
 
 class MappedFile:

@@ -6,13 +6,11 @@ Deflated entries are unpacked to a temporary file first, their CRC checked on th
 from __future__ import annotations
 
 import logging
-import lzma
 import os
 import shutil
 import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +19,21 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from trxlib.container.atomic import TemporaryFolder, temporary_error
-from trxlib.container.entries import Member, list_archive, list_folder
+from trxlib.container.entries import Member, list_archive
 from trxlib.container.in_place import ChangesInPlace
 from trxlib.container.mapping import FileStamp, MappedFile, Mode, is_open_for_change, open_error
+from trxlib.container.outline import Outline, crc_error, iter_unpacked, list_entries, naming, read_fields, read_outline
 from trxlib.errors import (
     ArchiveError,
-    HeaderError,
     InputError,
-    InputNotFoundError,
     ReadOnlyError,
     ShapeError,
-    TrxError,
 )
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers
 from trxlib.model.header import Header
-from trxlib.model.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
+from trxlib.model.names import ArrayName
 from trxlib.model.offsets import check_offsets, complete_offsets
-from trxlib.model.rules import check_unique, shape_of_entry
 
 __all__ = ["Container", "check_crc", "check_crcs", "open_container", "read_header"]
 
@@ -88,7 +83,7 @@ class Container:
 
 def read_header(path: str | os.PathLike[str]) -> Header:
     """Read only the header of an archive or folder."""
-    return _header_of(_list(path), path)
+    return Header.from_fields(read_fields(list_entries(path), path))
 
 
 def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
@@ -115,19 +110,13 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
     """
     if mode not in ("r", "c", "r+"):
         raise InputError(f"{path}: mode is {mode!r}, expected 'c', 'r' or 'r+'")
-    members = _list(path)
-    try:
-        header = _header_of(members, path)
-        opener = _Opener(path, mode, members)
-        container = opener.open(header)
-    except TrxError as error:
-        if not str(error).startswith(str(path)):
-            error.args = (f"{path}: {error}",)
-        raise
+    outline = read_outline(path)
+    with naming(path):
+        container = _Opener(path, mode).open(outline)
     if mode != "r+":
         if not Path(path).is_dir() and is_open_for_change(FileStamp.of(path)):
             # What the archive states is out of date as soon as somebody writes: CRCs are those of the bytes read.
-            container.members = {name: replace(member, crc=None) for name, member in container.members.items()}
+            container.members = {name: member._replace(crc=None) for name, member in container.members.items()}
     elif not Path(path).is_dir() and container.files:
         container.changes = ChangesInPlace(path)
         for file in container.files.values():
@@ -150,7 +139,7 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
             if member.is_stored:
                 check_crc(path, member)
             else:
-                for _ in _iter_unpacked(archive, path, member):
+                for _ in iter_unpacked(archive, path, member):
                     pass
 
 
@@ -164,79 +153,27 @@ def check_crc(path: str | os.PathLike[str], member: Member) -> None:
     """
     found = member.crc if member.crc is None else _crc_of_file(member)
     if found != member.crc:
-        raise _crc_error(path, member, found)
-
-
-def _list(path: str | os.PathLike[str]) -> list[Member]:
-    if Path(path).is_dir():
-        return list_folder(path)
-    if not Path(path).exists():
-        raise InputNotFoundError(f"{path}: no such file or folder")
-    return list_archive(path)
-
-
-def _header_of(members: list[Member], path: str | os.PathLike[str]) -> Header:
-    for member in members:
-        if member.path == HEADER_NAME:
-            return Header.from_json(_read_small(path, member))
-    nested = [member.path for member in members if member.path.endswith("/" + HEADER_NAME)]
-    hint = f"; found {nested[0]!r}: pack the content of that folder, not the folder" if nested else ""
-    raise HeaderError(f"{path}: no {HEADER_NAME}, so this is no TRX file{hint}")
-
-
-def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
-    """Read a whole JSON entry; a header of more than 64 MB is none."""
-    if member.nbytes > 64 << 20:
-        raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
-    if member.crc is None:
-        try:
-            return Path(member.file).read_bytes()
-        except OSError as error:
-            raise open_error(member.file, error) from None
-    if not member.is_stored:
-        with zipfile.ZipFile(path) as archive:
-            return b"".join(_iter_unpacked(archive, path, member))
-    with Path(member.file).open("rb") as file:
-        file.seek(member.start)
-        data = file.read(member.nbytes)
-    if isal_zlib.crc32(data) != member.crc:
-        raise _crc_error(path, member, isal_zlib.crc32(data))
-    return data
+        raise crc_error(path, member, found)
 
 
 class _Opener:
-    """One call of `open_container`: turns members into checked arrays."""
+    """One call of `open_container`: turns what an outline names into checked arrays."""
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode, members: list[Member]) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: Mode) -> None:
         self.path = os.fspath(path)
         self.mode = mode
-        self.members = members
         self.files: dict[str, MappedFile] = {}
         self.folder: TemporaryFolder | None = None
 
-    def open(self, header: Header) -> Container:
-        names: dict[ArrayName, Member] = {}
-        sidecars: dict[str, bytes] = {}
-        shapes: dict[ArrayName, tuple[int, ...]] = {}
-        for member in self.members:
-            if is_sidecar(member.path):
-                sidecars[member.path] = _read_small(self.path, member)
-            elif member.path != HEADER_NAME:
-                name = parse_name(member.path)
-                names[name] = member
-                shapes[name] = shape_of_entry(name, member.nbytes, header)
-        check_unique(list(names))
-        missing = {"positions", "offsets"} - {name.section for name in names}
-        if missing and header.nb_streamlines + header.nb_vertices > 0:
-            raise ShapeError(f"{' and '.join(sorted(missing))} missing, but the header states streamlines")
+    def open(self, outline: Outline) -> Container:
         try:
-            names = self._unpack(names)
-            bundle = self._bundle(header, names, shapes)
+            names = self._unpack(outline.members)
+            bundle = self._bundle(Header.from_fields(outline.header), names, outline.shapes)
         except BaseException:
             if self.folder is not None:
                 self.folder.close()
             raise
-        bundle.sidecars = sidecars
+        bundle.sidecars = outline.sidecars
         return Container(self.path, bundle, names, self.mode, self.files, self.folder)
 
     def _bundle(
@@ -305,26 +242,12 @@ class _Opener:
                     places[name] = member
                     if not member.is_stored:
                         start = out.seek(-out.tell() % _ALIGNMENT, os.SEEK_CUR)
-                        places[name] = replace(member, file=target, start=start, method=zipfile.ZIP_STORED)
-                        out.writelines(_iter_unpacked(archive, self.path, member))
+                        places[name] = member._replace(file=target, start=start, method=zipfile.ZIP_STORED)
+                        out.writelines(iter_unpacked(archive, self.path, member))
                 out.truncate()
         except OSError as error:
             raise temporary_error(self.folder.path.parent, error, f"unpacking {self.path}") from None
         return places
-
-
-def _iter_unpacked(archive: zipfile.ZipFile, path: str | os.PathLike[str], member: Member) -> Iterator[bytes]:
-    """Yield the data of a compressed entry in blocks; zipfile checks the CRC at the end."""
-    done = 0
-    try:
-        with archive.open(member.entry_name) as stream:
-            while block := stream.read(_BLOCK):
-                done += len(block)
-                yield block
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, lzma.LZMAError) as error:
-        raise ArchiveError(f"{path}: entry {member.path!r} cannot be unpacked ({error})") from None
-    if done != member.nbytes:
-        raise ArchiveError(f"{path}: entry {member.path!r} unpacks to {done} bytes, {member.nbytes} are stated")
 
 
 def _crc_of_file(member: Member) -> int:
@@ -339,9 +262,3 @@ def _crc_of_file(member: Member) -> int:
             crc = isal_zlib.crc32(memoryview(buffer)[:count], crc)
             done += count
     return crc
-
-
-def _crc_error(path: str | os.PathLike[str], member: Member, found: int | None) -> ArchiveError:
-    return ArchiveError(
-        f"{path}: entry {member.path!r} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged"
-    )

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -20,11 +19,11 @@ from isal import isal_zlib
 from trxlib.container.entries import Member
 from trxlib.container.reader import Container, check_crc, open_container
 from trxlib.container.scattered import Runs
-from trxlib.errors import DataLossWarning, HeaderWarning
+from trxlib.errors import DataLossWarning
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import little_endian
 from trxlib.model.header import copy_values
-from trxlib.model.names import ArrayName, check_key, make_key
+from trxlib.model.names import ArrayName, check_key, fit_names
 from trxlib.model.offsets import iter_gathered
 from trxlib.model.source import ArraySpec, Chunk, DeferredChunks, Headers, Progress, Source, SourceInfo
 
@@ -318,34 +317,11 @@ def headers_of(source: Source) -> Headers:
 
 def _fit_names(arrays: TrxArrays, members: Mapping[ArrayName, Member], path: str) -> dict[ArrayName, Member]:
     """Rename, in `arrays`, the keys and groups that cannot be written; return the members under the new names."""
-    renamed: dict[str, dict[str, str]] = {section: _fit_keys(getattr(arrays, section)) for section in ("dps", "dpv")}
-    renamed["groups"] = _fit_keys(arrays.groups, also_taken=arrays.dpg)
-    arrays.dpg = {renamed["groups"].get(group, group): dict(table) for group, table in arrays.dpg.items()}
-    small = {f"dpg/{group}": _fit_keys(table) for group, table in arrays.dpg.items()}
-    changes = [
-        f"{section}/{old} becomes {new}" for section, table in (renamed | small).items() for old, new in table.items()
-    ]
-    if not changes:
-        return dict(members)
-    warnings.warn(
-        f"{path}: names that other programs cut are changed: {', '.join(changes)}", HeaderWarning, stacklevel=3
-    )
+    renamed = fit_names(arrays, path)
     return {
-        name if name.group else replace(name, name=renamed.get(name.section, {}).get(name.name, name.name)): member
+        name if name.group else name.renamed(renamed.get(name.section, {}).get(name.name, name.name)): member
         for name, member in members.items()
     }
-
-
-def _fit_keys(table: dict[str, Array], also_taken: Collection[str] = ()) -> dict[str, str]:
-    """Rename the keys of a table that cannot be written; return the new ones by the old ones."""
-    renamed = {}
-    for key in [key for key in table if make_key(key) != key]:
-        new = make_key(key)
-        while new in table or new in also_taken:
-            new += "_"
-        table[new] = table.pop(key)
-        renamed[key] = new
-    return renamed
 
 
 def _rows_of(array: Array, starts: Array, lengths: Array) -> Array:

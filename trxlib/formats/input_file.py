@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from isal import igzip, isal_zlib
 
 from trxlib.errors import FormatError, InputNotFoundError
+from trxlib.formats.heads import bad_gzip_errors, is_gzip, read_head
 from trxlib.model.source import Chunk, DeferredChunks, Progress, SourceInfo
 
 __all__ = ["SLICE_BYTES", "InputFile", "Slices", "counted_chunks", "is_gzip"]
@@ -29,7 +29,7 @@ Bytes = npt.NDArray[np.uint8]
 SLICE_BYTES = 24 * 80_000
 _HEADROOM = 1 << 16
 _KEPT_BYTES = 24 << 20
-_BAD_GZIP: Any = (EOFError, OSError, zlib.error, isal_zlib.error)
+_BAD_GZIP = bad_gzip_errors()
 
 
 def _count_lone_references() -> int:
@@ -41,12 +41,6 @@ def _count_lone_references() -> int:
 
 
 _LONE_REFERENCES = _count_lone_references()
-
-
-def is_gzip(path: str | Path) -> bool:
-    """Tell whether a file starts like gzip."""
-    with Path(path).open("rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"
 
 
 class _RawFile(io.RawIOBase):
@@ -108,8 +102,7 @@ class InputFile:
 
     def head(self, count: int) -> bytes:
         """Return the first `count` bytes of the content, or fewer at its end."""
-        with Slices(self, slice_bytes=count) as slices:
-            return bytes(slices.take(count))
+        return read_head(self.path, count)
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>``; read now unless a whole pass has ended already."""

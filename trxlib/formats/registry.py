@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trxlib.errors import InputNotFoundError, UnsupportedFormatError
-from trxlib.formats.filters import filter_source
-from trxlib.formats.input_file import InputFile
-from trxlib.model.source import Source
-from trxlib.spaces.reference import space_from, transform_from
+from trxlib.formats.heads import read_head
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from trxlib.model.source import Source
 
 __all__ = ["FORMATS", "Format", "detect_format", "open_source"]
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """A row of the table.
 
     Parameters
@@ -94,7 +92,7 @@ def detect_format(path: str | Path) -> str:
         raise UnsupportedFormatError(f"{path} is a folder without header.json, so it is no TRX folder")
     if not path.exists():
         raise InputNotFoundError(f"{path} does not exist; check the path")
-    head = InputFile(path).head(_MAGIC_BYTES)
+    head = read_head(path, _MAGIC_BYTES)
     for row in FORMATS.values():
         if any(head.startswith(magic) for magic in row.magic):
             return row.name
@@ -153,6 +151,10 @@ def open_source(
     TrxError
         One of its kinds, naming file and place.
     """
+    # Telling a format needs none of these, nor numpy.
+    from trxlib.formats.filters import filter_source
+    from trxlib.spaces.reference import space_from, transform_from
+
     row = FORMATS[detect_format(path)]
     if not row.source:
         raise UnsupportedFormatError(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DtypeError, InputError
+from trxlib.model.datatypes import TYPE_BY_KIND, TYPES, type_of_extension
 
 __all__ = [
     "DTYPES",
@@ -23,16 +24,7 @@ __all__ = [
     "widest_dtype",
 ]
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "bit": np.dtype(np.bool_),
-    **{
-        f"{kind}{bits}": np.dtype(f"{kind}{bits}").newbyteorder("<")
-        for kind, sizes in (("int", (8, 16, 32, 64)), ("uint", (8, 16, 32, 64)), ("float", (16, 32, 64)))
-        for bits in sizes
-    },
-}
-# trx-python maps ``bit`` to bool; folders with a literal ``.bool`` exist.
-_ALIASES = {"bool": "bit", "ushort": "uint16"}
+DTYPES: dict[str, np.dtype[Any]] = {extension: np.dtype(row.name).newbyteorder("<") for extension, row in TYPES.items()}
 
 
 def dtype_of_extension(extension: str) -> np.dtype[Any]:
@@ -53,11 +45,7 @@ def dtype_of_extension(extension: str) -> np.dtype[Any]:
     DtypeError
         If the format has no such type. Numpy's other names (``O``, ``f4``, ``complex64``) are refused.
     """
-    name = extension.removeprefix(".")
-    try:
-        return DTYPES[_ALIASES.get(name, name)]
-    except KeyError:
-        raise DtypeError(f"unknown data type {extension!r}; the TRX format has {', '.join(DTYPES)}") from None
+    return DTYPES[type_of_extension(extension).extension]
 
 
 def extension_of_dtype(dtype: npt.DTypeLike) -> str:
@@ -69,10 +57,10 @@ def extension_of_dtype(dtype: npt.DTypeLike) -> str:
         If the format has no such type (complex, strings, objects, float128).
     """
     wanted = np.dtype(dtype)
-    for extension, known in DTYPES.items():
-        if (wanted.kind, wanted.itemsize) == (known.kind, known.itemsize):
-            return extension
-    raise DtypeError(f"the TRX format cannot hold {wanted}; convert it to one of {', '.join(DTYPES)}")
+    found = TYPE_BY_KIND.get((wanted.kind, wanted.itemsize))
+    if found is None:
+        raise DtypeError(f"the TRX format cannot hold {wanted}; convert it to one of {', '.join(DTYPES)}")
+    return found.extension
 
 
 def little_endian(array: npt.ArrayLike, what: str = "") -> npt.NDArray[Any]:

@@ -15,12 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError
+from trxlib.model.header_fields import HeaderFields, affine_rows, check_dimensions
 
 __all__ = ["Header", "canonical_json", "check_affine", "check_dimensions", "copy_values"]
 
-_KEYS = ("VOXEL_TO_RASMM", "DIMENSIONS", "NB_STREAMLINES", "NB_VERTICES")
-#: No file has more rows; a larger number in a header is a lie, and its products would pass 64 bits.
-_MAX_COUNT = 2**56
 _IMMUTABLE = (str, int, float, bool)
 
 
@@ -32,34 +30,7 @@ def check_affine(value: Any, what: str) -> npt.NDArray[np.float64]:
     HeaderError
         If it is not one; `what` names it in the message.
     """
-    try:
-        affine = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise HeaderError(f"{what} is {value!r}, expected 4 x 4 numbers") from None
-    if affine.shape != (4, 4):
-        raise HeaderError(f"{what} has shape {affine.shape}, expected (4, 4)")
-    if not np.isfinite(affine).all():
-        raise HeaderError(f"{what} holds values that are not finite: {affine.tolist()}")
-    if not np.array_equal(affine[3], (0, 0, 0, 1)):
-        raise HeaderError(f"{what} has the last row {affine[3].tolist()}, expected [0, 0, 0, 1]")
-    return affine
-
-
-def check_dimensions(value: Any, what: str) -> tuple[int, int, int]:
-    """Return `value` as three ints in the range of uint16.
-
-    Raises
-    ------
-    HeaderError
-        If it is not; `what` names it in the message.
-    """
-    try:
-        numbers = [_whole(item) for item in np.asarray(value).ravel().tolist()]
-    except (TypeError, ValueError):
-        raise HeaderError(f"{what} is {value!r}, expected 3 whole numbers") from None
-    if len(numbers) != 3 or not all(0 <= number < 2**16 for number in numbers):
-        raise HeaderError(f"{what} is {numbers}, expected 3 whole numbers from 0 to 65535")
-    return (numbers[0], numbers[1], numbers[2])
+    return np.array(affine_rows(value, what))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +70,7 @@ class Header:
         HeaderError
             If they are not JSON, or a field is missing or impossible.
         """
-        try:
-            # NaN and Infinity, which are no JSON and which Python writes, are read; they are written as texts.
-            content = json.loads(data.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise HeaderError(f"header.json is not valid JSON: {error}") from None
-        if not isinstance(content, dict):
-            raise HeaderError(
-                f"header.json holds a {type(content).__name__}, expected an object with {', '.join(_KEYS)}"
-            )
-        return cls.from_dict(content)
+        return cls.from_fields(HeaderFields.from_json(data))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Header:
@@ -119,26 +81,12 @@ class Header:
         HeaderError
             If a field is missing or impossible.
         """
-        missing = [key for key in _KEYS if key not in content]
-        if missing:
-            raise HeaderError(
-                f"header.json lacks {', '.join(missing)}; found {', '.join(map(str, content)) or 'nothing'}"
-            )
-        counts = {}
-        for key in ("NB_STREAMLINES", "NB_VERTICES"):
-            try:
-                counts[key] = _whole(content[key])
-            except (TypeError, ValueError):
-                raise HeaderError(f"header.json: {key} is {content[key]!r}, expected a whole number") from None
-            if not 0 <= counts[key] <= _MAX_COUNT:
-                raise HeaderError(f"header.json: {key} is {counts[key]}, expected 0 or more rows that a file can hold")
-        return cls(
-            check_affine(content["VOXEL_TO_RASMM"], "header.json: VOXEL_TO_RASMM"),
-            check_dimensions(content["DIMENSIONS"], "header.json: DIMENSIONS"),
-            counts["NB_STREAMLINES"],
-            counts["NB_VERTICES"],
-            {key: value for key, value in content.items() if key not in _KEYS},
-        )
+        return cls.from_fields(HeaderFields.from_dict(content))
+
+    @classmethod
+    def from_fields(cls, fields: HeaderFields) -> Header:
+        """Return the header of fields that have been read and checked."""
+        return cls(np.array(fields.voxel_to_rasmm), *fields[1:])
 
     def to_dict(self) -> dict[str, Any]:
         """Return a new dict as the reference API has it: arrays for affine and dimensions. It shares nothing."""
@@ -205,17 +153,6 @@ def _copied(value: Any) -> Any:
     if type(value) is list:
         return [_copied(item) for item in value]
     return copy.deepcopy(value)
-
-
-def _whole(value: Any) -> int:
-    """Return a whole number; other programs write 1000.0 too."""
-    try:
-        number = int(value)
-    except OverflowError:  # infinite
-        raise ValueError(value) from None
-    if isinstance(value, bool) or number != value:
-        raise ValueError(value)
-    return number
 
 
 def _strict(value: Any) -> Any:

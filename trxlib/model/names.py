@@ -7,15 +7,27 @@ other programs cut it there.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+import warnings
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
+from trxlib.errors import ArrayNameError, DtypeError, HeaderWarning
+from trxlib.model.datatypes import TYPE_BY_KIND, DataType, type_of_extension
 
-from trxlib.errors import ArrayNameError, DtypeError
-from trxlib.model.dtypes import dtype_of_extension, extension_of_dtype
+if TYPE_CHECKING:
+    import numpy as np
 
-__all__ = ["HEADER_NAME", "SECTIONS", "ArrayName", "check_key", "check_path", "is_sidecar", "make_key", "parse_name"]
+__all__ = [
+    "HEADER_NAME",
+    "SECTIONS",
+    "ArrayName",
+    "check_key",
+    "check_path",
+    "fit_names",
+    "is_sidecar",
+    "make_key",
+    "parse_name",
+]
 
 HEADER_NAME = "header.json"
 #: Sections in the order in which their entries stand in an archive.
@@ -23,8 +35,15 @@ SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
 _UNFIT = re.compile(r"[\x00-\x1f\x7f./\\:*?\"<>|\ud800-\udfff]")
 
 
-@dataclass(frozen=True)
-class ArrayName:
+class _Parts(NamedTuple):
+    section: str
+    name: str
+    ncols: int
+    type: DataType | np.dtype[Any]
+    group: str
+
+
+class ArrayName(_Parts):
     """Which array an entry holds.
 
     Parameters
@@ -35,24 +54,55 @@ class ArrayName:
         The key, e.g. ``"weight"``; ``"positions"`` and ``"offsets"`` for those two.
     ncols : int
         Columns, at least 1.
-    dtype : numpy.dtype
-        Little-endian; bool for ``bit``.
+    dtype : numpy.dtype or DataType
+        Either says the same, and in any byte order. One that the format does not have is kept, too, until the path
+        is asked for.
     group : str
         The group of a dpg array, else empty.
     """
 
-    section: str
-    name: str
-    ncols: int
-    dtype: np.dtype[Any]
-    group: str = ""
+    __slots__ = ()
+
+    def __new__(
+        cls, section: str, name: str, ncols: int, dtype: np.dtype[Any] | DataType, group: str = ""
+    ) -> ArrayName:
+        """Return a name; equal ones are equal however their type was given."""
+        return super().__new__(cls, section, name, ncols, TYPE_BY_KIND.get((dtype.kind, dtype.itemsize), dtype), group)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type in numpy: little-endian; bool for ``bit``."""
+        if not isinstance(self.type, DataType):
+            return self.type
+        from trxlib.model.dtypes import DTYPES
+
+        return DTYPES[self.type.extension]
+
+    @property
+    def extension(self) -> str:
+        """The type in the entry's name.
+
+        Raises
+        ------
+        DtypeError
+            If the format does not have it.
+        """
+        if isinstance(self.type, DataType):
+            return self.type.extension
+        from trxlib.model.dtypes import extension_of_dtype
+
+        return extension_of_dtype(self.type)
+
+    def renamed(self, name: str) -> ArrayName:
+        """Return the name of the same array under another key."""
+        return ArrayName(self.section, name, self.ncols, self.type, self.group)
 
     @property
     def path(self) -> str:
         """The entry's path inside the container, with forward slashes."""
         # positions always says its 3 columns; elsewhere 1 column is not written, as the reference package does.
         columns = f".{self.ncols}" if self.ncols != 1 else ""
-        file_name = f"{self.name}{columns}.{extension_of_dtype(self.dtype)}"
+        file_name = f"{self.name}{columns}.{self.extension}"
         if self.section in ("positions", "offsets"):
             return file_name
         return "/".join(part for part in (self.section, self.group, file_name) if part)
@@ -67,7 +117,7 @@ class ArrayName:
     @property
     def row_nbytes(self) -> int:
         """Bytes of one row."""
-        return self.ncols * self.dtype.itemsize
+        return self.ncols * self.type.itemsize
 
 
 def check_path(path: str) -> str:
@@ -114,7 +164,7 @@ def parse_name(path: str) -> ArrayName:
     if not stem:
         raise ArrayNameError(f"entry {path!r} has no data type in its name; expected <name>[.<columns>].<type>")
     try:
-        dtype = dtype_of_extension(extension)
+        dtype = type_of_extension(extension)
     except DtypeError as error:
         raise DtypeError(f"entry {path!r}: {error}") from None
     base, _, columns = stem.rpartition(".")
@@ -163,3 +213,58 @@ def check_key(key: str, what: str) -> str:
 def make_key(text: str) -> str:
     """Return `text` with every character that a key may not hold replaced by an underscore."""
     return _UNFIT.sub("_", text).strip() or "unnamed"
+
+
+class _Tables(Protocol):
+    """What has arrays, or what is known of them, by their names."""
+
+    dps: dict[str, Any]
+    dpv: dict[str, Any]
+    groups: dict[str, Any]
+    dpg: dict[str, dict[str, Any]]
+
+
+def fit_names(tables: _Tables, path: str) -> dict[str, dict[str, str]]:
+    """Rename the keys and groups that cannot be written (with a dot, say, which is legal to read).
+
+    Parameters
+    ----------
+    tables : object with dps, dpv, groups and dpg
+        Changed.
+    path : str
+        The file, for the warning.
+
+    Returns
+    -------
+    dict of str to dict of str to str
+        For dps, dpv and groups the new names by the old ones.
+
+    Warns
+    -----
+    HeaderWarning
+        Says what is renamed.
+    """
+    renamed = {section: _fit_keys(getattr(tables, section)) for section in ("dps", "dpv")}
+    renamed["groups"] = _fit_keys(tables.groups, also_taken=tables.dpg)
+    tables.dpg = {renamed["groups"].get(group, group): dict(table) for group, table in tables.dpg.items()}
+    small = {f"dpg/{group}": _fit_keys(table) for group, table in tables.dpg.items()}
+    changes = [
+        f"{section}/{old} becomes {new}" for section, table in (renamed | small).items() for old, new in table.items()
+    ]
+    if changes:
+        warnings.warn(
+            f"{path}: names that other programs cut are changed: {', '.join(changes)}", HeaderWarning, stacklevel=4
+        )
+    return renamed
+
+
+def _fit_keys(table: dict[str, Any], also_taken: Collection[str] = ()) -> dict[str, str]:
+    """Rename the keys of a table that cannot be written; return the new ones by the old ones."""
+    renamed = {}
+    for key in [key for key in table if make_key(key) != key]:
+        new = make_key(key)
+        while new in table or new in also_taken:
+            new += "_"
+        table[new] = table.pop(key)
+        renamed[key] = new
+    return renamed

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import ArrayNameError, DtypeError, FormatError, ShapeError
+from trxlib.errors import DtypeError, FormatError, ShapeError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.dtypes import extension_of_dtype
+from trxlib.model.entry_rules import check_rows, check_type, check_unique, shape_of_entry
 from trxlib.model.header import Header, check_affine
 from trxlib.model.names import ArrayName, check_key
 from trxlib.model.offsets import check_offsets
@@ -24,83 +24,6 @@ __all__ = ["check_arrays", "check_members", "check_unique", "check_writable", "i
 
 Array = npt.NDArray[Any]
 _CHUNK = 1 << 18
-_KINDS = {"positions": "f", "offsets": "iu", "groups": "iu"}
-
-
-def shape_of_entry(name: ArrayName, nbytes: int, header: Header) -> tuple[int, ...]:
-    """Return the shape of an entry's array, from its name, its size and the header.
-
-    Parameters
-    ----------
-    name : ArrayName
-        The entry's name.
-    nbytes : int
-        Bytes of data it has.
-    header : Header
-        States the rows.
-
-    Raises
-    ------
-    DtypeError
-        If the type is not one that this section may have.
-    ShapeError
-        If columns or rows disagree with the header.
-    """
-    check_type(name)
-    expected_columns = {"positions": 3, "offsets": 1, "groups": 1}.get(name.section)
-    if expected_columns is not None and name.ncols != expected_columns:
-        raise ShapeError(f"{name.path} has {name.ncols} columns, expected {expected_columns}")
-    rows, rest = divmod(nbytes, name.row_nbytes)
-    if rest:
-        raise ShapeError(f"{name.path} has {nbytes} bytes, expected a multiple of {name.row_nbytes} (one row)")
-    _check_rows(name.path, name.section, rows, header)
-    return (rows,) if name.section in ("offsets", "groups") else (rows, name.ncols)
-
-
-def check_type(name: ArrayName) -> None:
-    """Check that an array's type is one that its section may have.
-
-    Raises
-    ------
-    DtypeError
-        Positions are floats; offsets and groups are integers.
-    """
-    kinds = _KINDS.get(name.section)
-    if kinds and name.dtype.kind not in kinds:
-        expected = "float16, float32 or float64" if kinds == "f" else "integers (uint32 or uint64)"
-        raise DtypeError(f"{name.path} holds {extension_of_dtype(name.dtype)}, expected {expected}")
-
-
-def _check_rows(what: str, section: str, rows: int, header: Header) -> None:
-    n = header.nb_streamlines
-    key, expected = {
-        "positions": ("NB_VERTICES", (header.nb_vertices,)),
-        "dpv": ("NB_VERTICES", (header.nb_vertices,)),
-        "dps": ("NB_STREAMLINES", (n,)),
-        # Old files have no closing offset.
-        "offsets": ("NB_STREAMLINES", (n + 1, n)),
-        "dpg": ("a row per group", (1,)),
-    }.get(section, ("", (rows,)))
-    if rows not in expected:
-        says = f"{key} is {expected[0]}" if section in ("positions", "dpv", "dps") else f"{expected[0]} are expected"
-        if section == "offsets":
-            says = f"NB_STREAMLINES is {n}, so {n + 1} are expected"
-        raise ShapeError(f"{what} has {rows} rows, {says}")
-
-
-def check_unique(names: list[ArrayName]) -> None:
-    """Check that no array is there twice under two types or widths.
-
-    Raises
-    ------
-    ArrayNameError
-        Names both entries.
-    """
-    seen: dict[str, ArrayName] = {}
-    for name in names:
-        other = seen.setdefault(name.label, name)
-        if other is not name:
-            raise ArrayNameError(f"{name.label} is there twice, as {other.path} and {name.path}; remove one of them")
 
 
 def check_members(members: Array, nb_streamlines: int, what: str) -> None:
@@ -166,7 +89,7 @@ def check_array(name: ArrayName, array: Array, header: Header) -> None:
         raise ShapeError(f"{name.label} has {array.ndim} dimensions, expected {wanted}")
     if name.section == "positions" and name.ncols != 3:
         raise ShapeError(f"positions has {name.ncols} columns, expected 3")
-    _check_rows(name.label, name.section, len(array), header)
+    check_rows(name.label, name.section, len(array), header)
     if name.section == "offsets":
         check_offsets(array, header.nb_vertices)
         if len(array) == header.nb_streamlines + 1 and int(array[-1]) != header.nb_vertices:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderError, SpaceMismatchError
-from trxlib.model.header import check_affine, check_dimensions
+from trxlib.errors import SpaceMismatchError
+from trxlib.model.header import check_affine
+from trxlib.model.header_fields import check_dimensions, check_invertible
 
 __all__ = ["SPACE_TOLERANCE", "Space", "check_same_space", "invert_affine", "is_blank", "same_space"]
 
@@ -74,10 +75,7 @@ def invert_affine(affine: Affine, what: str) -> Affine:
     HeaderError
         If it is singular: its voxels would have no volume.
     """
-    edges = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    # Relative to the voxel's edges: a small voxel is no singular one.
-    if not edges.all() or abs(np.linalg.det(affine[:3, :3] / edges)) < 1e-6:
-        raise HeaderError(f"{what} is singular: {affine.tolist()}; its voxels would have no volume")
+    check_invertible(affine.tolist(), what)
     return np.asarray(np.linalg.inv(affine), dtype=np.float64)
 
 

@@ -242,7 +242,7 @@ class _Pinner:
         if _crc(array) != crc:
             return None
         if len(array) == len(shown):
-            self.members[name] = (replace(member, crc=crc), old.stamp)
+            self.members[name] = (member._replace(crc=crc), old.stamp)
         return fresh
 
     def is_untouched(self, array: Array) -> bool:

@@ -149,13 +149,10 @@ class TrkSource:
         """Return the numbers of streamlines and vertices: by arithmetic where header and size allow it."""
         stored = self.header.nb_streamlines
         content = self._file.content_nbytes
-        if content == HEADER_BYTES and stored == 0:
-            return 0, 0
-        if content is not None and stored and not accept:
-            rest = content - HEADER_BYTES - stored * 4 * (1 + self.header.nb_properties)
-            nb_vertices, odd = divmod(rest, 4 * self._records.width)
-            if nb_vertices >= 0 and not odd:
-                return stored, nb_vertices
+        if content is not None and (content == HEADER_BYTES or not accept):
+            expected = self.header.fields.expected_counts(content)
+            if expected is not None:
+                return expected
         streamlines, vertices = self._records.count()
         if stored and streamlines != stored:
             if not accept:

@@ -1,0 +1,118 @@
+"""Commands that look at files: info, validate, groups."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from trxlib.cli.output import reporting, say
+from trxlib.cli.parser import Parser, add_switch, add_workers
+from trxlib.text import shown, shown_json
+
+__all__ = ["add_groups", "add_info", "add_validate", "run_groups", "run_info", "run_validate"]
+
+_LONGEST = 100  # characters of a header value that a line shows
+
+
+def add_info(parser: Parser) -> None:
+    """State the arguments of ``trxlib info``."""
+    parser.add_argument("files", nargs="+", metavar="FILE...", help="tractograms of any format")
+    parser.add_argument("--json", action="store_true", help="a JSON list with one object per file")
+
+
+@reporting
+def run_info(options: Namespace) -> int:
+    """Print what each file holds."""
+    import trxlib
+
+    facts = []
+    for file in options.files:
+        facts.append(trxlib.describe(file))
+        if not options.json:
+            say("\n".join(_info_lines(facts[-1])))
+    if options.json:
+        import json
+
+        say(shown_json(json.dumps(facts, indent=1, ensure_ascii=False)))
+    return 0
+
+
+def add_validate(parser: Parser) -> None:
+    """State the arguments of ``trxlib validate``."""
+    parser.add_argument("files", nargs="+", metavar="FILE...", help="TRX archives or folders")
+    add_switch(parser, "crc", default=True, text="read every byte and compare it with its CRC-32")
+
+
+@reporting
+def run_validate(options: Namespace) -> int:
+    """Print every broken rule of each file; status 1 if there is one."""
+    import trxlib
+
+    found = 0
+    for file in options.files:
+        problems = trxlib.find_problems(file, check_crc=options.crc)
+        found += len(problems)
+        for problem in problems:
+            text = str(problem)
+            say(shown(text if text.startswith(file) else f"{file}: {text}"))
+        if not problems:
+            say(f"{shown(file)}: good")
+    return 1 if found else 0
+
+
+def add_groups(parser: Parser) -> None:
+    """State the arguments of ``trxlib groups``."""
+    parser.add_argument("file", metavar="FILE", help="TRX archive or folder")
+    parser.add_argument("names", nargs="*", metavar="[NAME...]", help="which groups; by default all")
+    parser.add_argument("--extract", metavar="FOLDER", help="write <FOLDER>/<name>.trx of each")
+    add_workers(parser, "groups written side by side")
+
+
+@reporting
+def run_groups(options: Namespace) -> int:
+    """Print the groups of a file and their sizes, or write each as a file."""
+    import trxlib
+
+    if options.extract is not None:
+        parts = trxlib.extract_groups(options.file, options.extract, options.names or None, workers=options.workers)
+        for part in parts:
+            say(f"{shown(part.path)}\t{part.nb_streamlines}")
+        return 0
+    counts: dict[str, int] = trxlib.describe(options.file)["groups"]
+    missing = [name for name in options.names if name not in counts]
+    if missing:
+        from trxlib.errors import GroupNotFoundError
+
+        raise GroupNotFoundError(f"{options.file}: no group {', '.join(map(repr, missing))}")
+    for name in options.names or sorted(counts):
+        say(f"{shown(name)}\t{counts[name]}")
+    return 0
+
+
+def _info_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what `info` prints."""
+    lines = [f"{shown(facts['path'])}: {facts['format']}, {facts['bytes'] / 1e6:.1f} MB"]
+    lines += _table("streamlines", [facts["nb_streamlines"]])
+    lines += _table("vertices", [f"{facts['nb_vertices']} ({facts['positions_dtype']})"])
+    if facts["dimensions"] is None:
+        lines += _table("space", ["none of its own; a reference is needed to convert it"])
+    else:
+        lines += _table("dimensions", [" x ".join(map(str, facts["dimensions"]))])
+        lines += _table("voxel sizes", [" x ".join(f"{size:.4g}" for size in facts["voxel_sizes"]) + " mm"])
+        matrix = [" ".join(f"{value:10.5g}" for value in row) for row in facts["voxel_to_rasmm"]]
+        lines += _table("voxel to RAS", matrix)
+    for section in ("dps", "dpv", "groups"):
+        lines += _table(section, [f"{key}: {value}" for key, value in facts[section].items()])
+    lines += _table("dpg", [f"{group}: {', '.join(keys)}" for group, keys in facts["dpg"].items()])
+    lines += _table("header", [_short(f"{key}: {value}") for key, value in facts["header"].items()])
+    return lines
+
+
+def _table(name: str, values: Sequence[object]) -> list[str]:
+    """Return a line per value, the first one with the name."""
+    return [f"  {'' if number else name:<12} {shown(value)}" for number, value in enumerate(values)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

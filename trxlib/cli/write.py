@@ -1,0 +1,229 @@
+"""Commands that write a tractogram: convert, merge."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trxlib.cli.output import FileError, reporting, show_progress
+from trxlib.cli.parser import (
+    CallError,
+    Parser,
+    add_compress,
+    add_dtype,
+    add_force,
+    add_missing,
+    add_repeated,
+    add_switch,
+    add_workers,
+)
+
+if TYPE_CHECKING:
+    from trxlib.commands.convert import ConvertInput
+
+__all__ = ["add_convert", "add_merge", "run_convert", "run_merge"]
+
+_NO_INPUT = "give at least one INPUT, and the OUTPUT as the last path"
+
+
+def add_convert(parser: Parser) -> None:
+    """State the arguments of ``trxlib convert``."""
+    parser.epilog = "For a TRK or TCK a group is the one whose streamlines are written."
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="INPUT... OUTPUT",
+        help="files to convert; group=path puts a file's streamlines in a group. The last one is written: .trx, "
+        ".trk, .tck, or a folder",
+    )
+    add_repeated(parser, "group", "NAME", "group of an input's streamlines; once for all, or once per input")
+    parser.add_argument(
+        "--reference", metavar="FILE", help="image, TRK, TRX or text that gives affine and dimensions; TCK needs it"
+    )
+    parser.add_argument(
+        "--dimensions",
+        nargs=3,
+        type=int,
+        metavar=("NX", "NY", "NZ"),
+        help="voxels along each axis, for a --reference in text without them",
+    )
+    parser.add_argument(
+        "--transform", metavar="FILE", help="text or ITK file: 4 x 4 matrix in RAS mm, applied to all vertices"
+    )
+    add_repeated(parser, "dps", "KEY=FILE", "a value per streamline, for a single input")
+    add_repeated(parser, "dpv", "KEY=FILE", "a value per vertex, for a single input")
+    add_dtype(parser)
+    add_missing(parser)
+    parser.add_argument(
+        "--out-of-volume",
+        choices=("keep", "drop", "fail"),
+        default="keep",
+        metavar="keep|drop|fail",
+        help="streamlines that leave the grid (default: keep)",
+    )
+    parser.add_argument(
+        "--nonfinite",
+        choices=("fail", "drop"),
+        default="fail",
+        metavar="fail|drop",
+        help="streamlines with NaN or infinite vertices (default: fail)",
+    )
+    parser.add_argument("--drop-empty", action="store_true", help="leave out streamlines without vertices")
+    parser.add_argument(
+        "--accept-count-mismatch", action="store_true", help="read a TRK whose header counts other streamlines"
+    )
+    add_force(parser)
+    add_compress(parser)
+    parser.add_argument("--level", type=int, choices=range(10), metavar="0..9", help="of --compress")
+    parser.check = _check_convert
+
+
+def _check_convert(options: Namespace) -> None:
+    """Refuse a call whose parts do not fit together, before any file is read."""
+    options.dps, options.dpv = _pairs(options.dps, "--dps"), _pairs(options.dpv, "--dpv")
+    options.inputs = _groups_and_paths(options.paths[:-1], options.group, bool(options.dps or options.dpv))
+    if options.dimensions is not None and options.reference is None:
+        raise CallError("--dimensions belongs to a --reference in text; name that, too")
+    if options.level is not None and not options.compress:
+        raise CallError("--level belongs to --compress; give both")
+
+
+@reporting
+def run_convert(options: Namespace) -> int:
+    """Convert the inputs into the last path."""
+    output = options.paths[-1]
+    _check_new(output, options.force)
+    import trxlib
+    from trxlib.commands.export import EXPORT_SUFFIXES
+
+    reference = options.reference
+    keywords: dict[str, Any] = {
+        "reference": reference if options.dimensions is None else (reference, tuple(options.dimensions)),
+        "transform": options.transform,
+        "positions_dtype": options.positions_dtype,
+        "out_of_volume": options.out_of_volume,
+        "nonfinite": options.nonfinite,
+        "drop_empty": options.drop_empty,
+        "accept_count_mismatch": options.accept_count_mismatch,
+        "overwrite": options.force,
+    }
+    is_export = Path(output).suffix.lower() in EXPORT_SUFFIXES
+    if is_export:
+        _check_export(output, {"--compress": options.compress, "--missing": options.missing != "error"})
+    group, path = options.inputs[0]
+    with show_progress("convert") as progress:
+        if is_export and len(options.inputs) == 1 and group:
+            keywords |= {"dps": options.dps, "dpv": options.dpv}
+            trxlib.export(path, output, group=group, progress=progress, **keywords)
+            return 0
+        trxlib.convert(
+            _convert_inputs(options),
+            output,
+            missing=options.missing,
+            compression=_method(options.compress),
+            level=options.level,
+            progress=progress,
+            **keywords,
+        )
+    return 0
+
+
+def add_merge(parser: Parser) -> None:
+    """State the arguments of ``trxlib merge``."""
+    parser.add_argument("paths", nargs="+", metavar="INPUT... OUTPUT", help="TRX files; the last is written")
+    add_repeated(parser, "name", "NAME", "group of an input's streamlines; once per input")
+    add_missing(parser)
+    add_switch(parser, "keep-groups", default=True, text="keep the groups of the inputs")
+    add_dtype(parser)
+    add_switch(parser, "check-space", default=True, text="refuse inputs in another space")
+    add_force(parser)
+    add_compress(parser)
+    add_workers(parser, "threads; the bytes do not depend on it")
+    parser.check = _check_merge
+
+
+def _check_merge(options: Namespace) -> None:
+    nb_inputs = len(options.paths) - 1
+    if not nb_inputs:
+        raise CallError(_NO_INPUT)
+    if options.name and len(options.name) != nb_inputs:
+        raise CallError(f"--name is given {len(options.name)} times for {nb_inputs} inputs; give one for each")
+
+
+@reporting
+def run_merge(options: Namespace) -> int:
+    """Merge the inputs into the last path."""
+    *inputs, output = options.paths
+    _check_new(output, options.force)
+    import trxlib
+
+    with show_progress("merge") as progress:
+        trxlib.merge(
+            inputs,
+            output,
+            names=options.name or None,
+            missing=options.missing,
+            keep_groups=options.keep_groups,
+            positions_dtype=options.positions_dtype,
+            check_space=options.check_space,
+            compression=_method(options.compress),
+            workers=options.workers,
+            progress=progress,
+        )
+    return 0
+
+
+def _method(compress: bool) -> int:
+    import zipfile
+
+    return zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+
+
+def _check_new(output: str, force: bool) -> None:
+    """Refuse to replace a file: who forgets the output has named an input last."""
+    if Path(output).exists() and not force:
+        raise FileError(f"{output}: exists, and the last path is what is written; --force replaces it")
+
+
+def _check_export(output: str, options: dict[str, bool]) -> None:
+    """Refuse options that would do nothing."""
+    given = [name for name, is_given in options.items() if is_given]
+    if given:
+        raise FileError(f"{output}: {', '.join(given)} has no meaning for TRK and TCK; leave it out")
+
+
+def _groups_and_paths(paths: Sequence[str], groups: Sequence[str], has_values: bool) -> list[tuple[str, str]]:
+    """Return the group of each input (empty for none) and its path."""
+    if not paths:
+        raise CallError(_NO_INPUT)
+    if has_values and len(paths) > 1:
+        raise CallError(f"--dps and --dpv belong to one input, {len(paths)} are given; convert it alone first")
+    if len(groups) not in (0, 1, len(paths)):
+        raise CallError(f"--group is given {len(groups)} times for {len(paths)} inputs; give it once, or for each")
+    common = list(groups) * len(paths) if len(groups) == 1 else list(groups) or [""] * len(paths)
+    inputs = []
+    for text, other in zip(paths, common, strict=True):
+        # A file whose name has an equals sign is that file.
+        own, sign, path = ("", "", text) if Path(text).exists() else text.partition("=")
+        if sign and own and other:
+            raise CallError(f"{text} names a group, and --group is given as well; use one of the two")
+        inputs.append((own if sign and own else other, path if sign else text))
+    return inputs
+
+
+def _convert_inputs(options: Namespace) -> list[ConvertInput]:
+    from trxlib import ConvertInput
+
+    return [ConvertInput(path, group or None, dps=options.dps, dpv=options.dpv) for group, path in options.inputs]
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, sign, path = text.partition("=")
+        if not (key and sign and path):
+            raise CallError(f"{option} {text!r} is not of the form KEY=FILE")
+        pairs[key] = path
+    return pairs

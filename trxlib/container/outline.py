@@ -1,0 +1,166 @@
+"""What a TRX archive or folder holds, by its header and the names and sizes of its entries: no array is read.
+
+Opening a file begins here, and so does a command that only shows what is there, which starts without numpy.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from trxlib.container.entries import Member, list_archive, list_folder
+from trxlib.errors import ArchiveError, HeaderError, InputNotFoundError, ShapeError, TrxError, open_error
+from trxlib.model.entry_rules import check_unique, shape_of_entry
+from trxlib.model.header_fields import HeaderFields
+from trxlib.model.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
+
+__all__ = ["Outline", "crc_error", "iter_unpacked", "list_entries", "naming", "read_fields", "read_outline"]
+
+_BLOCK = 4 << 20
+_UNPACKING = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, lzma.LZMAError)
+
+
+class Outline(NamedTuple):
+    """What is known of a TRX file before any array is read.
+
+    Parameters
+    ----------
+    header : HeaderFields
+        Its header.
+    members : dict of ArrayName to Member
+        Where the bytes of each array lie.
+    shapes : dict of ArrayName to tuple of int
+        By header, names and sizes, which agree.
+    sidecars : dict of str to bytes
+        JSON files beside the header.
+    """
+
+    header: HeaderFields
+    members: dict[ArrayName, Member]
+    shapes: dict[ArrayName, tuple[int, ...]]
+    sidecars: dict[str, bytes]
+
+
+def read_outline(path: str | os.PathLike[str]) -> Outline:
+    """Read header, names and sizes, and check that they agree.
+
+    Parameters
+    ----------
+    path : path
+        ``.trx`` archive (stored or deflated, of any zip program) or folder.
+
+    Raises
+    ------
+    FormatError
+        If a rule of the format is broken; the message names file and array. No array's values are looked at.
+    InputNotFoundError
+        If there is no such file.
+    """
+    entries = list_entries(path)
+    with naming(path):
+        names: list[ArrayName] = []
+        outline = Outline(read_fields(entries, path), {}, {}, {})
+        for member in entries:
+            if is_sidecar(member.path):
+                outline.sidecars[member.path] = _read_small(path, member)
+            elif member.path != HEADER_NAME:
+                name = parse_name(member.path)
+                outline.members[name] = member
+                outline.shapes[name] = shape_of_entry(name, member.nbytes, outline.header)
+                names.append(name)
+        check_unique(names)
+        missing = {"positions", "offsets"} - {name.section for name in names}
+        if missing and outline.header.nb_streamlines + outline.header.nb_vertices > 0:
+            raise ShapeError(f"{' and '.join(sorted(missing))} missing, but the header states streamlines")
+    return outline
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the file's path before messages that do not begin with it."""
+    try:
+        yield
+    except TrxError as error:
+        if not str(error).startswith(str(path)):
+            error.args = (f"{path}: {error}",)
+        raise
+
+
+def list_entries(path: str | os.PathLike[str]) -> list[Member]:
+    """Return the entries of an archive or folder.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is neither.
+    ArchiveError, ArrayNameError, InputError
+        See `trxlib.container.entries`.
+    """
+    if Path(path).is_dir():
+        return list_folder(path)
+    if not Path(path).exists():
+        raise InputNotFoundError(f"{path}: no such file or folder")
+    return list_archive(path)
+
+
+def read_fields(members: list[Member], path: str | os.PathLike[str]) -> HeaderFields:
+    """Read the header, which is one of the entries.
+
+    Raises
+    ------
+    HeaderError
+        If there is none, or it is not one.
+    """
+    for member in members:
+        if member.path == HEADER_NAME:
+            return HeaderFields.from_json(_read_small(path, member))
+    nested = [member.path for member in members if member.path.endswith("/" + HEADER_NAME)]
+    hint = f"; found {nested[0]!r}: pack the content of that folder, not the folder" if nested else ""
+    raise HeaderError(f"{path}: no {HEADER_NAME}, so this is no TRX file{hint}")
+
+
+def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
+    """Read a whole JSON entry; a header of more than 64 MB is none."""
+    if member.nbytes > 64 << 20:
+        raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
+    if member.crc is None:
+        try:
+            return Path(member.file).read_bytes()
+        except OSError as error:
+            raise open_error(member.file, error) from None
+    if not member.is_stored:
+        with zipfile.ZipFile(path) as archive:
+            return b"".join(iter_unpacked(archive, path, member))
+    with Path(member.file).open("rb") as file:
+        file.seek(member.start)
+        data = file.read(member.nbytes)
+    if zlib.crc32(data) != member.crc:
+        raise crc_error(path, member, zlib.crc32(data))
+    return data
+
+
+def iter_unpacked(archive: zipfile.ZipFile, path: str | os.PathLike[str], member: Member) -> Iterator[bytes]:
+    """Yield the data of a compressed entry in blocks; zipfile checks the CRC at the end."""
+    done = 0
+    try:
+        with archive.open(member.entry_name) as stream:
+            while block := stream.read(_BLOCK):
+                done += len(block)
+                yield block
+    except _UNPACKING as error:
+        raise ArchiveError(f"{path}: entry {member.path!r} cannot be unpacked ({error})") from None
+    if done != member.nbytes:
+        raise ArchiveError(f"{path}: entry {member.path!r} unpacks to {done} bytes, {member.nbytes} are stated")
+
+
+def crc_error(path: str | os.PathLike[str], member: Member, found: int | None) -> ArchiveError:
+    """Return what to raise for an entry whose data are not those that the archive states."""
+    return ArchiveError(
+        f"{path}: entry {member.path!r} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged"
+    )
