@@ -17,7 +17,7 @@ from trxlib.names import is_sidecar, parse_name
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import Plan, plan_merge
 from trxlib.ops.resize import Room
-from trxlib.ops.select import Runs, runs_of
+from trxlib.ops.select import Selection, runs_of
 from trxlib.rules import check_members
 from trxlib.space import is_blank
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["append", "fill_preallocated"]
 
 Array = npt.NDArray[Any]
-Bundle = tuple[TrxArrays, Runs | None]
 #: Vertices for which room is made with each streamline of an extra buffer, at least.
 _BUFFER_VERTICES = 100
 _COLUMNS = ("dps", "dpv")
@@ -63,7 +62,7 @@ def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
     return replace(arrays, header=header)
 
 
-def fill_preallocated(target: TrxFile, bundles: Sequence[Bundle], check_space: bool) -> None:
+def fill_preallocated(target: TrxFile, bundles: Sequence[Selection], check_space: bool) -> None:
     """Write all bundles but the first behind what is in `target`, whose bundle is the first.
 
     Parameters
@@ -81,7 +80,7 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[Bundle], check_space: b
         If they do not fit; the file is as full as before then.
     """
     first = bundles[0][0] if len(bundles) == 1 else _placed_as(bundles[0][0], bundles[1][0])
-    bundles = [(first, bundles[0][1]), *bundles[1:]]
+    bundles = [Selection(first, bundles[0].runs), *bundles[1:]]
     # Only the first is called by a number that a plain concatenation has not: renamed keys are the same then.
     plan = plan_merge(
         [BundleSource(arrays, runs=runs) for arrays, runs in bundles],
@@ -109,7 +108,7 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[Bundle], check_space: b
     target.header = plan.header.with_counts(*kept.capacity).to_dict()
 
 
-def _check_fits(kept: Room, bundles: Sequence[Bundle], plan: Plan, at: tuple[int, int]) -> None:
+def _check_fits(kept: Room, bundles: Sequence[Selection], plan: Plan, at: tuple[int, int]) -> None:
     """Check that all bundles but the first can be written behind what is filled, before any is."""
     nb_streamlines, nb_vertices = plan.header.nb_streamlines - at[0], plan.header.nb_vertices - at[1]
     for arrays, _ in bundles[1:]:

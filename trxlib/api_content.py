@@ -6,20 +6,18 @@ import threading
 from dataclasses import replace
 from typing import Any, Self
 
-from trxlib.api_join import Joined, untouched_members
+from trxlib.api_join import Joined, kept_members
 from trxlib.api_views import Views, check_sequence, check_table
 from trxlib.arrays import TrxArrays
 from trxlib.errors import ClosedError
 from trxlib.header import Header
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.resize import Room
-from trxlib.ops.select import Runs
+from trxlib.ops.select import Selection
 from trxlib.storage.container import Container
 
-__all__ = ["Bundle", "Content"]
+__all__ = ["Content"]
 
-#: Arrays, and where the streamlines lie in them if not one behind the other.
-Bundle = tuple[TrxArrays, Runs | None]
 _LOCK = threading.Lock()
 
 
@@ -38,7 +36,7 @@ class Content:
         self._container: Container | None = None
         self._closed = False
         # Either plain arrays, as they were loaded or selected, or views of them, once somebody has looked.
-        self._plain: Bundle = (TrxArrays.empty(header), None)
+        self._plain = Selection(TrxArrays.empty(header), None)
         self._views: Views | None = None
 
     @property
@@ -53,7 +51,7 @@ class Content:
     @property
     def streamlines(self) -> Any:
         """Streamlines in RASMM, mm: a nibabel ArraySequence over the mapped vertices."""
-        return self._shown().streamlines
+        return self._shown("positions", "offsets").streamlines
 
     @streamlines.setter
     def streamlines(self, value: Any) -> None:
@@ -62,7 +60,7 @@ class Content:
     @property
     def groups(self) -> dict[str, Any]:
         """Name -> streamline indices."""
-        return self._shown().groups
+        return self._shown("groups").groups
 
     @groups.setter
     def groups(self, value: dict[str, Any]) -> None:
@@ -71,7 +69,7 @@ class Content:
     @property
     def data_per_streamline(self) -> dict[str, Any]:
         """Key -> array of shape (nb_streamlines, k)."""
-        return self._shown().data_per_streamline
+        return self._shown("dps").data_per_streamline
 
     @data_per_streamline.setter
     def data_per_streamline(self, value: dict[str, Any]) -> None:
@@ -80,7 +78,7 @@ class Content:
     @property
     def data_per_vertex(self) -> dict[str, Any]:
         """Key -> ArraySequence that shares the offsets of `streamlines`."""
-        return self._shown().data_per_vertex
+        return self._shown("dpv", "offsets").data_per_vertex
 
     @data_per_vertex.setter
     def data_per_vertex(self, value: dict[str, Any]) -> None:
@@ -89,15 +87,17 @@ class Content:
     @property
     def data_per_group(self) -> dict[str, dict[str, Any]]:
         """Group -> key -> array of shape (1, k)."""
-        return self._shown().data_per_group
+        return self._shown("dpg").data_per_group
 
     @data_per_group.setter
     def data_per_group(self, value: dict[str, dict[str, Any]]) -> None:
         self._shown().data_per_group = check_table(value, "data_per_group")
 
-    def _shown(self) -> Views:
-        """Return the views, made when they are first asked for."""
+    def _shown(self, *sections: str) -> Views:
+        """Return the views, made when they are first asked for; the arrays of these sections are handed out."""
         self._materialise()
+        if self._container is not None:
+            self._container.expose(*sections)
         if self._views is None:
             with _LOCK:  # two threads that look first must see the same
                 if self._views is None:
@@ -112,10 +112,10 @@ class Content:
         with joined.lock:
             if self._joined is joined:
                 self._container = joined.materialise()
-                self._plain = (self._container.arrays, None)
+                self._plain = Selection(self._container.arrays, None)
                 self._joined = None
 
-    def _bundle(self) -> Bundle:
+    def _bundle(self) -> Selection:
         """Return what the file holds as plain arrays, without what is preallocated and not filled."""
         self._materialise()
         if self._closed and not len(self):
@@ -125,11 +125,11 @@ class Content:
             return self._views.bundle(self.header)
         arrays, runs = self._plain
         counts = {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices}
-        return replace(arrays, header=Header.from_dict({**self.header, **counts})), runs
+        return Selection(replace(arrays, header=Header.from_dict({**self.header, **counts})), runs)
 
     def _source(self) -> BundleSource:
         arrays, runs = self._bundle()
-        members = untouched_members(arrays, self._container) if runs is None else {}
+        members = kept_members(arrays, self._container) if runs is None else {}
         path = self._container.path if self._container is not None else ""
         return BundleSource(arrays, members=members, runs=runs, path=path)
 
@@ -141,7 +141,7 @@ class Content:
         """Return how many streamlines and vertices there is room for, if there is more than what is filled."""
         return self._views.capacity() if self._views is not None else None
 
-    def _hold(self, content: Bundle | Room, other: TrxArrays | None = None) -> Self:
+    def _hold(self, content: Selection | Room, other: TrxArrays | None = None) -> Self:
         """Hold other arrays from now on: a bundle, or room with the groups, dpg and sidecars of `other`."""
         self._joined = None
         if isinstance(content, Room):

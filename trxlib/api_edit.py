@@ -16,7 +16,7 @@ from trxlib.errors import CapacityError, ShapeError
 from trxlib.header import Header
 from trxlib.names import ArrayName, parse_name
 from trxlib.ops.resize import Room, check_count
-from trxlib.ops.select import Runs, runs_of
+from trxlib.ops.select import Runs, Selection, runs_of
 from trxlib.ragged import check_offsets, complete_offsets, offsets_dtype
 from trxlib.rules import check_unique, shape_of_entry
 from trxlib.source import ArraySpec
@@ -132,7 +132,7 @@ def resize(trx: TrxFile, nb_streamlines: int | None, nb_vertices: int | None) ->
     front = _front(arrays, runs) if size == (kept, vertices) else None
     if front is not None:
         # Nothing to make room for, and nothing to be moved: the arrays as they lie, without what is not used.
-        trx._hold((front, None))
+        trx._hold(Selection(front, None))
     else:
         room = _room_like(arrays, *size)
         room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))

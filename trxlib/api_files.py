@@ -16,15 +16,13 @@ from trxlib.arrays import TrxArrays
 from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError
 from trxlib.ops.plan import plan_merge
 from trxlib.ops.run import is_archive_name, write_container
-from trxlib.ops.select import Runs
+from trxlib.ops.select import Selection
 from trxlib.source import Progress
 from trxlib.storage.container import open_container
-from trxlib.storage.mapping import Mode, changed_ranges
+from trxlib.storage.mapping import Mode
 from trxlib.trxfile import TrxFile
 
 __all__ = ["concatenate", "load", "load_from_directory", "load_from_zip", "save", "zip_from_folder"]
-
-Bundle = tuple[TrxArrays, Runs | None]
 
 
 def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mode = "c") -> TrxFile:
@@ -120,7 +118,8 @@ def save(
     UnsupportedFormatError
         If `filename` has another suffix.
     FormatError
-        If something in `trx` cannot be written; what stood there before is still there.
+        If something in `trx` cannot be written; what stood there before is still there. ArchiveError, if the offsets, a
+        group or dpg is damaged in the file it was loaded from, and nobody has changed it since.
     """
     _check_trx(trx, "trx")
     _check_path(filename, "filename")
@@ -222,10 +221,7 @@ def concatenate(
     if preallocation:
         api_append.fill_preallocated(trx_list[0], bundles, check_space_attributes)
         return trx_list[0]
-    changed = changed_ranges()
-    pinned = [
-        pin_source(arrays, runs, trx._container, changed) for (arrays, runs), trx in zip(bundles, trx_list, strict=True)
-    ]
+    pinned = [pin_source(arrays, runs, trx._container) for (arrays, runs), trx in zip(bundles, trx_list, strict=True)]
     sources = [item.source for item in pinned]
     plan = plan_merge(sources, keep_groups=not delete_groups, check_space=check_space_attributes)
     return TrxFile._of_joined(Joined(plan, pinned))
@@ -254,7 +250,7 @@ def _warn_of_groups(bundles: Sequence[TrxArrays]) -> None:
         )
 
 
-def _shared_only(bundles: Sequence[Bundle], section: str) -> list[Bundle]:
+def _shared_only(bundles: Sequence[Selection], section: str) -> list[Selection]:
     """Return bundles without the keys that some of them lack; those without streamlines lack nothing."""
     tables = [getattr(arrays, section).keys() for arrays, _ in bundles]
     filled = [table for table, (arrays, _) in zip(tables, bundles, strict=True) if arrays.header.nb_streamlines]
@@ -272,5 +268,5 @@ def _shared_only(bundles: Sequence[Bundle], section: str) -> list[Bundle]:
     for arrays, runs in bundles:
         fewer = replace(arrays)
         setattr(fewer, section, {key: array for key, array in getattr(arrays, section).items() if key in shared})
-        kept.append((fewer, runs))
+        kept.append(Selection(fewer, runs))
     return kept

@@ -17,7 +17,7 @@ from trxlib.dtypes import cast_integers, little_endian
 from trxlib.errors import DtypeError, InputError, OffsetsError, ShapeError
 from trxlib.header import Header
 from trxlib.ops.resize import Room
-from trxlib.ops.select import Runs, runs_of
+from trxlib.ops.select import Runs, Selection, runs_of
 from trxlib.ragged import gather_rows, is_contiguous, offsets_dtype
 
 __all__ = ["Views", "check_sequence", "check_table", "make_sequence"]
@@ -165,7 +165,7 @@ class Views:
         count = self.room.nb_streamlines + int(by_hand[-1]) + 1
         return count, int(lengths[:count].sum(dtype=np.int64))
 
-    def bundle(self, header: Mapping[str, Any]) -> tuple[TrxArrays, Runs | None]:
+    def bundle(self, header: Mapping[str, Any]) -> Selection:
         """Return what is shown as plain arrays, and where the streamlines lie if not one behind the other.
 
         Parameters
@@ -208,7 +208,7 @@ class Views:
             },
             sidecars=dict(self.sidecars),
         )
-        return arrays, runs
+        return Selection(arrays, runs)
 
     def _rows(self, values: Any, count: int, what: str) -> Array:
         array = _columns(values, what)

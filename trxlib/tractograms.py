@@ -13,9 +13,8 @@ from trxlib.api_views import Views, make_sequence
 from trxlib.arrays import TrxArrays
 from trxlib.errors import DtypeError, InputError
 from trxlib.header import Header
-from trxlib.ops.bundle import BundleSource
 from trxlib.ops.resize import Room
-from trxlib.ops.select import Runs, runs_of
+from trxlib.ops.select import Runs, Selection
 from trxlib.ragged import gather_rows
 from trxlib.source import ArraySpec
 from trxlib.space import Space, invert_affine
@@ -113,9 +112,10 @@ def _room_of(
     views: Views, space: Space, dtypes: Mapping[str, Any], positions_map: PositionsMap | None
 ) -> tuple[Header, Room]:
     header = Header(space.voxel_to_rasmm, space.dimensions, 0, 0)
-    arrays, runs = views.bundle(header.to_dict())
+    selection = views.bundle(header.to_dict())
+    arrays = selection.arrays
     room = _wanted_room(arrays, dtypes, arrays.header.nb_streamlines, arrays.header.nb_vertices)
-    room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0), positions_map=positions_map)
+    room.write(arrays, selection.known_runs(), (0, 0), positions_map=positions_map)
     return arrays.header, room
 
 
@@ -189,11 +189,11 @@ def _wanted_room(arrays: TrxArrays, dtypes: Mapping[str, Any], nb_streamlines: i
     return Room.allocate(nb_streamlines, nb_vertices, positions or arrays.positions.dtype, dps, dpv, wide_offsets=wide)
 
 
-def to_tractogram(source: BundleSource) -> Any:
-    """Copy a bundle into a nibabel Tractogram in memory, in RASMM."""
+def to_tractogram(selection: Selection) -> Any:
+    """Copy streamlines into a nibabel Tractogram in memory, in RASMM."""
     from nibabel.streamlines.tractogram import Tractogram
 
-    arrays = _compact(source)
+    arrays = _compact(selection)
     starts, lengths = _nibabel_runs(arrays)
     return Tractogram(
         make_sequence(arrays.positions, starts, lengths),
@@ -203,8 +203,8 @@ def to_tractogram(source: BundleSource) -> Any:
     )
 
 
-def to_sft(source: BundleSource) -> Any:
-    """Copy a bundle into a dipy StatefulTractogram in memory, in RASMM with the origin at the voxel's centre."""
+def to_sft(selection: Selection) -> Any:
+    """Copy streamlines into a dipy StatefulTractogram in memory, in RASMM with the origin at the voxel's centre."""
     try:
         from dipy.io.stateful_tractogram import Space as SftSpace
         from dipy.io.stateful_tractogram import StatefulTractogram
@@ -212,7 +212,7 @@ def to_sft(source: BundleSource) -> Any:
         raise ImportError(f"to_sft needs the package dipy, which cannot be imported ({error}); install it") from error
     from nibabel.orientations import aff2axcodes
 
-    arrays = _compact(source)
+    arrays = _compact(selection)
     space = arrays.space
     starts, lengths = _nibabel_runs(arrays)
     invert_affine(space.voxel_to_rasmm, "VOXEL_TO_RASMM")
@@ -232,10 +232,9 @@ def to_sft(source: BundleSource) -> Any:
     )
 
 
-def _compact(source: BundleSource) -> TrxArrays:
-    """Copy a bundle into memory, streamlines one behind the other."""
-    arrays = source.arrays
-    runs: Runs = runs_of(arrays) if source.runs is None else source.runs
+def _compact(selection: Selection) -> TrxArrays:
+    """Copy streamlines into memory, one behind the other."""
+    arrays, runs = selection.arrays, selection.known_runs()
     return replace(
         arrays,
         positions=gather_rows(arrays.positions, *runs),

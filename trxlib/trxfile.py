@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib import api_append, api_edit, lazy, tractograms
-from trxlib.api_content import Bundle, Content
+from trxlib.api_content import Content
 from trxlib.api_join import Joined
 from trxlib.api_views import Views
 from trxlib.arrays import TrxArrays
 from trxlib.errors import GroupNotFoundError, InputError
 from trxlib.header import Header
 from trxlib.ops.resize import Room, check_count
-from trxlib.ops.select import runs_of, select_runs
+from trxlib.ops.select import Selection, runs_of, select_runs
 from trxlib.rules import check_members
 from trxlib.space import Space
-from trxlib.storage.container import Container
+from trxlib.storage.container import SECTIONS, Container
 
 __all__ = ["TrxFile"]
 
@@ -76,14 +76,14 @@ class TrxFile(Content):
             self._views = Views.of_room(api_edit.allocate_as(nb_streamlines, nb_vertices, init_as))
 
     @classmethod
-    def _of(cls, header: Mapping[str, Any], content: Bundle | Room, other: TrxArrays | None = None) -> TrxFile:
+    def _of(cls, header: Mapping[str, Any], content: Selection | Room, other: TrxArrays | None = None) -> TrxFile:
         trx = cls()
         trx.header = dict(header)
         return trx._hold(content, other)
 
     @classmethod
     def _of_container(cls, container: Container) -> TrxFile:
-        trx = cls._of(container.arrays.header.to_dict(), (container.arrays, None))
+        trx = cls._of(container.arrays.header.to_dict(), Selection(container.arrays, None))
         trx._container = container
         return trx
 
@@ -96,7 +96,7 @@ class TrxFile(Content):
     @classmethod
     def _of_pickle(cls, arrays: TrxArrays, capacity: tuple[int, int] | None) -> TrxFile:
         if capacity is None:
-            return cls._of(arrays.header.to_dict(), (arrays, None))
+            return cls._of(arrays.header.to_dict(), Selection(arrays, None))
         room, small = api_edit.copy_bundle(arrays, None, capacity)
         return cls._of(arrays.header.with_counts(*capacity).to_dict(), room, small)
 
@@ -135,7 +135,7 @@ class TrxFile(Content):
             arrays, runs = self._bundle()
             trx.header = arrays.header.to_dict()
             trx._container, trx._copy_safe = self._container, self._copy_safe
-            return trx._hold((arrays, runs))
+            return trx._hold(Selection(arrays, runs))
         trx.header, trx._closed = copy.deepcopy(self.header), self._closed
         trx._joined, trx._container, trx._copy_safe = self._joined, self._container, self._copy_safe
         trx._plain, trx._views = self._plain, api_edit.copy_views(self._views) if self._views is not None else None
@@ -150,6 +150,8 @@ class TrxFile(Content):
             counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
             room, small = api_edit.copy_bundle(arrays, runs, counts, in_memory=True)
             arrays, _ = Views.of_room(room, small).bundle(self.header)
+        elif self._container is not None:
+            self._container.expose(*SECTIONS)  # pickle may pass the arrays on as they are
         return TrxFile._of_pickle, (arrays, capacity)
 
     def __deepcopy__(self, memo: Any = None) -> TrxFile:
@@ -240,7 +242,7 @@ class TrxFile(Content):
             The folder in which the files lie.
         """
         arrays = api_edit.map_pointers(Header.from_dict(header), dict_pointer_size, root_zip, root)
-        return TrxFile._of(header, (arrays, None))
+        return TrxFile._of(header, Selection(arrays, None))
 
     def resize(
         self, nb_streamlines: int | None = None, nb_vertices: int | None = None, delete_dpg: bool = False
@@ -362,7 +364,7 @@ class TrxFile(Content):
         if ensure and keep_group and ensure not in selection.groups:
             selection.groups[ensure] = arrays.groups[ensure][:0]
             selection.dpg[ensure] = arrays.dpg.get(ensure, {})
-        part = TrxFile._of(selection.header.to_dict(), (selection, kept))
+        part = TrxFile._of(selection.header.to_dict(), Selection(selection, kept))
         part._container = self._container
         part._copy_safe = copy_safe
         return part.deepcopy() if copy_safe else part
@@ -448,7 +450,7 @@ class TrxFile(Content):
         """
         if resize:
             self.resize()
-        return tractograms.to_tractogram(self._source())
+        return tractograms.to_tractogram(self._bundle())
 
     def to_sft(self, resize: bool = False) -> Any:
         """Return a dipy StatefulTractogram in memory, in RASMM with the origin at the voxel's centre.
@@ -465,7 +467,7 @@ class TrxFile(Content):
         """
         if resize:
             self.resize()
-        return tractograms.to_sft(self._source())
+        return tractograms.to_sft(self._bundle())
 
     def close(self) -> None:
         """Remove temporary data and become an empty TrxFile; arrays handed out before stay readable.

@@ -40,8 +40,10 @@ from trxlib.storage.members import Member, list_archive, list_folder
 from trxlib.storage.refresh import ChangesInPlace
 from trxlib.storage.workspace import TemporaryFolder, temporary_error
 
-__all__ = ["Container", "check_crc", "check_crcs", "open_container", "read_header"]
+__all__ = ["SECTIONS", "Container", "check_crc", "check_crcs", "crc_error", "open_container", "read_header"]
 
+#: The sections of a TRX file that hold arrays.
+SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
 logger = logging.getLogger(__name__)
 _SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping may hold a file descriptor
 _ALIGNMENT = 64
@@ -62,6 +64,9 @@ class Container:
         Where the bytes of each array lie on disk.
     mode : {"c", "r", "r+"}
         As opened.
+    exposed : set of str
+        Those of `SECTIONS` of which somebody was handed an array that can be written
+        to. All others hold what the file holds.
     """
 
     path: str
@@ -70,12 +75,18 @@ class Container:
     mode: Mode
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
+    exposed: set[str] = field(default_factory=set)
     #: Of an archive opened "r+": states its CRCs anew, here and when the last array that was handed out is gone.
     changes: ChangesInPlace | None = None
 
+    def expose(self, *sections: str) -> None:
+        """Note that somebody is handed the arrays of these sections, and may write into them from now on."""
+        if self.mode != "r":
+            self.exposed.update(sections)
+
     def close(self) -> None:
         """Write "r+" changes and remove the temporary folder, if there is one; arrays stay readable."""
-        while self.files:  # no name holds the mapping any longer than its flush
+        while self.mode == "r+" and self.files:  # no name holds the mapping any longer than its flush
             self.files.popitem()[1].flush()
         if self.changes is not None:
             # If nobody else has an array of the file, its mapping ends here, and that states the CRCs.
@@ -164,7 +175,7 @@ def check_crc(path: str | os.PathLike[str], member: Member) -> None:
     """
     found = member.crc if member.crc is None else _crc_of_file(member)
     if found != member.crc:
-        raise _crc_error(path, member, found)
+        raise crc_error(path, member, found)
 
 
 def _list(path: str | os.PathLike[str]) -> list[Member]:
@@ -200,7 +211,7 @@ def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
         file.seek(member.start)
         data = file.read(member.nbytes)
     if isal_zlib.crc32(data) != member.crc:
-        raise _crc_error(path, member, isal_zlib.crc32(data))
+        raise crc_error(path, member, isal_zlib.crc32(data))
     return data
 
 
@@ -341,7 +352,8 @@ def _crc_of_file(member: Member) -> int:
     return crc
 
 
-def _crc_error(path: str | os.PathLike[str], member: Member, found: int | None) -> ArchiveError:
+def crc_error(path: str | os.PathLike[str], member: Member, found: int | None) -> ArchiveError:
+    """Return what to raise for an entry that has another CRC than is stated."""
     return ArchiveError(
         f"{path}: entry {member.path!r} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged"
     )
