@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.api_edit import as_room
+from trxlib.api_edit import as_preallocated
 from trxlib.arrays import TrxArrays
 from trxlib.dtypes import cast_integers
 from trxlib.errors import MetadataMismatchError
 from trxlib.names import is_sidecar, parse_name
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import Plan, plan_merge
-from trxlib.ops.resize import Room
+from trxlib.ops.resize import Preallocated
 from trxlib.ops.select import Selection, runs_of
 from trxlib.rules import check_members
 from trxlib.space import is_blank
@@ -41,7 +41,7 @@ def append(trx: TrxFile, other: TrxFile, extra_buffer: int) -> None:
     plan = plan_merge(sources)
     groups = _joined_groups(arrays, added)
     count, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
-    own = trx._own_room() if runs is None else None
+    own = trx._own_preallocated() if runs is None else None
     if own is not None and _takes(own, plan):
         room = own.with_columns(_with_keys(arrays, plan), plan.dps, plan.dpv)
     else:
@@ -81,14 +81,15 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[Selection], check_space
     """
     first = bundles[0][0] if len(bundles) == 1 else _placed_as(bundles[0][0], bundles[1][0])
     bundles = [Selection(first, bundles[0].runs), *bundles[1:]]
-    # Only the first is called by a number that a plain concatenation has not: renamed keys are the same then.
+    # The preallocated file is input 0. So the others have the numbers that a plain concatenation of them gives them, and
+    # header keys on which they differ get the same names (`<key>_<number>`).
     plan = plan_merge(
         [BundleSource(arrays, runs=runs) for arrays, runs in bundles],
         names=[str(number) for number in range(len(bundles))],
         keep_groups=False,
         check_space=check_space,
     )
-    room = as_room(target)
+    room = as_preallocated(target)
     kept = replace(
         room,
         dps={key: array for key, array in room.dps.items() if key in first.dps},
@@ -108,7 +109,7 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[Selection], check_space
     target.header = plan.header.with_counts(*kept.capacity).to_dict()
 
 
-def _check_fits(kept: Room, bundles: Sequence[Selection], plan: Plan, at: tuple[int, int]) -> None:
+def _check_fits(kept: Preallocated, bundles: Sequence[Selection], plan: Plan, at: tuple[int, int]) -> None:
     """Check that all bundles but the first can be written behind what is filled, before any is."""
     nb_streamlines, nb_vertices = plan.header.nb_streamlines - at[0], plan.header.nb_vertices - at[1]
     for arrays, _ in bundles[1:]:
@@ -123,8 +124,8 @@ def _check_fits(kept: Room, bundles: Sequence[Selection], plan: Plan, at: tuple[
             kept.check_fits(arrays, nb_streamlines, nb_vertices, at)
 
 
-def _takes(room: Room, plan: Plan) -> bool:
-    """Tell whether the result of a plan can be written behind what is in a room, without loss."""
+def _takes(room: Preallocated, plan: Plan) -> bool:
+    """Tell whether the result of a plan fits preallocated arrays, without loss."""
     if plan.header.nb_streamlines > room.capacity[0] or plan.header.nb_vertices > room.capacity[1]:
         return False
     for section in ("dps", "dpv"):
@@ -137,14 +138,14 @@ def _takes(room: Room, plan: Plan) -> bool:
     return np.can_cast(plan.positions_dtype, room.positions.dtype, "safe")
 
 
-def _grown(before: tuple[int, int], arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Room:
-    """Return empty room for the result of a plan, and a buffer if more is needed than there was."""
+def _grown(before: tuple[int, int], arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Preallocated:
+    """Return new arrays for the result of a plan, with a buffer if more is needed than there was."""
     n, v = plan.header.nb_streamlines, plan.header.nb_vertices
     if n > before[0] or v > before[1]:
         mean = -(-v // n) if n else 0
         n, v = n + extra_buffer, v + extra_buffer * max(_BUFFER_VERTICES, mean)
     wide = max(arrays.offsets.dtype.itemsize, added.offsets.dtype.itemsize) == 8
-    return Room.allocate(
+    return Preallocated.allocate(
         max(n, before[0]), max(v, before[1]), plan.positions_dtype, plan.dps, plan.dpv, wide_offsets=wide
     )
 

@@ -12,7 +12,7 @@ from trxlib.arrays import TrxArrays
 from trxlib.errors import ClosedError
 from trxlib.header import Header
 from trxlib.ops.bundle import BundleSource
-from trxlib.ops.resize import Room
+from trxlib.ops.resize import Preallocated
 from trxlib.ops.select import Selection
 from trxlib.storage.container import Container
 
@@ -133,19 +133,19 @@ class Content:
         path = self._container.path if self._container is not None else ""
         return BundleSource(arrays, members=members, runs=runs, path=path)
 
-    def _own_room(self) -> Room | None:
-        """Return the preallocated arrays that are still shown, see `Views.own_room`."""
-        return self._views.own_room() if self._views is not None else None
+    def _own_preallocated(self) -> Preallocated | None:
+        """Return the preallocated arrays that are still shown, see `Views.own_preallocated`."""
+        return self._views.own_preallocated() if self._views is not None else None
 
     def _capacity(self) -> tuple[int, int] | None:
         """Return how many streamlines and vertices there is room for, if there is more than what is filled."""
         return self._views.capacity() if self._views is not None else None
 
-    def _hold(self, content: Selection | Room, other: TrxArrays | None = None) -> Self:
+    def _hold(self, content: Selection | Preallocated, other: TrxArrays | None = None) -> Self:
         """Hold other arrays from now on: a bundle, or room with the groups, dpg and sidecars of `other`."""
         self._joined = None
-        if isinstance(content, Room):
-            self._views = Views.of_room(content, other)
+        if isinstance(content, Preallocated):
+            self._views = Views.of_preallocated(content, other)
         else:
             self._plain, self._views = content, None
         return self

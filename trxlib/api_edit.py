@@ -15,7 +15,7 @@ from trxlib.arrays import TrxArrays
 from trxlib.errors import CapacityError, ShapeError
 from trxlib.header import Header
 from trxlib.names import ArrayName, parse_name
-from trxlib.ops.resize import Room, check_count
+from trxlib.ops.resize import Preallocated, check_count
 from trxlib.ops.select import Runs, Selection, runs_of
 from trxlib.ragged import check_offsets, complete_offsets, offsets_dtype
 from trxlib.rules import check_unique, shape_of_entry
@@ -26,21 +26,23 @@ from trxlib.storage.mapping import MappedFile
 if TYPE_CHECKING:
     from trxlib.trxfile import TrxFile
 
-__all__ = ["allocate_as", "as_room", "copy_bundle", "copy_views", "describe", "map_pointers", "resize"]
+__all__ = ["allocate_as", "as_preallocated", "copy_bundle", "copy_views", "describe", "map_pointers", "resize"]
 
 Array = npt.NDArray[Any]
 
 
-def allocate_as(nb_streamlines: int, nb_vertices: int, init_as: TrxFile | None) -> Room:
-    """Return room with the dtypes, dps and dpv keys of another file."""
+def allocate_as(nb_streamlines: int, nb_vertices: int, init_as: TrxFile | None) -> Preallocated:
+    """Return preallocated arrays with the dtypes, dps and dpv keys of another file."""
     if init_as is None:
-        return Room.allocate(nb_streamlines, nb_vertices)
+        return Preallocated.allocate(nb_streamlines, nb_vertices)
     arrays = init_as._bundle()[0]
-    return _room_like(arrays, nb_streamlines, nb_vertices)
+    return _allocate_like(arrays, nb_streamlines, nb_vertices)
 
 
-def _room_like(arrays: TrxArrays, nb_streamlines: int, nb_vertices: int, *, in_memory: bool = False) -> Room:
-    return Room.allocate(
+def _allocate_like(
+    arrays: TrxArrays, nb_streamlines: int, nb_vertices: int, *, in_memory: bool = False
+) -> Preallocated:
+    return Preallocated.allocate(
         nb_streamlines,
         nb_vertices,
         arrays.positions.dtype,
@@ -66,7 +68,7 @@ def copy_views(views: Views) -> Views:
 
 def copy_bundle(
     arrays: TrxArrays, runs: Runs | None, capacity: tuple[int, int], *, in_memory: bool = False
-) -> tuple[Room, TrxArrays]:
+) -> tuple[Preallocated, TrxArrays]:
     """Copy a bundle into arrays of its own.
 
     Parameters
@@ -82,12 +84,12 @@ def copy_bundle(
 
     Returns
     -------
-    Room
+    Preallocated
         The large arrays.
     TrxArrays
         With copies of groups, dpg and sidecars.
     """
-    room = _room_like(arrays, *capacity, in_memory=in_memory)
+    room = _allocate_like(arrays, *capacity, in_memory=in_memory)
     room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))
     small = replace(
         arrays,
@@ -97,10 +99,10 @@ def copy_bundle(
     return room, small
 
 
-def as_room(trx: TrxFile) -> Room:
-    """Return the arrays of a file as room to write into; a file that was not preallocated gets arrays of its own."""
+def as_preallocated(trx: TrxFile) -> Preallocated:
+    """Return preallocated arrays that hold what a file holds; a file that has none gets some."""
     arrays, runs = trx._bundle()
-    own = trx._own_room() if runs is None else None
+    own = trx._own_preallocated() if runs is None else None
     if own is None:
         counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
         room, arrays = copy_bundle(arrays, runs, trx._capacity() or counts)
@@ -134,7 +136,7 @@ def resize(trx: TrxFile, nb_streamlines: int | None, nb_vertices: int | None) ->
         # Nothing to make room for, and nothing to be moved: the arrays as they lie, without what is not used.
         trx._hold(Selection(front, None))
     else:
-        room = _room_like(arrays, *size)
+        room = _allocate_like(arrays, *size)
         room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))
         trx._hold(room, arrays)
         trx._copy_safe = True

@@ -17,7 +17,7 @@ from trxlib.api_views import Views
 from trxlib.arrays import TrxArrays
 from trxlib.errors import GroupNotFoundError, InputError
 from trxlib.header import Header
-from trxlib.ops.resize import Room, check_count
+from trxlib.ops.resize import Preallocated, check_count
 from trxlib.ops.select import Selection, runs_of, select_runs
 from trxlib.rules import check_members
 from trxlib.space import Space
@@ -73,10 +73,12 @@ class TrxFile(Content):
         super().__init__(Header(space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices))
         self._copy_safe = True
         if nb_vertices or nb_streamlines or init_as is not None:
-            self._views = Views.of_room(api_edit.allocate_as(nb_streamlines, nb_vertices, init_as))
+            self._views = Views.of_preallocated(api_edit.allocate_as(nb_streamlines, nb_vertices, init_as))
 
     @classmethod
-    def _of(cls, header: Mapping[str, Any], content: Selection | Room, other: TrxArrays | None = None) -> TrxFile:
+    def _of(
+        cls, header: Mapping[str, Any], content: Selection | Preallocated, other: TrxArrays | None = None
+    ) -> TrxFile:
         trx = cls()
         trx.header = dict(header)
         return trx._hold(content, other)
@@ -88,7 +90,7 @@ class TrxFile(Content):
         return trx
 
     @classmethod
-    def _of_room(cls, header: Header, room: Room) -> TrxFile:
+    def _of_preallocated(cls, header: Header, room: Preallocated) -> TrxFile:
         trx = cls._of(header.to_dict(), room)
         trx.resize()
         return trx
@@ -149,7 +151,7 @@ class TrxFile(Content):
             # Compact, in memory: what is preallocated is made anew.
             counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
             room, small = api_edit.copy_bundle(arrays, runs, counts, in_memory=True)
-            arrays, _ = Views.of_room(room, small).bundle(self.header)
+            arrays, _ = Views.of_preallocated(room, small).bundle(self.header)
         elif self._container is not None:
             self._container.expose(*SECTIONS)  # pickle may pass the arrays on as they are
         return TrxFile._of_pickle, (arrays, capacity)
@@ -215,7 +217,9 @@ class TrxFile(Content):
         if nb_strs_to_copy is not None:
             nb_strs_to_copy = check_count(nb_strs_to_copy, "nb_strs_to_copy")
         arrays, runs = trx._bundle()
-        return api_edit.as_room(self).write(arrays, runs_of(arrays) if runs is None else runs, at, nb_strs_to_copy)
+        return api_edit.as_preallocated(self).write(
+            arrays, runs_of(arrays) if runs is None else runs, at, nb_strs_to_copy
+        )
 
     @staticmethod
     def _initialize_empty_trx(nb_streamlines: int, nb_vertices: int, init_as: TrxFile | None = None) -> TrxFile:
@@ -401,8 +405,8 @@ class TrxFile(Content):
             Name the streamline that does not fit those before it.
         """
         wanted = _DTYPES if dtype_dict is None else dtype_dict
-        header, room = lazy.room_of_lazy(obj, _space_from(reference), extra_buffer, chunk_size, wanted)
-        return TrxFile._of_room(header, room)
+        header, room = lazy.copy_lazy(obj, _space_from(reference), extra_buffer, chunk_size, wanted)
+        return TrxFile._of_preallocated(header, room)
 
     @staticmethod
     def from_sft(sft: Any, dtype_dict: dict[str, Any] = {}) -> TrxFile:  # noqa: B006 (never modified)
@@ -415,7 +419,7 @@ class TrxFile(Content):
         dtype_dict : dict
             dtypes wanted; what it does not name keeps its own.
         """
-        return TrxFile._of_room(*tractograms.room_of_sft(sft, dtype_dict))
+        return TrxFile._of_preallocated(*tractograms.copy_sft(sft, dtype_dict))
 
     @staticmethod
     def from_tractogram(
@@ -438,7 +442,7 @@ class TrxFile(Content):
         if lazy.is_lazy(tractogram):
             return TrxFile.from_lazy_tractogram(tractogram, reference, dtype_dict=dtype_dict)
         wanted = _DTYPES if dtype_dict is None else dtype_dict
-        return TrxFile._of_room(*tractograms.room_of_tractogram(tractogram, _space_from(reference), wanted))
+        return TrxFile._of_preallocated(*tractograms.copy_tractogram(tractogram, _space_from(reference), wanted))
 
     def to_tractogram(self, resize: bool = False) -> Any:
         """Return a nibabel Tractogram in memory, in RASMM, of all streamlines that are filled.
