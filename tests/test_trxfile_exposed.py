@@ -165,7 +165,7 @@ READS = {
 def test_our_own_reading_hands_nothing_out(tmp_path, read):
     trx = load(write_plain_zip(make_trx_arrays(), tmp_path / "a.trx"))
     READS[read](trx, tmp_path)
-    assert trx._container.exposed == set()
+    assert trx._content.container.exposed == set()
 
 
 ACCESSES = {
@@ -187,7 +187,7 @@ def test_every_access_to_an_array_that_can_be_written_to_is_noted(tmp_path, acce
     trx = load(write_plain_zip(make_trx_arrays(), tmp_path / "a.trx"), mode=mode)
     call, sections = ACCESSES[access]
     call(trx)
-    assert trx._container.exposed == (sections if mode == "c" else set())
+    assert trx._content.container.exposed == (sections if mode == "c" else set())
 
 
 def test_what_is_written_through_a_selection_or_a_pickle_is_saved(tmp_path):

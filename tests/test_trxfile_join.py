@@ -60,7 +60,7 @@ def test_concatenate_agrees_with_a_plain_loop(bundles, tmp_path):
     assert len(result) == 17
     assert "streamlines: 17" in str(result)
     save(result, tmp_path / "before.trx")
-    assert result._joined is not None, "saving must not need a copy"
+    assert result._content.joined is not None, "saving must not need a copy"
     expected = expected_join(bundles)
     assert_trx_equal(tmp_path / "before.trx", expected)
     assert_trx_equal(result, expected)

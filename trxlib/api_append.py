@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.api_content import Content
 from trxlib.api_edit import as_preallocated
 from trxlib.arrays import TrxArrays
 from trxlib.dtypes import cast_integers
@@ -17,12 +18,9 @@ from trxlib.names import is_sidecar, parse_name
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import Plan, plan_merge
 from trxlib.ops.resize import Preallocated
-from trxlib.ops.select import Selection, runs_of
+from trxlib.ops.select import Selection
 from trxlib.rules import check_members
 from trxlib.space import is_blank
-
-if TYPE_CHECKING:
-    from trxlib.trxfile import TrxFile
 
 __all__ = ["append", "fill_preallocated"]
 
@@ -32,25 +30,23 @@ _BUFFER_VERTICES = 100
 _COLUMNS = ("dps", "dpv")
 
 
-def append(trx: TrxFile, other: TrxFile, extra_buffer: int) -> None:
+def append(content: Content, other: Content, extra_buffer: int) -> None:
     """Add the streamlines of another file, see `TrxFile.append`."""
-    arrays, runs = trx._bundle()
-    added, added_runs = other._bundle()
+    (arrays, runs), (added, added_runs) = content.selection(), other.selection()
     arrays = _placed_as(arrays, added)
     sources = [BundleSource(arrays, runs=runs, path="this file"), BundleSource(added, runs=added_runs, path="appended")]
     plan = plan_merge(sources)
     groups = _joined_groups(arrays, added)
     count, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
-    own = trx._own_preallocated() if runs is None else None
+    own = content.preallocated() if runs is None else None
     if own is not None and _takes(own, plan):
         room = own.with_columns(_with_keys(arrays, plan), plan.dps, plan.dpv)
     else:
-        room = _grown(trx._capacity() or (0, 0), arrays, added, plan, extra_buffer)
-        room.write(_with_keys(arrays, plan), runs_of(arrays) if runs is None else runs, (0, 0))
-    room.write(_with_keys(added, plan), runs_of(added) if added_runs is None else added_runs, (count, vertices))
-    trx._hold(room, replace(arrays, groups=groups, **_small_of(plan)))
-    trx.header = plan.header.with_counts(*room.capacity).to_dict()
-    trx._copy_safe = True
+        room = _grown(content.capacity() or (0, 0), arrays, added, plan, extra_buffer)
+        room.write(_with_keys(arrays, plan), Selection(arrays, runs).known_runs(), (0, 0))
+    room.write(_with_keys(added, plan), Selection(added, added_runs).known_runs(), (count, vertices))
+    content.hold(room, replace(arrays, groups=groups, **_small_of(plan)))
+    content.header = plan.header.with_counts(*room.capacity).to_dict()
 
 
 def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
@@ -62,7 +58,7 @@ def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
     return replace(arrays, header=header)
 
 
-def fill_preallocated(target: TrxFile, bundles: Sequence[Selection], check_space: bool) -> None:
+def fill_preallocated(target: Content, bundles: Sequence[Selection], check_space: bool) -> None:
     """Write all bundles but the first behind what is in `target`, whose bundle is the first.
 
     Parameters
@@ -81,8 +77,8 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[Selection], check_space
     """
     first = bundles[0][0] if len(bundles) == 1 else _placed_as(bundles[0][0], bundles[1][0])
     bundles = [Selection(first, bundles[0].runs), *bundles[1:]]
-    # The preallocated file is input 0. So the others have the numbers that a plain concatenation of them gives them, and
-    # header keys on which they differ get the same names (`<key>_<number>`).
+    # The preallocated file is input 0. So the others have the numbers that a plain concatenation of them gives them,
+    # and header keys on which they differ get the same names (`<key>_<number>`).
     plan = plan_merge(
         [BundleSource(arrays, runs=runs) for arrays, runs in bundles],
         names=[str(number) for number in range(len(bundles))],
@@ -99,13 +95,13 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[Selection], check_space
     _check_fits(kept, bundles, plan, at)
     try:
         end = at
-        for arrays, runs in bundles[1:]:
-            if arrays.header.nb_streamlines:
-                end = kept.write(arrays, runs_of(arrays) if runs is None else runs, end)
+        for selection in bundles[1:]:
+            if selection.arrays.header.nb_streamlines:
+                end = kept.write(selection.arrays, selection.known_runs(), end)
     except BaseException:
         kept.erase(at, (plan.header.nb_streamlines, plan.header.nb_vertices))
         raise
-    target._hold(kept, replace(first, groups={}, **_small_of(plan)))
+    target.hold(kept, replace(first, groups={}, **_small_of(plan)))
     target.header = plan.header.with_counts(*kept.capacity).to_dict()
 
 

@@ -124,11 +124,11 @@ def save(
     _check_trx(trx, "trx")
     _check_path(filename, "filename")
     options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
-    joined = trx._joined
+    joined = trx._content.joined
     if joined is not None:
         joined.write(filename, trx.header, compression=compression_standard, **options)
         return
-    source = trx._source()
+    source = trx._content.source()
     plan = plan_merge([source], names=["this TrxFile"])
     write_container(plan, [source], filename, compression=compression_standard, **options)
 
@@ -212,16 +212,16 @@ def concatenate(
     if not trx_list:
         warnings.warn("nothing to concatenate: the result is an empty TrxFile", HeaderWarning, stacklevel=2)
         return TrxFile()
-    bundles = [trx._bundle() for trx in trx_list]
+    bundles = [trx._content.selection() for trx in trx_list]
     if delete_groups:
         _warn_of_groups([arrays for arrays, _ in bundles])
     for section, wanted in (("dpv", delete_dpv), ("dps", delete_dps)):
         if wanted:
             bundles = _shared_only(bundles, section)
     if preallocation:
-        api_append.fill_preallocated(trx_list[0], bundles, check_space_attributes)
+        api_append.fill_preallocated(trx_list[0]._content, bundles, check_space_attributes)
         return trx_list[0]
-    pinned = [pin_source(arrays, runs, trx._container) for (arrays, runs), trx in zip(bundles, trx_list, strict=True)]
+    pinned = [pin_source(kept, trx._content.container) for kept, trx in zip(bundles, trx_list, strict=True)]
     sources = [item.source for item in pinned]
     plan = plan_merge(sources, keep_groups=not delete_groups, check_space=check_space_attributes)
     return TrxFile._of_joined(Joined(plan, pinned))

@@ -28,7 +28,7 @@ from trxlib.names import HEADER_NAME, ArrayName
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.plan import Plan
 from trxlib.ops.run import write_container
-from trxlib.ops.select import Runs
+from trxlib.ops.select import Selection
 from trxlib.source import Progress
 from trxlib.storage.container import Container, crc_error, open_container
 from trxlib.storage.crc import crc_of_bytes
@@ -178,23 +178,22 @@ def kept_members(arrays: TrxArrays, container: Container | None) -> dict[ArrayNa
     return dict(place for place in found if place is not None)
 
 
-def pin_source(arrays: TrxArrays, runs: Runs | None, container: Container | None) -> PinnedSource:
-    """Keep a bundle as it is now.
+def pin_source(selection: Selection, container: Container | None) -> PinnedSource:
+    """Keep streamlines as they are now.
 
     Parameters
     ----------
-    arrays : TrxArrays
+    selection : Selection
         Not modified. May share arrays with `container`.
-    runs : tuple of two ndarray, optional
-        Where its streamlines lie, if not as its offsets say.
     container : Container, optional
-        The file that it was loaded from.
+        The file that they were loaded from.
 
     Raises
     ------
     ArchiveError
         As `kept_members`.
     """
+    arrays, runs = selection
     originals = _Originals(container)
     result = PinnedSource(BundleSource(arrays, path=container.path if container is not None else ""))
 

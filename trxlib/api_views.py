@@ -122,6 +122,18 @@ class Views:
             views.sidecars = dict(other.sidecars)
         return views
 
+    def copy(self) -> Views:
+        """Return views of the same arrays, with dicts of their own, and nothing preallocated."""
+        return replace(
+            self,
+            data_per_vertex=dict(self.data_per_vertex),
+            data_per_streamline=dict(self.data_per_streamline),
+            groups=dict(self.groups),
+            data_per_group={group: dict(values) for group, values in self.data_per_group.items()},
+            sidecars=dict(self.sidecars),
+            room=None,
+        )
+
     def own_preallocated(self) -> Preallocated | None:
         """Return the preallocated arrays as far as they are those that are shown; None if the streamlines are others.
 
