@@ -173,8 +173,10 @@ def test_folders_and_empty_archives(tmp_path):
 
 def test_closing_reads_the_archive_once(path, monkeypatch):
     read = []
-    real = refresh._crc_of_range
-    monkeypatch.setattr(refresh, "_crc_of_range", lambda fd, start, count: read.append(count) or real(fd, start, count))
+    real = refresh.crc_of_file
+    monkeypatch.setattr(
+        refresh, "crc_of_file", lambda path, start, count: read.append(count) or real(path, start, count)
+    )
     trx = load(path, mode="r+")
     opened = len(read)
     trx.close()

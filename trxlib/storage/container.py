@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 from trxlib.arrays import TrxArrays
 from trxlib.dtypes import cast_integers
@@ -35,6 +34,7 @@ from trxlib.header import Header
 from trxlib.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
 from trxlib.ragged import check_offsets, complete_offsets
 from trxlib.rules import check_unique, shape_of_entry
+from trxlib.storage.crc import crc_of_bytes, crc_of_file
 from trxlib.storage.mapping import FileStamp, MappedFile, Mode, is_open_for_change, open_error
 from trxlib.storage.members import Member, list_archive, list_folder
 from trxlib.storage.refresh import ChangesInPlace
@@ -173,7 +173,7 @@ def check_crc(path: str | os.PathLike[str], member: Member) -> None:
     ArchiveError
         Names the entry.
     """
-    found = member.crc if member.crc is None else _crc_of_file(member)
+    found = member.crc if member.crc is None else crc_of_file(member.file, member.start, member.nbytes)
     if found != member.crc:
         raise crc_error(path, member, found)
 
@@ -210,8 +210,8 @@ def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
     with Path(member.file).open("rb") as file:
         file.seek(member.start)
         data = file.read(member.nbytes)
-    if isal_zlib.crc32(data) != member.crc:
-        raise crc_error(path, member, isal_zlib.crc32(data))
+    if crc_of_bytes(data) != member.crc:
+        raise crc_error(path, member, crc_of_bytes(data))
     return data
 
 
@@ -336,20 +336,6 @@ def _iter_unpacked(archive: zipfile.ZipFile, path: str | os.PathLike[str], membe
         raise ArchiveError(f"{path}: entry {member.path!r} cannot be unpacked ({error})") from None
     if done != member.nbytes:
         raise ArchiveError(f"{path}: entry {member.path!r} unpacks to {done} bytes, {member.nbytes} are stated")
-
-
-def _crc_of_file(member: Member) -> int:
-    crc, done = 0, 0
-    buffer = bytearray(min(_BLOCK, max(1, member.nbytes)))
-    with Path(member.file).open("rb", buffering=0) as file:
-        file.seek(member.start)
-        while done < member.nbytes:
-            count = file.readinto(memoryview(buffer)[: member.nbytes - done])
-            if not count:
-                break
-            crc = isal_zlib.crc32(memoryview(buffer)[:count], crc)
-            done += count
-    return crc
 
 
 def crc_error(path: str | os.PathLike[str], member: Member, found: int | None) -> ArchiveError:

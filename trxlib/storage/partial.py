@@ -14,9 +14,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from isal import isal_zlib
-
 from trxlib.errors import ArchiveError, InputError, StaleError
+from trxlib.storage.crc import crc_of_bytes
 from trxlib.storage.layout import Layout
 from trxlib.storage.vectored import Runs, populate, write_at, write_runs
 from trxlib.storage.workspace import check_replaceable, final_path, naming_full_disk, private_name, replace_folder
@@ -87,7 +86,7 @@ class PartialArchive:
         view = memoryview(data).cast("B")
         with self._naming_full_disk():
             write_at(self._fd, view, self._place(path, start, len(view)))
-        return int(isal_zlib.crc32(view))
+        return crc_of_bytes(view)
 
     def gather(self, path: str, start: int, runs: Runs) -> int:
         """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
@@ -203,7 +202,7 @@ class PartialFolder:
                 write_at(fd, view, start)
         finally:
             os.close(fd)
-        return int(isal_zlib.crc32(view))
+        return crc_of_bytes(view)
 
     def gather(self, path: str, start: int, runs: Runs) -> int:
         """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
@@ -240,9 +239,9 @@ def _read_crc(fd: int, position: int, nbytes: int) -> int:
         count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], position + done)
         if not count:
             raise StaleError(f"{nbytes - done} of {nbytes} bytes at byte {position} are missing; was the file cut?")
-        crc = isal_zlib.crc32(buffer[:count], crc)
+        crc = crc_of_bytes(buffer[:count], crc)
         done += count
-    return int(crc)
+    return crc
 
 
 def _copy_range(source: int, source_start: int, target: int, target_start: int, nbytes: int) -> int | None:
@@ -267,5 +266,5 @@ def _copy_range(source: int, source_start: int, target: int, target_start: int, 
         if count != wanted:
             raise StaleError(f"an input ended {wanted - count} bytes early while it was copied; was it replaced?")
         write_at(target, buffer[:wanted], target_start + start)
-        crc = isal_zlib.crc32(buffer[:wanted], crc)
-    return int(crc)
+        crc = crc_of_bytes(buffer[:wanted], crc)
+    return crc

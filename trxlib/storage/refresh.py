@@ -11,14 +11,12 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from isal import isal_zlib
-
+from trxlib.storage.crc import crc_of_file
 from trxlib.storage.mapping import FileStamp
 from trxlib.storage.members import list_archive
 
 __all__ = ["ChangesInPlace", "refresh_crcs"]
 
-_BLOCK = 1 << 18
 _CENTRAL_SIZE, _LOCAL_CRC, _CENTRAL_CRC = 46, 14, 16
 _HAS_DESCRIPTOR = 0x8
 
@@ -52,13 +50,9 @@ class ChangesInPlace:
 
 def find_damaged(path: str | os.PathLike[str]) -> dict[str, int]:
     """Return the stored entries whose CRC is not the one stated, with the one they have."""
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        members = [member for member in list_archive(path) if member.is_stored]
-        crcs = {member.entry_name: (_crc_of_range(fd, member.start, member.nbytes), member.crc) for member in members}
-    finally:
-        os.close(fd)
-    return {name: found for name, (found, stated) in crcs.items() if found != stated}
+    members = [member for member in list_archive(path) if member.is_stored]
+    crcs = {member: crc_of_file(member.file, member.start, member.nbytes) for member in members}
+    return {member.entry_name: found for member, found in crcs.items() if found != member.crc}
 
 
 def refresh_crcs(path: str | os.PathLike[str], damaged: Mapping[str, int] | None = None) -> int:
@@ -89,7 +83,7 @@ def refresh_crcs(path: str | os.PathLike[str], damaged: Mapping[str, int] | None
             sizes = struct.unpack("<3H", os.pread(fd, 6, place + 28))
             if info.filename in starts:
                 start = starts[info.filename]
-                crc = _crc_of_range(fd, start, info.file_size)
+                crc = crc_of_file(os.fspath(path), start, info.file_size)
                 if crc != info.CRC and (damaged or {}).get(info.filename) != crc:
                     changed += 1
                     os.pwrite(fd, struct.pack("<L", crc), place + _CENTRAL_CRC)
@@ -108,12 +102,3 @@ def _write_local(fd: int, info: zipfile.ZipInfo, end: int, crc: int) -> None:
     # The descriptor behind the data may begin with a signature, or with the CRC itself.
     signed = os.pread(fd, 4, end) == b"PK\7\x08"
     os.pwrite(fd, new, end + 4 if signed else end)
-
-
-def _crc_of_range(fd: int, start: int, nbytes: int) -> int:
-    crc = 0
-    buffer = memoryview(bytearray(_BLOCK))
-    for done in range(0, nbytes, _BLOCK):
-        count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], start + done)
-        crc = isal_zlib.crc32(buffer[:count], crc)
-    return crc
