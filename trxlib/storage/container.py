@@ -12,9 +12,10 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +30,18 @@ from trxlib.errors import (
     ReadOnlyError,
     ShapeError,
     TrxError,
+    open_error,
 )
 from trxlib.header import Header
 from trxlib.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
 from trxlib.ragged import check_offsets, complete_offsets
 from trxlib.rules import check_unique, shape_of_entry
 from trxlib.storage.crc import crc_of_bytes, crc_of_file
-from trxlib.storage.mapping import FileStamp, MappedFile, Mode, is_open_for_change, open_error
+from trxlib.storage.crc_of_open import crc_of_range
+from trxlib.storage.mapping import FileStamp, MappedFile, Mode, is_open_for_change
 from trxlib.storage.members import Member, list_archive, list_folder
 from trxlib.storage.refresh import ChangesInPlace
+from trxlib.storage.regular import open_regular
 from trxlib.storage.workspace import TemporaryFolder, temporary_error
 
 __all__ = ["SECTIONS", "Container", "check_crc", "check_crcs", "crc_error", "open_container", "read_header"]
@@ -99,7 +103,8 @@ class Container:
 
 def read_header(path: str | os.PathLike[str]) -> Header:
     """Read only the header of an archive or folder."""
-    return _header_of(_list(path), path)
+    with _opened(path) as file:
+        return _header_of(_list(path, file), path, file)
 
 
 def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
@@ -126,23 +131,22 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
     """
     if mode not in ("r", "c", "r+"):
         raise InputError(f"{path}: mode is {mode!r}, expected 'c', 'r' or 'r+'")
-    members = _list(path)
-    try:
-        header = _header_of(members, path)
-        opener = _Opener(path, mode, members)
-        container = opener.open(header)
-    except TrxError as error:
-        if not str(error).startswith(str(path)):
-            error.args = (f"{path}: {error}",)
-        raise
-    if mode != "r+":
-        if not Path(path).is_dir() and is_open_for_change(FileStamp.of(path)):
+    with _opened(path, for_change=mode == "r+") as file:
+        members = _list(path, file)
+        try:
+            header = _header_of(members, path, file)
+            container = _Opener(path, mode, members, file).open(header)
+        except TrxError as error:
+            if not str(error).startswith(str(path)):
+                error.args = (f"{path}: {error}",)
+            raise
+        if file is not None and mode != "r+" and is_open_for_change(FileStamp.of_status(os.fstat(file.fileno()))):
             # What the archive states is out of date as soon as somebody writes: CRCs are those of the bytes read.
             container.members = {name: replace(member, crc=None) for name, member in container.members.items()}
-    elif not Path(path).is_dir() and container.files:
-        container.changes = ChangesInPlace(path)
-        for file in container.files.values():
-            file.when_released(container.changes.end)
+    if file is not None and mode == "r+":
+        for mapped in container.files.values():
+            container.changes = ChangesInPlace(mapped, members)
+            mapped.when_released(container.changes.end)
     return container
 
 
@@ -156,13 +160,15 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
     """
     if Path(path).is_dir():
         return
-    with zipfile.ZipFile(path) as archive:
-        for member in list_archive(path):
-            if member.is_stored:
-                check_crc(path, member)
-            else:
-                for _ in _iter_unpacked(archive, path, member):
-                    pass
+    with open_regular(path) as file:
+        members = list_archive(path, file)
+        with zipfile.ZipFile(file) as archive:
+            for member in members:
+                if not member.is_stored:
+                    for _ in _iter_unpacked(archive, path, member):
+                        pass
+                elif (found := crc_of_range(file.fileno(), member.start, member.nbytes)) != member.crc:
+                    raise crc_error(path, member, found)
 
 
 def check_crc(path: str | os.PathLike[str], member: Member) -> None:
@@ -178,38 +184,45 @@ def check_crc(path: str | os.PathLike[str], member: Member) -> None:
         raise crc_error(path, member, found)
 
 
-def _list(path: str | os.PathLike[str]) -> list[Member]:
+@contextmanager
+def _opened(path: str | os.PathLike[str], *, for_change: bool = False) -> Iterator[IO[bytes] | None]:
+    """Open an archive once, for all that is read of it; None for a folder."""
     if Path(path).is_dir():
-        return list_folder(path)
+        yield None
+        return
     if not Path(path).exists():
         raise InputNotFoundError(f"{path}: no such file or folder")
-    return list_archive(path)
+    with open_regular(path, for_change=for_change) as file:
+        yield file
 
 
-def _header_of(members: list[Member], path: str | os.PathLike[str]) -> Header:
+def _list(path: str | os.PathLike[str], file: IO[bytes] | None) -> list[Member]:
+    return list_folder(path) if file is None else list_archive(path, file)
+
+
+def _header_of(members: list[Member], path: str | os.PathLike[str], file: IO[bytes] | None) -> Header:
     for member in members:
         if member.path == HEADER_NAME:
-            return Header.from_json(_read_small(path, member))
+            return Header.from_json(_read_small(path, member, file))
     nested = [member.path for member in members if member.path.endswith("/" + HEADER_NAME)]
     hint = f"; found {nested[0]!r}: pack the content of that folder, not the folder" if nested else ""
     raise HeaderError(f"{path}: no {HEADER_NAME}, so this is no TRX file{hint}")
 
 
-def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
+def _read_small(path: str | os.PathLike[str], member: Member, file: IO[bytes] | None) -> bytes:
     """Read a whole JSON entry; a header of more than 64 MB is none."""
     if member.nbytes > 64 << 20:
         raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
-    if member.crc is None:
+    if file is None:
         try:
             return Path(member.file).read_bytes()
         except OSError as error:
             raise open_error(member.file, error) from None
     if not member.is_stored:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             return b"".join(_iter_unpacked(archive, path, member))
-    with Path(member.file).open("rb") as file:
-        file.seek(member.start)
-        data = file.read(member.nbytes)
+    file.seek(member.start)
+    data = file.read(member.nbytes)
     if crc_of_bytes(data) != member.crc:
         raise crc_error(path, member, crc_of_bytes(data))
     return data
@@ -218,8 +231,9 @@ def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
 class _Opener:
     """One call of `open_container`: turns members into checked arrays."""
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode, members: list[Member]) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: Mode, members: list[Member], file: IO[bytes] | None) -> None:
         self.path = os.fspath(path)
+        self.file = file
         self.mode = mode
         self.members = members
         self.files: dict[str, MappedFile] = {}
@@ -231,7 +245,7 @@ class _Opener:
         shapes: dict[ArrayName, tuple[int, ...]] = {}
         for member in self.members:
             if is_sidecar(member.path):
-                sidecars[member.path] = _read_small(self.path, member)
+                sidecars[member.path] = _read_small(self.path, member, self.file)
             elif member.path != HEADER_NAME:
                 name = parse_name(member.path)
                 names[name] = member
@@ -289,13 +303,14 @@ class _Opener:
             return array
         file = self.files.get(member.file)
         if file is None:
-            file = self.files[member.file] = MappedFile(member.file, self.mode)
+            opened = self.file if member.file == self.path else None
+            file = self.files[member.file] = MappedFile(member.file, self.mode, opened)
         return file.array(name.dtype, shape, member.start)
 
     def _unpack(self, names: dict[ArrayName, Member]) -> dict[ArrayName, Member]:
         """Unpack compressed entries and return where all arrays lie then."""
         needed = sum(member.nbytes + _ALIGNMENT for member in names.values() if not member.is_stored)
-        if all(member.is_stored for member in names.values()):
+        if self.file is None or all(member.is_stored for member in names.values()):
             return names
         if self.mode == "r+":
             raise ReadOnlyError(f"{self.path}: is compressed and cannot be changed in place; save it stored first")
@@ -311,7 +326,7 @@ class _Opener:
         target = str(self.folder.file)
         places = {}
         try:
-            with zipfile.ZipFile(self.path) as archive, Path(target).open("wb") as out:
+            with zipfile.ZipFile(self.file) as archive, Path(target).open("wb") as out:
                 for name, member in names.items():
                     places[name] = member
                     if not member.is_stored:

@@ -6,22 +6,23 @@ after everything else is closed.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import mmap
 import os
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import CapacityError, InputNotFoundError, ReadOnlyError, ShapeError, TrxError
+from trxlib.errors import ShapeError, open_error
+from trxlib.storage.regular import open_regular
 
-__all__ = ["FileStamp", "MappedFile", "Mode", "is_open_for_change", "open_error"]
+__all__ = ["FileStamp", "MappedFile", "Mode", "is_open_for_change"]
 
 Mode = Literal["r", "c", "r+"]
 # Without it Linux refuses a copy-on-write mapping larger than memory, although nothing is ever written to it.
@@ -61,16 +62,6 @@ def is_open_for_change(stamp: FileStamp | None) -> bool:
     return stamp is not None and (stamp.device, stamp.inode) in list(_CHANGEABLE.values())
 
 
-def open_error(path: str | os.PathLike[str], error: OSError) -> TrxError:
-    """Return what to raise for a file that cannot be opened."""
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return CapacityError(
-            f"{path}: cannot be opened, too many files are open ({error.strerror}); close() what is no longer needed, "
-            "raise the limit (ulimit -n), or store folders as archives: an archive needs one descriptor"
-        )
-    return InputNotFoundError(f"{path}: cannot be read ({error.strerror})")
-
-
 class MappedFile:
     """A file in the address space.
 
@@ -80,38 +71,31 @@ class MappedFile:
         The file.
     mode : {"c", "r", "r+"}
         "c": arrays can be written to, in memory only (copy-on-write). "r": read-only. "r+": writes change the file.
+    file : binary file, optional
+        The same file, if it is open already (for "r+": for writing). It is not closed.
 
     Raises
     ------
     InputNotFoundError
         If the file cannot be read.
+    InputError
+        If it is no file, but a folder, a device or a pipe.
     ReadOnlyError
         If it may not be written and `mode` is "r+".
     CapacityError
         If too many files are open.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode = "c") -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: Mode = "c", file: IO[bytes] | None = None) -> None:
         self.path = os.fspath(path)
         self.mode = mode
-        try:
-            fd = os.open(path, (os.O_RDWR if mode == "r+" else os.O_RDONLY) | getattr(os, "O_BINARY", 0))
-        except PermissionError as error:
-            if mode == "r+":
-                raise ReadOnlyError(
-                    f"{path}: may not be written ({error.strerror}); open it without mode='r+'"
-                ) from None
-            raise open_error(path, error) from None
-        except OSError as error:
-            raise open_error(path, error) from None
-        try:
-            self.stamp = FileStamp.of_status(os.fstat(fd))
+        with nullcontext(file) if file is not None else open_regular(path, for_change=mode == "r+") as opened:
+            self.stamp = FileStamp.of_status(os.fstat(opened.fileno()))
             self.nbytes = self.stamp.nbytes
-            self._map = _map(fd, self.nbytes, mode) if self.nbytes else None
-        except OSError as error:
-            raise open_error(path, error) from None
-        finally:
-            os.close(fd)
+            try:
+                self._map = _map(opened.fileno(), self.nbytes, mode) if self.nbytes else None
+            except OSError as error:
+                raise open_error(path, error) from None
         if mode == "r+" and self._map is not None:
             number = next(_NUMBERS)
             _CHANGEABLE[number] = (self.stamp.device, self.stamp.inode)

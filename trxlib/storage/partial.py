@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from trxlib.errors import ArchiveError, InputError, StaleError
 from trxlib.storage.crc import crc_of_bytes
+from trxlib.storage.crc_of_open import crc_of_range
 from trxlib.storage.layout import Layout
 from trxlib.storage.vectored import Runs, populate, write_at, write_runs
 from trxlib.storage.workspace import check_replaceable, final_path, naming_full_disk, private_name, replace_folder
@@ -94,7 +95,7 @@ class PartialArchive:
         populate(runs)
         with self._naming_full_disk():
             nbytes = write_runs(self._fd, position, [runs])
-        return _read_crc(self._fd, position, nbytes)
+        return crc_of_range(self._fd, position, nbytes)
 
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
         """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
@@ -103,7 +104,7 @@ class PartialArchive:
 
     def read_crc(self, path: str, start: int, nbytes: int) -> int:
         """Read bytes of an entry back and return their CRC-32."""
-        return _read_crc(self._fd, self._place(path, start, nbytes), nbytes)
+        return crc_of_range(self._fd, self._place(path, start, nbytes), nbytes)
 
     def _naming_full_disk(self) -> AbstractContextManager[None]:
         needed = f"the complete archive takes {self.layout.directory_start / 1e9:.3f} GB"
@@ -210,7 +211,7 @@ class PartialFolder:
         fd = os.open(self.partial / path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         try:
             with naming_full_disk(self.partial / path):
-                return _read_crc(fd, start, write_runs(fd, start, [runs]))
+                return crc_of_range(fd, start, write_runs(fd, start, [runs]))
         finally:
             os.close(fd)
 
@@ -230,18 +231,6 @@ class PartialFolder:
     def discard(self) -> None:
         """Remove the unfinished folder."""
         shutil.rmtree(self.partial, ignore_errors=True)
-
-
-def _read_crc(fd: int, position: int, nbytes: int) -> int:
-    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
-    crc = done = 0
-    while done < nbytes:
-        count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], position + done)
-        if not count:
-            raise StaleError(f"{nbytes - done} of {nbytes} bytes at byte {position} are missing; was the file cut?")
-        crc = crc_of_bytes(buffer[:count], crc)
-        done += count
-    return crc
 
 
 def _copy_range(source: int, source_start: int, target: int, target_start: int, nbytes: int) -> int | None:

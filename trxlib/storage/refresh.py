@@ -8,12 +8,17 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trxlib.storage.crc import crc_of_file
-from trxlib.storage.mapping import FileStamp
-from trxlib.storage.members import list_archive
+import numpy as np
+
+from trxlib.errors import TrxError
+from trxlib.storage.crc import crc_of_bytes
+from trxlib.storage.crc_of_open import crc_of_range
+from trxlib.storage.mapping import FileStamp, MappedFile
+from trxlib.storage.members import Member, list_archive
+from trxlib.storage.regular import open_regular
 
 __all__ = ["ChangesInPlace", "refresh_crcs"]
 
@@ -26,21 +31,21 @@ class ChangesInPlace:
 
     Parameters
     ----------
-    path : path
+    file : MappedFile
         The archive, just mapped. It is read: an entry that is damaged already keeps the CRC that tells so.
+    members : sequence of Member
+        Its entries.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = str(Path(path).absolute())
+    def __init__(self, file: MappedFile, members: Sequence[Member]) -> None:
+        self.path = str(Path(file.path).absolute())
         self.is_mapped = True
-        self._stamp = FileStamp.of(self.path)
-        self._damaged = find_damaged(self.path)
+        self._stamp = file.stamp
+        self._damaged = find_damaged(file, members)
 
     def refresh(self) -> None:
         """Write the CRCs of what was changed; a file that took the archive's name meanwhile is left alone."""
-        now, then = FileStamp.of(self.path), self._stamp
-        if now is not None and then is not None and (now.device, now.inode) == (then.device, then.inode):
-            refresh_crcs(self.path, self._damaged)
+        refresh_crcs(self.path, self._damaged, only=self._stamp)
 
     def end(self) -> None:
         """Do so for the last time: the mapping is gone, nobody can write any more."""
@@ -48,14 +53,19 @@ class ChangesInPlace:
         self.refresh()
 
 
-def find_damaged(path: str | os.PathLike[str]) -> dict[str, int]:
+def find_damaged(file: MappedFile, members: Sequence[Member]) -> dict[str, int]:
     """Return the stored entries whose CRC is not the one stated, with the one they have."""
-    members = [member for member in list_archive(path) if member.is_stored]
-    crcs = {member: crc_of_file(member.file, member.start, member.nbytes) for member in members}
+    crcs = {
+        member: crc_of_bytes(file.array(np.dtype(np.uint8), (member.nbytes,), member.start))
+        for member in members
+        if member.is_stored
+    }
     return {member.entry_name: found for member, found in crcs.items() if found != member.crc}
 
 
-def refresh_crcs(path: str | os.PathLike[str], damaged: Mapping[str, int] | None = None) -> int:
+def refresh_crcs(
+    path: str | os.PathLike[str], damaged: Mapping[str, int] | None = None, only: FileStamp | None = None
+) -> int:
     """Write the CRC-32 of each stored entry anew, wherever an archive states it.
 
     Parameters
@@ -64,6 +74,8 @@ def refresh_crcs(path: str | os.PathLike[str], damaged: Mapping[str, int] | None
         The archive, changed in place. One that cannot be read any more is left alone.
     damaged : mapping of str to int, optional
         Entries that are left alone as long as they have this CRC: they were damaged, not changed.
+    only : FileStamp, optional
+        The file that was changed. Another that took its name is left alone.
 
     Returns
     -------
@@ -71,26 +83,33 @@ def refresh_crcs(path: str | os.PathLike[str], damaged: Mapping[str, int] | None
         How many entries had another CRC.
     """
     try:
-        starts = {member.entry_name: member.start for member in list_archive(path) if member.is_stored}
-        with zipfile.ZipFile(path) as archive:
-            infos, place = archive.infolist(), archive.start_dir
-        fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError):
+        with open_regular(path, for_change=True) as file:
+            now = FileStamp.of_status(os.fstat(file.fileno()))
+            if only is not None and (now.device, now.inode) != (only.device, only.inode):
+                return 0
+            starts = {member.entry_name: member.start for member in list_archive(path, file) if member.is_stored}
+            with zipfile.ZipFile(file) as archive:
+                infos, place = archive.infolist(), archive.start_dir
+            return _refresh(file.fileno(), infos, place, starts, damaged or {})
+    except (OSError, ValueError, TrxError):
         return 0
+
+
+def _refresh(
+    fd: int, infos: list[zipfile.ZipInfo], place: int, starts: Mapping[str, int], damaged: Mapping[str, int]
+) -> int:
+    """Write the CRCs of the entries that begin at `starts`; the directory begins at `place`."""
     changed = 0
-    try:
-        for info in infos:
-            sizes = struct.unpack("<3H", os.pread(fd, 6, place + 28))
-            if info.filename in starts:
-                start = starts[info.filename]
-                crc = crc_of_file(os.fspath(path), start, info.file_size)
-                if crc != info.CRC and (damaged or {}).get(info.filename) != crc:
-                    changed += 1
-                    os.pwrite(fd, struct.pack("<L", crc), place + _CENTRAL_CRC)
-                    _write_local(fd, info, start + info.file_size, crc)
-            place += _CENTRAL_SIZE + sum(sizes)
-    finally:
-        os.close(fd)
+    for info in infos:
+        sizes = struct.unpack("<3H", os.pread(fd, 6, place + 28))
+        if info.filename in starts:
+            start = starts[info.filename]
+            crc = crc_of_range(fd, start, info.file_size)
+            if crc not in (info.CRC, damaged.get(info.filename)):
+                changed += 1
+                os.pwrite(fd, struct.pack("<L", crc), place + _CENTRAL_CRC)
+                _write_local(fd, info, start + info.file_size, crc)
+        place += _CENTRAL_SIZE + sum(sizes)
     return changed
 
 
