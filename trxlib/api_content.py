@@ -25,7 +25,7 @@ from trxlib.ops.resize import Preallocated
 from trxlib.ops.select import Selection
 from trxlib.storage.container import Container
 
-__all__ = ["Closed", "Content", "Loaded", "Pending", "Shown"]
+__all__ = ["Content", "Loaded", "Pending", "Shown"]
 
 _LOCK = threading.Lock()
 _BLANK = Header(np.eye(4), (1, 1, 1), 0, 0)

@@ -37,7 +37,7 @@ from trxlib.storage.members import Member
 from trxlib.storage.scratch import scratch_arrays
 from trxlib.storage.workspace import TemporaryFolder
 
-__all__ = ["Joined", "PinnedSource", "kept_members", "pin_source"]
+__all__ = ["Joined", "kept_members", "pin_source"]
 
 Array = npt.NDArray[Any]
 #: Section, group and name of an array.

@@ -20,7 +20,7 @@ from trxlib.errors import ArchiveError, InputError, InputNotFoundError, open_err
 from trxlib.names import check_path
 from trxlib.storage.regular import open_regular
 
-__all__ = ["Member", "is_junk", "iter_files", "list_archive", "list_folder"]
+__all__ = ["Member", "iter_files", "list_archive", "list_folder"]
 
 #: What zipfile raises for damaged directories; NotImplementedError is a RuntimeError.
 _UNREADABLE = (zipfile.BadZipFile, EOFError, struct.error, ValueError, RuntimeError, OverflowError)

@@ -20,7 +20,7 @@ from trxlib.storage.mapping import FileStamp, MappedFile
 from trxlib.storage.members import Member, list_archive
 from trxlib.storage.regular import open_regular
 
-__all__ = ["ChangesInPlace", "refresh_crcs"]
+__all__ = ["ChangesInPlace"]
 
 _CENTRAL_SIZE, _LOCAL_CRC, _CENTRAL_CRC = 46, 14, 16
 _HAS_DESCRIPTOR = 0x8
