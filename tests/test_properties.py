@@ -61,7 +61,7 @@ def test_round_trip(arrays, scratch):
     assert written(again, scratch) == first
     assert written(again.deepcopy(), scratch) == first
     assert written(copy.deepcopy(again.to_memory()), scratch) == first
-    assert trx._bundle()[0].sidecars == arrays.sidecars
+    assert trx._content.selection().arrays.sidecars == arrays.sidecars
 
 
 @given(arrays=bundles())

@@ -31,6 +31,11 @@
 The second parent keeps ``except ValueError`` of reference-API users working.
 """
 
+from __future__ import annotations
+
+import errno
+import os
+
 __all__ = [
     "ArchiveError",
     "ArrayNameError",
@@ -56,6 +61,7 @@ __all__ = [
     "TrxError",
     "TrxWarning",
     "UnsupportedFormatError",
+    "open_error",
 ]
 
 
@@ -161,3 +167,13 @@ class HeaderWarning(TrxWarning):
 
 class DataLossWarning(TrxWarning):
     """Something in the input is not in the result."""
+
+
+def open_error(path: str | os.PathLike[str], error: OSError) -> TrxError:
+    """Return what to raise for a file that cannot be opened."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return CapacityError(
+            f"{path}: cannot be opened, too many files are open ({error.strerror}); close() what is no longer needed, "
+            "raise the limit (ulimit -n), or store folders as archives: an archive needs one descriptor"
+        )
+    return InputNotFoundError(f"{path}: cannot be read ({error.strerror})")

@@ -23,7 +23,7 @@ from trxlib.errors import (
     SpaceMismatchError,
 )
 from trxlib.trx_file_memmap import TrxFile, concatenate, load, save, zip_from_folder
-from trxlib.trxfile.preallocated import Room, cast_values
+from trxlib.trxfile.preallocated import Preallocated, cast_values
 
 FLAT = {"groups": {}, "dpg": {}, "sidecars": {}}
 
@@ -664,7 +664,7 @@ def test_values_that_fit_are_converted():
 
 def test_room_maps_positions_before_they_get_their_type():
     arrays = make_trx_arrays(dps={}, dpv={})
-    room = Room.allocate(12, 26, "<f2")
+    room = Preallocated.allocate(12, 26, "<f2")
     room.write(arrays, (arrays.offsets[:-1], np.diff(arrays.offsets)), (0, 0), positions_map=lambda part: part / 1e3)
     np.testing.assert_array_equal(room.positions, (arrays.positions / 1e3).astype("<f2"))
 

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers import assert_trx_equal, make_trx_arrays, read_plain, write_plain_zip
 from trxlib.errors import DataLossWarning, DtypeError, GroupNotFoundError, ShapeError
 from trxlib.model.offsets import offsets_of
-from trxlib.model.select import renumber_groups, select_streamlines
+from trxlib.model.select import Selection, renumber_groups, select_runs, select_streamlines
 from trxlib.trx_file_memmap import concatenate, load, save
 
 N = 12
@@ -218,3 +218,11 @@ def test_dpg_of_no_group_stays_until_it_is_saved(tmp_path):
     with pytest.warns(DataLossWarning, match="left out, since there are no such groups: dpg/ghost"):
         save(part, tmp_path / "b.trx")
     assert sorted(load(tmp_path / "b.trx").data_per_group) == ["CST_L"]
+
+
+def test_a_selection_knows_where_its_streamlines_lie():
+    arrays = make_trx_arrays(lengths=[2, 0, 3])
+    starts, lengths = Selection(arrays, None).known_runs()
+    assert (starts.tolist(), lengths.tolist()) == ([0, 2, 2], [2, 0, 3])
+    starts, lengths = Selection(*select_runs(arrays, [2, 0])).known_runs()
+    assert (starts.tolist(), lengths.tolist()) == ([2, 0], [3, 2])

@@ -1,7 +1,7 @@
 """The sample sheet: read, checked, all mistakes told at once, each with its line and column.
 
-Knows nothing of Snakemake. Headers of tractograms are not read here (`trxlib.cohort.steps.preflight` does), so that a
-dry run over thousands of subjects stays quick.
+Knows nothing of Snakemake. Headers of tractograms are not read here (`trxlib.cohort.steps.preflight` does), so that a dry
+run over thousands of subjects stays quick.
 """
 
 from __future__ import annotations

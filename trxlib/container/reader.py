@@ -12,18 +12,20 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 from trxlib.container.atomic import TemporaryFolder, temporary_error
+from trxlib.container.crc import crc_of_bytes, crc_of_file
+from trxlib.container.crc_of_open import crc_of_range
 from trxlib.container.entries import Member, list_archive, list_folder
 from trxlib.container.in_place import ChangesInPlace
-from trxlib.container.mapping import FileStamp, MappedFile, Mode, is_open_for_change, open_error
+from trxlib.container.mapping import FileStamp, MappedFile, Mode, is_open_for_change
 from trxlib.errors import (
     ArchiveError,
     HeaderError,
@@ -32,7 +34,9 @@ from trxlib.errors import (
     ReadOnlyError,
     ShapeError,
     TrxError,
+    open_error,
 )
+from trxlib.files import open_regular
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers
 from trxlib.model.header import Header
@@ -40,8 +44,10 @@ from trxlib.model.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
 from trxlib.model.offsets import check_offsets, complete_offsets
 from trxlib.model.rules import check_unique, shape_of_entry
 
-__all__ = ["Container", "check_crc", "check_crcs", "open_container", "read_header"]
+__all__ = ["SECTIONS", "Container", "check_crc", "check_crcs", "crc_error", "open_container", "read_header"]
 
+#: The sections of a TRX file that hold arrays.
+SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
 logger = logging.getLogger(__name__)
 _SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping may hold a file descriptor
 _ALIGNMENT = 64
@@ -62,6 +68,9 @@ class Container:
         Where the bytes of each array lie on disk.
     mode : {"c", "r", "r+"}
         As opened.
+    exposed : set of str
+        Those of `SECTIONS` of which somebody was handed an array that can be written
+        to. All others hold what the file holds.
     """
 
     path: str
@@ -70,12 +79,18 @@ class Container:
     mode: Mode
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
+    exposed: set[str] = field(default_factory=set)
     #: Of an archive opened "r+": states its CRCs anew, here and when the last array that was handed out is gone.
     changes: ChangesInPlace | None = None
 
+    def expose(self, *sections: str) -> None:
+        """Note that somebody is handed the arrays of these sections, and may write into them from now on."""
+        if self.mode != "r":
+            self.exposed.update(sections)
+
     def close(self) -> None:
         """Write "r+" changes and remove the temporary folder, if there is one; arrays stay readable."""
-        while self.files:  # no name holds the mapping any longer than its flush
+        while self.mode == "r+" and self.files:  # no name holds the mapping any longer than its flush
             self.files.popitem()[1].flush()
         if self.changes is not None:
             # If nobody else has an array of the file, its mapping ends here, and that states the CRCs.
@@ -88,7 +103,8 @@ class Container:
 
 def read_header(path: str | os.PathLike[str]) -> Header:
     """Read only the header of an archive or folder."""
-    return _header_of(_list(path), path)
+    with _opened(path) as file:
+        return _header_of(_list(path, file), path, file)
 
 
 def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
@@ -115,23 +131,22 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
     """
     if mode not in ("r", "c", "r+"):
         raise InputError(f"{path}: mode is {mode!r}, expected 'c', 'r' or 'r+'")
-    members = _list(path)
-    try:
-        header = _header_of(members, path)
-        opener = _Opener(path, mode, members)
-        container = opener.open(header)
-    except TrxError as error:
-        if not str(error).startswith(str(path)):
-            error.args = (f"{path}: {error}",)
-        raise
-    if mode != "r+":
-        if not Path(path).is_dir() and is_open_for_change(FileStamp.of(path)):
+    with _opened(path, for_change=mode == "r+") as file:
+        members = _list(path, file)
+        try:
+            header = _header_of(members, path, file)
+            container = _Opener(path, mode, members, file).open(header)
+        except TrxError as error:
+            if not str(error).startswith(str(path)):
+                error.args = (f"{path}: {error}",)
+            raise
+        if file is not None and mode != "r+" and is_open_for_change(FileStamp.of_status(os.fstat(file.fileno()))):
             # What the archive states is out of date as soon as somebody writes: CRCs are those of the bytes read.
             container.members = {name: replace(member, crc=None) for name, member in container.members.items()}
-    elif not Path(path).is_dir() and container.files:
-        container.changes = ChangesInPlace(path)
-        for file in container.files.values():
-            file.when_released(container.changes.end)
+    if file is not None and mode == "r+":
+        for mapped in container.files.values():
+            container.changes = ChangesInPlace(mapped, members)
+            mapped.when_released(container.changes.end)
     return container
 
 
@@ -145,13 +160,15 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
     """
     if Path(path).is_dir():
         return
-    with zipfile.ZipFile(path) as archive:
-        for member in list_archive(path):
-            if member.is_stored:
-                check_crc(path, member)
-            else:
-                for _ in _iter_unpacked(archive, path, member):
-                    pass
+    with open_regular(path) as file:
+        members = list_archive(path, file)
+        with zipfile.ZipFile(file) as archive:
+            for member in members:
+                if not member.is_stored:
+                    for _ in _iter_unpacked(archive, path, member):
+                        pass
+                elif (found := crc_of_range(file.fileno(), member.start, member.nbytes)) != member.crc:
+                    raise crc_error(path, member, found)
 
 
 def check_crc(path: str | os.PathLike[str], member: Member) -> None:
@@ -162,53 +179,61 @@ def check_crc(path: str | os.PathLike[str], member: Member) -> None:
     ArchiveError
         Names the entry.
     """
-    found = member.crc if member.crc is None else _crc_of_file(member)
+    found = member.crc if member.crc is None else crc_of_file(member.file, member.start, member.nbytes)
     if found != member.crc:
-        raise _crc_error(path, member, found)
+        raise crc_error(path, member, found)
 
 
-def _list(path: str | os.PathLike[str]) -> list[Member]:
+@contextmanager
+def _opened(path: str | os.PathLike[str], *, for_change: bool = False) -> Iterator[IO[bytes] | None]:
+    """Open an archive once, for all that is read of it; None for a folder."""
     if Path(path).is_dir():
-        return list_folder(path)
+        yield None
+        return
     if not Path(path).exists():
         raise InputNotFoundError(f"{path}: no such file or folder")
-    return list_archive(path)
+    with open_regular(path, for_change=for_change) as file:
+        yield file
 
 
-def _header_of(members: list[Member], path: str | os.PathLike[str]) -> Header:
+def _list(path: str | os.PathLike[str], file: IO[bytes] | None) -> list[Member]:
+    return list_folder(path) if file is None else list_archive(path, file)
+
+
+def _header_of(members: list[Member], path: str | os.PathLike[str], file: IO[bytes] | None) -> Header:
     for member in members:
         if member.path == HEADER_NAME:
-            return Header.from_json(_read_small(path, member))
+            return Header.from_json(_read_small(path, member, file))
     nested = [member.path for member in members if member.path.endswith("/" + HEADER_NAME)]
     hint = f"; found {nested[0]!r}: pack the content of that folder, not the folder" if nested else ""
     raise HeaderError(f"{path}: no {HEADER_NAME}, so this is no TRX file{hint}")
 
 
-def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
+def _read_small(path: str | os.PathLike[str], member: Member, file: IO[bytes] | None) -> bytes:
     """Read a whole JSON entry; a header of more than 64 MB is none."""
     if member.nbytes > 64 << 20:
         raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
-    if member.crc is None:
+    if file is None:
         try:
             return Path(member.file).read_bytes()
         except OSError as error:
             raise open_error(member.file, error) from None
     if not member.is_stored:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             return b"".join(_iter_unpacked(archive, path, member))
-    with Path(member.file).open("rb") as file:
-        file.seek(member.start)
-        data = file.read(member.nbytes)
-    if isal_zlib.crc32(data) != member.crc:
-        raise _crc_error(path, member, isal_zlib.crc32(data))
+    file.seek(member.start)
+    data = file.read(member.nbytes)
+    if crc_of_bytes(data) != member.crc:
+        raise crc_error(path, member, crc_of_bytes(data))
     return data
 
 
 class _Opener:
     """One call of `open_container`: turns members into checked arrays."""
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode, members: list[Member]) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: Mode, members: list[Member], file: IO[bytes] | None) -> None:
         self.path = os.fspath(path)
+        self.file = file
         self.mode = mode
         self.members = members
         self.files: dict[str, MappedFile] = {}
@@ -220,7 +245,7 @@ class _Opener:
         shapes: dict[ArrayName, tuple[int, ...]] = {}
         for member in self.members:
             if is_sidecar(member.path):
-                sidecars[member.path] = _read_small(self.path, member)
+                sidecars[member.path] = _read_small(self.path, member, self.file)
             elif member.path != HEADER_NAME:
                 name = parse_name(member.path)
                 names[name] = member
@@ -278,13 +303,14 @@ class _Opener:
             return array
         file = self.files.get(member.file)
         if file is None:
-            file = self.files[member.file] = MappedFile(member.file, self.mode)
+            opened = self.file if member.file == self.path else None
+            file = self.files[member.file] = MappedFile(member.file, self.mode, opened)
         return file.array(name.dtype, shape, member.start)
 
     def _unpack(self, names: dict[ArrayName, Member]) -> dict[ArrayName, Member]:
         """Unpack compressed entries and return where all arrays lie then."""
         needed = sum(member.nbytes + _ALIGNMENT for member in names.values() if not member.is_stored)
-        if all(member.is_stored for member in names.values()):
+        if self.file is None or all(member.is_stored for member in names.values()):
             return names
         if self.mode == "r+":
             raise ReadOnlyError(f"{self.path}: is compressed and cannot be changed in place; save it stored first")
@@ -300,7 +326,7 @@ class _Opener:
         target = str(self.folder.file)
         places = {}
         try:
-            with zipfile.ZipFile(self.path) as archive, Path(target).open("wb") as out:
+            with zipfile.ZipFile(self.file) as archive, Path(target).open("wb") as out:
                 for name, member in names.items():
                     places[name] = member
                     if not member.is_stored:
@@ -327,21 +353,8 @@ def _iter_unpacked(archive: zipfile.ZipFile, path: str | os.PathLike[str], membe
         raise ArchiveError(f"{path}: entry {member.path!r} unpacks to {done} bytes, {member.nbytes} are stated")
 
 
-def _crc_of_file(member: Member) -> int:
-    crc, done = 0, 0
-    buffer = bytearray(min(_BLOCK, max(1, member.nbytes)))
-    with Path(member.file).open("rb", buffering=0) as file:
-        file.seek(member.start)
-        while done < member.nbytes:
-            count = file.readinto(memoryview(buffer)[: member.nbytes - done])
-            if not count:
-                break
-            crc = isal_zlib.crc32(memoryview(buffer)[:count], crc)
-            done += count
-    return crc
-
-
-def _crc_error(path: str | os.PathLike[str], member: Member, found: int | None) -> ArchiveError:
+def crc_error(path: str | os.PathLike[str], member: Member, found: int | None) -> ArchiveError:
+    """Return what to raise for an entry that has another CRC than is stated."""
     return ArchiveError(
         f"{path}: entry {member.path!r} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,31 @@ from trxlib.model.arrays import TrxArrays
 from trxlib.model.offsets import gather_rows, offsets_of, resolve_indices, row_numbers
 from trxlib.model.rules import check_members
 
-__all__ = ["Runs", "renumber_groups", "runs_of", "select_runs", "select_streamlines"]
+__all__ = ["Runs", "Selection", "renumber_groups", "runs_of", "select_runs", "select_streamlines"]
 
 Array = npt.NDArray[Any]
 #: Start and length of each streamline in an array of vertices, each of shape (n,).
 Runs = tuple[Array, Array]
+
+
+class Selection(NamedTuple):
+    """Streamlines of arrays that may hold more vertices than these streamlines have.
+
+    Parameters
+    ----------
+    arrays : TrxArrays
+        Header, offsets, dps and groups of these streamlines; `positions` and `dpv` may hold more rows.
+    runs : tuple of two ndarray (n,), optional
+        First vertex and number of vertices of each streamline in `positions` and `dpv`. None: they lie one behind
+        the other, as `arrays.offsets` says.
+    """
+
+    arrays: TrxArrays
+    runs: Runs | None
+
+    def known_runs(self) -> Runs:
+        """Return first vertex and number of vertices of each streamline, made of the offsets where `runs` is None."""
+        return runs_of(self.arrays) if self.runs is None else self.runs
 
 
 def runs_of(arrays: TrxArrays) -> Runs:

@@ -10,21 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trxlib.container.mapping import Mode, changed_ranges
+from trxlib.container.mapping import Mode
 from trxlib.container.reader import open_container
 from trxlib.engine.plan import plan_merge
 from trxlib.engine.write import is_archive_name, write_container
 from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.select import Runs
+from trxlib.model.select import Selection
 from trxlib.model.source import Progress
 from trxlib.trxfile import append
 from trxlib.trxfile.joined import Joined, pin_source
 from trxlib.trxfile.trxfile import TrxFile
 
 __all__ = ["concatenate", "load", "load_from_directory", "load_from_zip", "save", "zip_from_folder"]
-
-Bundle = tuple[TrxArrays, Runs | None]
 
 
 def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mode = "c") -> TrxFile:
@@ -120,16 +118,17 @@ def save(
     UnsupportedFormatError
         If `filename` has another suffix.
     FormatError
-        If something in `trx` cannot be written; what stood there before is still there.
+        If something in `trx` cannot be written; what stood there before is still there. ArchiveError, if the offsets, a
+        group or dpg is damaged in the file it was loaded from, and nobody has changed it since.
     """
     _check_trx(trx, "trx")
     _check_path(filename, "filename")
     options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
-    joined = trx._joined
+    joined = trx._content.joined
     if joined is not None:
         joined.write(filename, trx.header, compression=compression_standard, **options)
         return
-    source = trx._source()
+    source = trx._content.source()
     plan = plan_merge([source], names=["this TrxFile"])
     write_container(plan, [source], filename, compression=compression_standard, **options)
 
@@ -213,19 +212,16 @@ def concatenate(
     if not trx_list:
         warnings.warn("nothing to concatenate: the result is an empty TrxFile", HeaderWarning, stacklevel=2)
         return TrxFile()
-    bundles = [trx._bundle() for trx in trx_list]
+    bundles = [trx._content.selection() for trx in trx_list]
     if delete_groups:
         _warn_of_groups([arrays for arrays, _ in bundles])
     for section, wanted in (("dpv", delete_dpv), ("dps", delete_dps)):
         if wanted:
             bundles = _shared_only(bundles, section)
     if preallocation:
-        append.fill_preallocated(trx_list[0], bundles, check_space_attributes)
+        append.fill_preallocated(trx_list[0]._content, bundles, check_space_attributes)
         return trx_list[0]
-    changed = changed_ranges()
-    pinned = [
-        pin_source(arrays, runs, trx._container, changed) for (arrays, runs), trx in zip(bundles, trx_list, strict=True)
-    ]
+    pinned = [pin_source(kept, trx._content.container) for kept, trx in zip(bundles, trx_list, strict=True)]
     sources = [item.source for item in pinned]
     plan = plan_merge(sources, keep_groups=not delete_groups, check_space=check_space_attributes)
     return TrxFile._of_joined(Joined(plan, pinned))
@@ -254,7 +250,7 @@ def _warn_of_groups(bundles: Sequence[TrxArrays]) -> None:
         )
 
 
-def _shared_only(bundles: Sequence[Bundle], section: str) -> list[Bundle]:
+def _shared_only(bundles: Sequence[Selection], section: str) -> list[Selection]:
     """Return bundles without the keys that some of them lack; those without streamlines lack nothing."""
     tables = [getattr(arrays, section).keys() for arrays, _ in bundles]
     filled = [table for table, (arrays, _) in zip(tables, bundles, strict=True) if arrays.header.nb_streamlines]
@@ -272,5 +268,5 @@ def _shared_only(bundles: Sequence[Bundle], section: str) -> list[Bundle]:
     for arrays, runs in bundles:
         fewer = replace(arrays)
         setattr(fewer, section, {key: array for key, array in getattr(arrays, section).items() if key in shared})
-        kept.append((fewer, runs))
+        kept.append(Selection(fewer, runs))
     return kept

@@ -21,10 +21,10 @@ from trxlib.model.offsets import offsets_of
 from trxlib.model.select import runs_of
 from trxlib.model.source import ArraySpec
 from trxlib.model.space import Space
-from trxlib.trxfile.preallocated import Room, cast_values, check_count
+from trxlib.trxfile.preallocated import Preallocated, cast_values, check_count
 from trxlib.trxfile.tractograms import PositionsMap, map_by, wanted_types
 
-__all__ = ["is_lazy", "room_of_lazy"]
+__all__ = ["copy_lazy", "is_lazy"]
 
 Array = npt.NDArray[Any]
 _GROWTH = 2
@@ -40,9 +40,9 @@ def is_lazy(thing: Any) -> bool:
     return isinstance(thing, LazyTractogram)
 
 
-def room_of_lazy(
+def copy_lazy(
     obj: Any, space: Space, extra_buffer: int, chunk_size: int, dtypes: Mapping[str, Any]
-) -> tuple[Header, Room]:
+) -> tuple[Header, Preallocated]:
     """Copy a LazyTractogram into arrays of its own, chunk by chunk.
 
     Parameters
@@ -56,7 +56,7 @@ def room_of_lazy(
     chunk_size : int
         Streamlines held in memory at a time.
     dtypes : mapping
-        As for `room_of_tractogram`.
+        As for `copy_tractogram`.
 
     Raises
     ------
@@ -156,27 +156,27 @@ class _Column:
 
 @dataclass
 class _Growing:
-    """Room that is made larger, and wider, as streamlines come."""
+    """Preallocated arrays that are made larger, and get wider types, as streamlines come."""
 
     header: Header
     dtypes: Mapping[str, Any]
     positions_map: PositionsMap | None
     extra_buffer: int
     columns: dict[_Name, _Column] = field(default_factory=dict)
-    room: Room | None = None
+    room: Preallocated | None = None
     count: int = 0
 
     def add(self, items: list[Any]) -> None:
         """Write a chunk behind what is there."""
         part = self._joined(items)
         n, v = part.header.nb_streamlines, part.header.nb_vertices
-        self.room = room = self._room_for(n, v)
+        self.room = room = self._grown_for(n, v)
         room.write(part, runs_of(part), (room.nb_streamlines, room.nb_vertices), positions_map=self.positions_map)
         self.count += n
 
-    def finished(self) -> Room:
-        """Return the room, also if nothing came."""
-        return self._room_for(0, 0)
+    def finished(self) -> Preallocated:
+        """Return the arrays, also if nothing came."""
+        return self._grown_for(0, 0)
 
     def _joined(self, items: list[Any]) -> TrxArrays:
         """Return a chunk as a bundle."""
@@ -218,7 +218,7 @@ class _Growing:
                         f"streamline {number} has the {section} keys {sorted(table)}, expected {sorted(expected)}"
                     )
 
-    def _room_for(self, n: int, v: int) -> Room:
+    def _grown_for(self, n: int, v: int) -> Preallocated:
         """Return room for so many streamlines and vertices more, with the columns that there are now."""
         specs = self._specs()
         if self.room is None:
@@ -238,10 +238,10 @@ class _Growing:
         columns = self.columns or {_POSITIONS: self._column(_POSITIONS)}
         return {name: column.spec for name, column in columns.items()}
 
-    def _allocate(self, nb_streamlines: int, nb_vertices: int, specs: Mapping[_Name, ArraySpec]) -> Room:
+    def _allocate(self, nb_streamlines: int, nb_vertices: int, specs: Mapping[_Name, ArraySpec]) -> Preallocated:
         dps, dpv = ({key: spec for (name, key), spec in specs.items() if name == each} for each in ("dps", "dpv"))
         wide = wanted_types(self.dtypes)[1] == np.uint64
-        return Room.allocate(nb_streamlines, nb_vertices, specs[_POSITIONS].dtype, dps, dpv, wide_offsets=wide)
+        return Preallocated.allocate(nb_streamlines, nb_vertices, specs[_POSITIONS].dtype, dps, dpv, wide_offsets=wide)
 
 
 def _arrays_of(items: list[Any], name: _Name, positions: list[Array], first: int) -> list[Array]:
@@ -317,17 +317,17 @@ def _exactly(array: Array, dtype: np.dtype[Any], what: str) -> Array:
     return array.astype(dtype)
 
 
-def _specs_of(room: Room) -> dict[_Name, ArraySpec]:
+def _specs_of(room: Preallocated) -> dict[_Name, ArraySpec]:
     return {name: ArraySpec(array.shape[1], array.dtype) for name, array in _columns_of(room).items()}
 
 
-def _columns_of(room: Room) -> dict[_Name, Array]:
+def _columns_of(room: Preallocated) -> dict[_Name, Array]:
     dps = {("dps", key): array for key, array in room.dps.items()}
     return {_POSITIONS: room.positions, **dps, **{("dpv", key): array for key, array in room.dpv.items()}}
 
 
-def _copy_rows(old: Room, new: Room) -> None:
-    """Copy what is filled into a room that is larger, or has wider types."""
+def _copy_rows(old: Preallocated, new: Preallocated) -> None:
+    """Copy what is filled into arrays that are larger, or have wider types."""
     n, v = old.nb_streamlines, old.nb_vertices
     columns = _columns_of(old)
     for name, target in _columns_of(new).items():

@@ -1,6 +1,6 @@
-"""Room: arrays larger than what is in them yet, and how full they are.
+"""Arrays that are made larger than what is in them yet, to be filled from the front.
 
-How full is stated, never guessed from zeros: a vertex at the origin and an empty streamline are ordinary.
+How much is filled is stated, never guessed from zeros: a vertex at the origin and an empty streamline are ordinary.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from trxlib.model.offsets import iter_gathered, offsets_dtype
 from trxlib.model.select import Runs
 from trxlib.model.source import ArraySpec
 
-__all__ = ["Room", "cast_values", "check_count"]
+__all__ = ["Preallocated", "cast_values", "check_count"]
 
 Array = npt.NDArray[Any]
 _CHUNK_BYTES = 1 << 18
 
 
 @dataclass
-class Room:
+class Preallocated:
     """Arrays with a capacity, filled from the front.
 
     Parameters
@@ -61,8 +61,8 @@ class Room:
         dpv: Mapping[str, ArraySpec] | None = None,
         wide_offsets: bool = False,
         in_memory: bool = False,
-    ) -> Room:
-        """Return an empty room; its arrays lie in a temporary file (see `scratch_arrays`) or in memory.
+    ) -> Preallocated:
+        """Return arrays of zeros, nothing filled; they lie in a temporary file (see `scratch_arrays`) or in memory.
 
         Raises
         ------
@@ -116,8 +116,10 @@ class Room:
                         f"{section}/{key} has {found[key].shape[1]} columns, expected {array.shape[1]}"
                     )
 
-    def with_columns(self, source: TrxArrays, dps: Mapping[str, ArraySpec], dpv: Mapping[str, ArraySpec]) -> Room:
-        """Return room with just these dps and dpv keys; what is there of them is shared.
+    def with_columns(
+        self, source: TrxArrays, dps: Mapping[str, ArraySpec], dpv: Mapping[str, ArraySpec]
+    ) -> Preallocated:
+        """Return the same with just these dps and dpv keys; arrays that are there are shared.
 
         Parameters
         ----------
@@ -162,7 +164,7 @@ class Room:
         Parameters
         ----------
         source : TrxArrays
-            Not modified. May be this room's own front.
+            Not modified. May be the filled front of these very arrays.
         runs : tuple of two ndarray
             Where the streamlines of `source` lie.
         at : tuple of 2 int

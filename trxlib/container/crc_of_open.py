@@ -1,0 +1,31 @@
+"""The CRC-32 of a range of a file that is open, whatever name it has by now; `trxlib.container.crc` opens one by name."""
+
+from __future__ import annotations
+
+import os
+
+from trxlib.container.crc import crc_of_bytes
+from trxlib.errors import StaleError
+
+__all__ = ["crc_of_range"]
+
+_BLOCK = 1 << 20
+
+
+def crc_of_range(fd: int, start: int, nbytes: int) -> int:
+    """Return the CRC-32 of a range of an open file, read piece by piece.
+
+    Raises
+    ------
+    StaleError
+        If the file ends before the range does.
+    """
+    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
+    crc = done = 0
+    while done < nbytes:
+        count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], start + done)
+        if not count:
+            raise StaleError(f"{nbytes - done} of {nbytes} bytes at byte {start} are missing; was the file cut?")
+        crc = crc_of_bytes(buffer[:count], crc)
+        done += count
+    return crc
