@@ -25,6 +25,7 @@ from trxlib.names import ArrayName, check_key, make_key
 from trxlib.ragged import iter_gathered
 from trxlib.source import ArraySpec, Chunk, DeferredChunks, Headers, Progress, Source, SourceInfo
 from trxlib.storage.container import Container, check_crc, open_container
+from trxlib.storage.crc import crc_of_file
 from trxlib.storage.members import Member
 from trxlib.storage.vectored import Runs
 
@@ -267,20 +268,11 @@ class BundleSource:
         members = sorted(self.members.values(), key=lambda member: member.path)
         crc = 0
         for member in members:
-            text = f"{member.path}:{member.nbytes}:{self._crc(member):08x};"
+            stated = member.crc
+            own = crc_of_file(member.file, member.start, member.nbytes) if stated is None else stated
+            text = f"{member.path}:{member.nbytes}:{own:08x};"
             crc = isal_zlib.crc32(text.encode(errors="surrogateescape"), crc)
         return f"crc32:{crc:08x}:{sum(member.nbytes for member in members)}"
-
-    def _crc(self, member: Member) -> int:
-        if member.crc is not None:
-            return member.crc
-        crc, left = 0, member.nbytes
-        with open(member.file, "rb") as file:  # noqa: PTH123 (a str)
-            file.seek(member.start)
-            while block := file.read(min(left, _CHUNK_BYTES)):
-                crc = isal_zlib.crc32(block, crc)
-                left -= len(block)
-        return crc
 
 
 def headers_of(source: Source) -> Headers:
