@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.dtypes import all_finite
 from trxlib.errors import FormatError, InputError, ShapeError
 from trxlib.formats.filters import filter_source, log_kept
 from trxlib.formats.grid import Grid
-from trxlib.formats.positions import all_finite
 from trxlib.ops.bundle import BundleSource
 from trxlib.ops.select import select_runs
 

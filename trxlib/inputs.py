@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from trxlib.bundle_rules import apply_rules
 from trxlib.formats.companions import attach_companions
-from trxlib.formats.positions import PositionsMap, check_positions_dtype
+from trxlib.formats.positions import PositionsCast, PositionsMap, check_positions_dtype
 from trxlib.formats.reference import place_result, space_from, transform_from
 from trxlib.formats.table import detect_format, open_source
 from trxlib.ops.bundle import BundleSource, headers_of
-from trxlib.ops.fill import convert_values
 from trxlib.source import Headers, Source
 from trxlib.storage.scratch import scratch_arrays
 
@@ -192,15 +191,12 @@ class _Cast:
     """Gives the positions of a bundle their type."""
 
     def __init__(self, dtype: np.dtype[Any], path: str) -> None:
-        self._dtype, self._path = dtype, path
-        self._map = PositionsMap(np.eye(4), dtype, path)
+        self._cast = PositionsCast(dtype, path)
 
     def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
         """Return the positions in their type."""
-        if self._dtype.itemsize > 2:
-            return convert_values(block, self._dtype, f"{self._path}: positions")
-        return self._map.narrow(block)
+        return self._cast.apply(block, lambda row: int(source.streamlines_at(vertex + row)))
 
     def end(self) -> None:
         """Log what float16 has cost."""
-        self._map.log_error()
+        self._cast.log_error()

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.dtypes import all_finite
 from trxlib.errors import DataLossWarning, FormatError, InputError
 from trxlib.formats.grid import Grid
-from trxlib.formats.positions import all_finite
+from trxlib.formats.positions import PositionsCast
 from trxlib.source import Chunk, DeferredChunks, Progress, Source, SourceInfo
 
 __all__ = ["FilteredSource", "filter_source", "log_kept"]
@@ -66,6 +67,44 @@ def filter_source(
         if value not in known:
             raise InputError(f"{name} is {value!r}, expected {' or '.join(map(repr, known))}")
     return FilteredSource(source, _Rules(nonfinite, out_of_volume, drop_empty))
+
+
+def cast_source(source: Source, dtype: np.dtype[Any]) -> Source:
+    """Return a source whose positions have another type; each is rounded once, and none becomes infinite."""
+    return source if source.info.positions_dtype == dtype else _CastSource(source, dtype)
+
+
+class _CastSource:
+    """A source with positions of another type."""
+
+    def __init__(self, source: Source, dtype: np.dtype[Any]) -> None:
+        self._source, self._cast = source, PositionsCast(dtype, source.info.path)
+        self.info: SourceInfo = replace(source.info, positions_dtype=dtype)
+
+    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
+        """Yield the streamlines.
+
+        Raises
+        ------
+        DtypeError
+            Naming the streamline, if a coordinate does not fit.
+        """
+        deferred, first = DeferredChunks(), 0
+        for chunk in self._source.chunks(progress):
+            yield deferred.add(chunk.lengths, partial(self._make, chunk, first))
+            first += len(chunk.lengths)
+        deferred.settle()
+        self._cast.log_error()
+
+    def fingerprint(self) -> str:
+        """Return that of the file."""
+        return self._source.fingerprint()
+
+    def _make(self, chunk: Chunk, first: int) -> Chunk:
+        def streamline_of(row: int) -> int:
+            return first + int(np.searchsorted(np.cumsum(chunk.lengths, dtype=np.int64), row, side="right"))
+
+        return Chunk(chunk.lengths, self._cast.apply(chunk.positions, streamline_of), chunk.dps, chunk.dpv)
 
 
 def log_kept(info: SourceInfo, outside: int) -> None:

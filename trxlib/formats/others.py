@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DtypeError, FormatError, InputError, OffsetsError, ShapeError
-from trxlib.formats.positions import PositionsMap, check_positions_dtype
+from trxlib.formats.positions import PositionsMap, working_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import SLICE_BYTES, InputFile
 from trxlib.ragged import check_offsets
@@ -34,7 +34,7 @@ class _MemorySource:
     transform : ndarray, float64 of shape (4, 4), optional
         RASMM to RASMM.
     positions_dtype : dtype, optional
-        By default float32.
+        What the positions will become, by default float32. They are yielded in the wider one of that and the file's.
 
     Raises
     ------
@@ -65,8 +65,9 @@ class _MemorySource:
         self._streamlines = self._load(self._file.path)
         self._lengths = np.array([len(streamline) for streamline in self._streamlines], dtype=np.int64)
         space, matrix = place_result(self._file.path, reference, reference, transform)
-        dtype = check_positions_dtype(positions_dtype, "float32")
-        self._map = PositionsMap(matrix, dtype, self._file.path, np.float64)
+        # Moved in float64 whatever the file holds.
+        given = _float_type_of(self._streamlines) if np.array_equal(matrix, np.eye(4)) else np.dtype(np.float64)
+        self._map = PositionsMap(matrix, working_dtype(positions_dtype, given), self._file.path)
         self.info = SourceInfo(
             path=self._file.path,
             format=self.format,
@@ -86,11 +87,10 @@ class _MemorySource:
             lengths = self._lengths[start : start + step]
             parts = [np.asarray(part).reshape(-1, 3) for part in self._streamlines[start : start + step]]
             rows = np.concatenate(parts)
-            yield Chunk(lengths, self._map.apply(rows.astype(np.float64)))
+            yield Chunk(lengths, self._map.apply(rows.astype(self._map.dtype)))
             vertices += len(rows)
             if progress is not None:
                 progress(self.info.nbytes * vertices // total, self.info.nbytes)
-        self._map.log_error()
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file."""
@@ -134,6 +134,12 @@ class DpySource(_MemorySource):
         except (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError) as error:
             raise FormatError(f"{path} is no DPY file: {error}") from None
         return _split_tracks(rows, ends, path)
+
+
+def _float_type_of(streamlines: Sequence[Any]) -> np.dtype[Any]:
+    """Return the type that holds the coordinates of all streamlines."""
+    dtypes = {np.asarray(streamline).dtype for streamline in streamlines}
+    return min(np.result_type(np.float32, *dtypes), np.dtype(np.float64), key=lambda dtype: dtype.itemsize)
 
 
 def _split_tracks(rows: Array, ends: Array, path: str) -> list[Array]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy.typing as npt
 
 from trxlib.errors import InputNotFoundError, UnsupportedFormatError
-from trxlib.formats.filters import filter_source
+from trxlib.formats.filters import cast_source, filter_source
+from trxlib.formats.positions import check_positions_dtype
 from trxlib.formats.reference import space_from, transform_from
 from trxlib.formats.slices import InputFile
 from trxlib.source import Source
@@ -38,6 +39,8 @@ class Format:
         ``module:Class`` of its reader; empty for TRX itself, which has more than a stream of streamlines.
     options : tuple of str
         Keywords of `open_source` that the reader takes beyond reference, transform and positions_dtype.
+    positions_dtype : str
+        What positions become unless another type is asked for; by default that of the file.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Format:
     extensions: tuple[str, ...]
     source: str
     options: tuple[str, ...] = ()
+    positions_dtype: str = ""
 
 
 #: Key -> row. A longer magic number comes before one that it starts with.
@@ -65,8 +69,9 @@ FORMATS: dict[str, Format] = {
             (b"# vtk DataFile", b"<?xml", b"<VTKFile"),
             (".vtk", ".vtp", ".fib"),
             "trxlib.formats.others:VtkSource",
+            positions_dtype="float32",
         ),
-        Format("dpy", (b"\x89HDF",), (".dpy",), "trxlib.formats.others:DpySource"),
+        Format("dpy", (b"\x89HDF",), (".dpy",), "trxlib.formats.others:DpySource", positions_dtype="float32"),
     )
 }
 _MAGIC_BYTES = 24
@@ -169,7 +174,10 @@ def open_source(
     if dps or dpv:
         attach: Callable[..., Source] = _load("trxlib.formats.companions:attach_companions")
         source = attach(source, dps or {}, dpv or {})
-    return filter_source(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
+    own = row.positions_dtype or source.info.positions_dtype.name
+    source = filter_source(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
+    # Last, so that rules see positions as precise as they are.
+    return cast_source(source, check_positions_dtype(positions_dtype, own))
 
 
 def _load(target: str) -> Any:

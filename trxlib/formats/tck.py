@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
 from trxlib.formats.grid import CheckedChunk, Grid
-from trxlib.formats.positions import PositionsMap, check_positions_dtype
+from trxlib.formats.positions import PositionsMap, working_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import InputFile, Slices, counted_chunks
 from trxlib.formats.tck_header import TckHeader, read_tck_header
@@ -45,7 +45,8 @@ class TckSource:
     transform : ndarray, float64 of shape (4, 4), optional
         RASMM to RASMM, applied in the same pass.
     positions_dtype : dtype, optional
-        float16, float32 or float64; by default that of the file.
+        float16, float32 or float64: what the positions will become, by default that of the file. They are yielded in
+        the wider one of both, at least as float32.
     accept_count_mismatch : bool
         Count the streamlines of large files, too, and take a file that lacks its end marker and streamlines that
         its header counts, with a warning.
@@ -87,10 +88,7 @@ class TckSource:
         self.trusts_count = counts is not None
         nb_streamlines, nb_vertices = counts or self._rows.count(accept=accept_count_mismatch)
         space, matrix = place_result(self._file.path, reference, reference, transform)
-        default = "float64" if self.header.dtype.itemsize == 8 else "float32"
-        self._map = PositionsMap(
-            matrix, check_positions_dtype(positions_dtype, default), self._file.path, self.header.dtype
-        )
+        self._map = PositionsMap(matrix, working_dtype(positions_dtype, self.header.dtype), self._file.path)
         self._grid = Grid(space)
         self.info = SourceInfo(
             path=self._file.path,
@@ -119,7 +117,6 @@ class TckSource:
                 f"{self._file.path}: the header counts {self.info.nb_streamlines} streamlines, the data hold others; "
                 "have them counted first (accept_count_mismatch, or trust_count=False)"
             )
-        self._map.log_error()
 
     def _parts(self) -> Generator[tuple[Array, Callable[[], Chunk], int], None, None]:
         for rows, ends, done in self._rows.iterate():

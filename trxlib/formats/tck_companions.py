@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.dtypes import all_finite
 from trxlib.errors import DataLossWarning, DtypeError, InputError
 from trxlib.formats.output import Float32Caster, open_output, streamline_of
-from trxlib.formats.positions import all_finite
 from trxlib.formats.tck_file import MrtrixFile
 from trxlib.formats.tck_header import TSF_MAGIC
 from trxlib.source import ArraySpec, Chunk, SourceInfo

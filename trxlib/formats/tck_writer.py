@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.dtypes import check_float_dtype
+from trxlib.dtypes import all_finite, check_float_dtype
 from trxlib.errors import DtypeError, InputError
 from trxlib.formats.output import beyond_float32, check_outputs, open_output
-from trxlib.formats.positions import all_finite
 from trxlib.formats.tck_companions import check_keys, companion_paths, open_companion
 from trxlib.formats.tck_file import MrtrixFile, header_lines
 from trxlib.formats.tck_header import TCK_MAGIC

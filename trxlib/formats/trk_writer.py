@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.dtypes import all_finite
 from trxlib.errors import DtypeError, HeaderError, HeaderWarning, InputError
 from trxlib.formats.facts import facts_fit
 from trxlib.formats.output import Float32Caster, beyond_float32, open_output
-from trxlib.formats.positions import PositionsMap, all_finite
+from trxlib.formats.positions import PositionsMap
 from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, read_order, unique_key, voxmm_to_voxel
 from trxlib.formats.voxel_order import reorder_matrix, voxel_order_of
 from trxlib.parallel import run_each, threads_for
