@@ -11,7 +11,8 @@ import pytest
 from tests.helpers import make_trx_arrays, read_entries, read_plain, write_plain_zip
 from trxlib import ConvertInput, convert, merge
 from trxlib.errors import DataLossWarning, DtypeError, FormatError, HeaderWarning, InputError
-from trxlib.inputs import open_input, read_headers
+from trxlib.formats.table import open_input, read_headers
+from trxlib.options import ReadOptions
 
 INSIDE = np.diag([2.0, 2.0, 2.0, 1.0])
 LARGE = (100, 100, 100)
@@ -190,7 +191,7 @@ def test_reading_headers_reads_no_positions(bundle, tmp_path):
 def test_a_rule_of_another_value_is_refused(bundle, tmp_path):
     path = write_plain_zip(bundle, tmp_path / "in.trx")
     with pytest.raises(InputError, match="nonfinite is 'keep'"):
-        open_input(path, nonfinite="keep")
+        open_input(path, ReadOptions(nonfinite="keep"))
 
 
 def test_files_beside_a_trx_are_attached(bundle, tmp_path):

@@ -17,13 +17,13 @@ from helpers import AFFINE, DIMENSIONS, make_trx_arrays, write_plain_zip
 from isal import isal_zlib
 
 import trxlib
-from trxlib.ops.bundle import BundleSource, headers_of
+from trxlib.ops.bundle import TrxSource
 from trxlib.ops.fill import fill_inputs
 from trxlib.ops.plan import plan_merge
 from trxlib.ops.receipt import Range
 from trxlib.ops.run import write_container
 from trxlib.ops.seal import seal_container
-from trxlib.source import Headers, SourceInfo
+from trxlib.source import SourceHeaders, SourceInfo
 from trxlib.space import Space
 from trxlib.storage.partial import PartialArchive
 
@@ -130,7 +130,7 @@ def test_more_entries_than_16_bits_count(tmp_path):
     groups = {f"group{number:05d}": [number] for number in range(count)}
     dpg = {name: {"volume": [[1.0]]} for name in groups}
     arrays = make_trx_arrays(lengths=np.ones(count, int), dps={}, dpv={}, groups=groups, dpg=dpg, sidecars={})
-    source = BundleSource(arrays)
+    source = TrxSource(arrays)
     write_container(plan_merge([source]), [source], tmp_path / "many.trx", verify=True)
     with zipfile.ZipFile(tmp_path / "many.trx") as archive:
         assert len(archive.infolist()) == 2 * count + 3
@@ -161,12 +161,12 @@ def test_more_vertices_and_bytes_than_32_bits_count(tmp_path):
     space = Space(AFFINE, DIMENSIONS)
     info = SourceInfo("huge", "trx", space, 2, nb_vertices, np.dtype("<f2"), dpv={}, dps={})
     real = [
-        BundleSource(
-            make_trx_arrays(8, seed=seed, positions_dtype="<f2", dps={}, dpv={}, dpg={}, groups={"CC": [1, 7]})
-        )
+        TrxSource(make_trx_arrays(8, seed=seed, positions_dtype="<f2", dps={}, dpv={}, dpg={}, groups={"CC": [1, 7]}))
         for seed in (1, 2)
     ]
-    plan = plan_merge([Headers(info), *map(headers_of, real)], names=["huge", "one", "two"], nb_shards=2)
+    plan = plan_merge(
+        [SourceHeaders(info), *(source.headers() for source in real)], names=["huge", "one", "two"], nb_shards=2
+    )
     assert plan.offsets_dtype == np.dtype("<u8")
     assert plan.shards == ((0, 1), (1, 3))
     target = PartialArchive(tmp_path / "huge.trx", plan.layout)

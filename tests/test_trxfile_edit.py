@@ -12,6 +12,7 @@ import pytest
 from helpers import assert_trx_equal, make_trx_arrays, read_plain, write_plain_zip
 from nibabel.streamlines import ArraySequence
 
+from trxlib.dtypes import cast
 from trxlib.errors import (
     CapacityError,
     ClosedError,
@@ -21,7 +22,7 @@ from trxlib.errors import (
     MetadataMismatchError,
     SpaceMismatchError,
 )
-from trxlib.ops.resize import Room, cast_values
+from trxlib.ops.resize import Room
 from trxlib.storage.scratch import scratch_arrays
 from trxlib.trx_file_memmap import TrxFile, concatenate, load, save, zip_from_folder
 
@@ -654,12 +655,12 @@ def test_scratch_that_the_disk_cannot_hold_is_refused():
 )
 def test_values_never_wrap(values, dtype, message):
     with pytest.raises(DtypeError, match=message):
-        cast_values(values, np.dtype(dtype), "x")
+        cast(values, np.dtype(dtype), "x")
 
 
 def test_values_that_fit_are_converted():
-    assert cast_values(np.array([3], "i8"), np.dtype("u1"), "x").tolist() == [3]
-    assert cast_values(np.array([0.5], "f8"), np.dtype("<f2"), "x").dtype == np.float16
+    assert cast(np.array([3], "i8"), np.dtype("u1"), "x").tolist() == [3]
+    assert cast(np.array([0.5], "f8"), np.dtype("<f2"), "x").dtype == np.float16
 
 
 def test_room_maps_positions_before_they_get_their_type():

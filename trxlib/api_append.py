@@ -14,7 +14,7 @@ from trxlib.arrays import TrxArrays
 from trxlib.dtypes import cast_integers
 from trxlib.errors import MetadataMismatchError
 from trxlib.names import is_sidecar, parse_name
-from trxlib.ops.bundle import BundleSource
+from trxlib.ops.bundle import TrxSource
 from trxlib.ops.plan import Plan, plan_merge
 from trxlib.ops.resize import Room
 from trxlib.ops.select import Runs, runs_of
@@ -38,7 +38,7 @@ def append(trx: TrxFile, other: TrxFile, extra_buffer: int) -> None:
     arrays, runs = trx._bundle()
     added, added_runs = other._bundle()
     arrays = _placed_as(arrays, added)
-    sources = [BundleSource(arrays, runs=runs, path="this file"), BundleSource(added, runs=added_runs, path="appended")]
+    sources = [TrxSource(arrays, runs=runs, path="this file"), TrxSource(added, runs=added_runs, path="appended")]
     plan = plan_merge(sources)
     groups = _joined_groups(arrays, added)
     count, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
@@ -84,7 +84,7 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[Bundle], check_space: b
     bundles = [(first, bundles[0][1]), *bundles[1:]]
     # Only the first is called by a number that a plain concatenation has not: renamed keys are the same then.
     plan = plan_merge(
-        [BundleSource(arrays, runs=runs) for arrays, runs in bundles],
+        [TrxSource(arrays, runs=runs) for arrays, runs in bundles],
         names=[str(number) for number in range(len(bundles))],
         keep_groups=False,
         check_space=check_space,

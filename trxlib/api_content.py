@@ -11,7 +11,7 @@ from trxlib.api_views import Views, check_sequence, check_table
 from trxlib.arrays import TrxArrays
 from trxlib.errors import ClosedError
 from trxlib.header import Header
-from trxlib.ops.bundle import BundleSource
+from trxlib.ops.bundle import TrxSource
 from trxlib.ops.resize import Room
 from trxlib.ops.select import Runs
 from trxlib.storage.container import Container
@@ -127,11 +127,11 @@ class Content:
         counts = {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices}
         return replace(arrays, header=Header.from_dict({**self.header, **counts})), runs
 
-    def _source(self) -> BundleSource:
+    def _source(self) -> TrxSource:
         arrays, runs = self._bundle()
         members = untouched_members(arrays, self._container) if runs is None else {}
         path = self._container.path if self._container is not None else ""
-        return BundleSource(arrays, members=members, runs=runs, path=path)
+        return TrxSource(arrays, members=members, runs=runs, path=path)
 
     def _own_room(self) -> Room | None:
         """Return the preallocated arrays that are still shown, see `Views.own_room`."""

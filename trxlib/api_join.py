@@ -22,7 +22,7 @@ from trxlib.arrays import TrxArrays
 from trxlib.errors import StaleError
 from trxlib.header import Header
 from trxlib.names import HEADER_NAME, ArrayName
-from trxlib.ops.bundle import BundleSource
+from trxlib.ops.bundle import TrxSource
 from trxlib.ops.plan import Plan
 from trxlib.ops.run import write_container
 from trxlib.ops.select import Runs
@@ -46,16 +46,16 @@ class PinnedSource:
 
     Parameters
     ----------
-    source : BundleSource
+    source : TrxSource
         Arrays of its own: copies, or read-only mappings.
     members : dict of ArrayName to (Member, FileStamp)
         Where the same bytes lie on disk, as long as the file is the one that was stamped.
     """
 
-    source: BundleSource
+    source: TrxSource
     members: dict[ArrayName, tuple[Member, FileStamp]] = field(default_factory=dict)
 
-    def current(self) -> BundleSource:
+    def current(self) -> TrxSource:
         """Return the source with those members whose files are still there.
 
         Raises
@@ -75,7 +75,7 @@ class PinnedSource:
                     f"{member.file}: was overwritten in place after it was concatenated; load it and concatenate "
                     "again, and replace files instead of overwriting them"
                 )
-        return BundleSource(self.source.arrays, members=members, runs=self.source.runs, path=self.source.path)
+        return TrxSource(self.source.arrays, members=members, runs=self.source.runs, path=self.source.path)
 
 
 @dataclass
@@ -187,7 +187,7 @@ def pin_source(
         dpg={group: {key: np.array(value) for key, value in values.items()} for group, values in arrays.dpg.items()},
     )
     own_runs = None if runs is None else (np.array(runs[0]), np.array(runs[1]))
-    source = BundleSource(pinned, runs=own_runs, path=container.path if container is not None else "")
+    source = TrxSource(pinned, runs=own_runs, path=container.path if container is not None else "")
     return PinnedSource(source, pinner.members)
 
 

@@ -134,17 +134,18 @@ def cast(
         if target.itemsize < values.dtype.itemsize and not all_finite(result):
             check_overflow(values, result, what)
         return result
-    if not np.can_cast(values.dtype, target, "safe"):
-        if kinds[0] in "iu" and kinds[1] in "iu":
+    is_rounded = kinds[0] in "iu" and kinds[1] == "f"
+    if is_rounded and integers == "exact":
+        # numpy calls int64 to float64 safe.
+        _check_exact(values, target, what)
+    elif kinds[0] in "iu" and kinds[1] in "iu":
+        if not np.can_cast(values.dtype, target):
             _check_range(values, target, what)
-        elif kinds[0] in "iu" and kinds[1] == "f" and integers != "refuse":
-            if integers == "exact":
-                _check_exact(values, target, what)
-        else:
-            raise DtypeError(
-                f"{what} holds {extension_of_dtype(values.dtype)}, which {extension_of_dtype(target)} cannot hold; "
-                "convert it first"
-            )
+    elif not np.can_cast(values.dtype, target) and not (is_rounded and integers == "round"):
+        raise DtypeError(
+            f"{what} holds {extension_of_dtype(values.dtype)}, which {extension_of_dtype(target)} cannot hold; convert "
+            "it first"
+        )
     with np.errstate(over="ignore"):
         return values.astype(target)
 

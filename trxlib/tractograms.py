@@ -13,7 +13,7 @@ from trxlib.api_views import Views, make_sequence
 from trxlib.arrays import TrxArrays
 from trxlib.errors import DtypeError, InputError
 from trxlib.header import Header
-from trxlib.ops.bundle import BundleSource
+from trxlib.ops.bundle import TrxSource
 from trxlib.ops.resize import Room
 from trxlib.ops.select import Runs, runs_of
 from trxlib.ragged import gather_rows
@@ -189,7 +189,7 @@ def _wanted_room(arrays: TrxArrays, dtypes: Mapping[str, Any], nb_streamlines: i
     return Room.allocate(nb_streamlines, nb_vertices, positions or arrays.positions.dtype, dps, dpv, wide_offsets=wide)
 
 
-def to_tractogram(source: BundleSource) -> Any:
+def to_tractogram(source: TrxSource) -> Any:
     """Copy a bundle into a nibabel Tractogram in memory, in RASMM."""
     from nibabel.streamlines.tractogram import Tractogram
 
@@ -203,7 +203,7 @@ def to_tractogram(source: BundleSource) -> Any:
     )
 
 
-def to_sft(source: BundleSource) -> Any:
+def to_sft(source: TrxSource) -> Any:
     """Copy a bundle into a dipy StatefulTractogram in memory, in RASMM with the origin at the voxel's centre."""
     try:
         from dipy.io.stateful_tractogram import Space as SftSpace
@@ -232,7 +232,7 @@ def to_sft(source: BundleSource) -> Any:
     )
 
 
-def _compact(source: BundleSource) -> TrxArrays:
+def _compact(source: TrxSource) -> TrxArrays:
     """Copy a bundle into memory, streamlines one behind the other."""
     arrays = source.arrays
     runs: Runs = runs_of(arrays) if source.runs is None else source.runs

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, read_all, tck_bytes, trk_bytes, write
+from tests.formats.made import GRID, SIZES, open_source, read_all, tck_bytes, trk_bytes, write
 from trxlib.errors import DataLossWarning, FormatError, InputError
 from trxlib.formats.grid import Grid, VoxmmBox
-from trxlib.formats.table import open_source
 from trxlib.space import Space
 
 SPACE = Space(np.diag([*SIZES, 1.0]), GRID)

@@ -13,8 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.formats.made import read_all
-from trxlib.formats.table import open_source
+from tests.formats.made import open_source, read_all
 from trxlib.formats.tck_writer import write_tck
 from trxlib.formats.trk_writer import write_trk
 from trxlib.source import Source

@@ -15,10 +15,9 @@ from unittest.mock import Mock, call
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, read_all, some_streamlines, tck_bytes, write
+from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, tck_bytes, write
 from trxlib.errors import CountError, FormatError, HeaderError, HeaderWarning, InputError, TrxError
 from trxlib.formats import tck
-from trxlib.formats.table import open_source
 from trxlib.formats.tck import TckSource
 from trxlib.space import Space
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, read_all, some_streamlines, trk_bytes, write
+from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, trk_bytes, write
 from trxlib.errors import CountError, FormatError, HeaderError, HeaderWarning, InputError, TrxError
-from trxlib.formats.table import open_source
 from trxlib.formats.trk import TrkSource, _Records
 from trxlib.space import Space
 

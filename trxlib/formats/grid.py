@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trxlib.formats.positions import PositionsMap
-from trxlib.source import Chunk
 from trxlib.space import Space
 
-__all__ = ["CheckedChunk", "Grid", "VoxmmBox"]
+__all__ = ["Grid", "VoxmmBox"]
 
 Array = npt.NDArray[Any]
 _ROW = 512  # vertices of a long row: numpy is slow on rows of 3
 _MARGIN = 1e-9  # voxels that float64 may be wrong: nearer to an edge than this, each vertex is looked at
-
-
-@dataclass
-class CheckedChunk(Chunk):
-    """A chunk whose source has looked at its vertices already.
-
-    Parameters
-    ----------
-    inside : bool
-        All vertices are finite and inside the grid; False says nothing.
-    """
-
-    inside: bool = False
 
 
 class Grid:

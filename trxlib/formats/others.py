@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.chunk import Chunk
 from trxlib.errors import DtypeError, FormatError, InputError, OffsetsError, ShapeError
 from trxlib.formats.positions import PositionsMap, working_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import SLICE_BYTES, InputFile
 from trxlib.ragged import check_offsets
-from trxlib.source import Chunk, Progress, SourceInfo
+from trxlib.source import Progress, Source, SourceInfo
 from trxlib.space import Space
 
 __all__ = ["DpySource", "VtkSource"]
@@ -22,7 +24,7 @@ __all__ = ["DpySource", "VtkSource"]
 Array = npt.NDArray[Any]
 
 
-class _MemorySource:
+class _MemorySource(Source):
     """A file whose streamlines have all been loaded, in RASMM.
 
     Parameters
@@ -78,6 +80,11 @@ class _MemorySource:
             nbytes=self._file.nbytes,
         )
 
+    @property
+    def default_dtype(self) -> np.dtype[Any]:
+        """float32, whatever the file holds."""
+        return np.dtype("<f4")
+
     def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
         """Yield all streamlines in order."""
         total = max(1, self.info.nb_vertices)
@@ -96,8 +103,9 @@ class _MemorySource:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file."""
         return self._file.fingerprint()
 
+    @abstractmethod
     def _load(self, path: str) -> Sequence[Any]:
-        raise NotImplementedError
+        """Return all streamlines."""
 
 
 class VtkSource(_MemorySource):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.chunk import Chunk
 from trxlib.errors import DataLossWarning, DtypeError, InputError
-from trxlib.source import Chunk
-from trxlib.storage.vectored import Runs, write_at, write_runs
+from trxlib.storage.vectored import RunsOfRows, write_at, write_runs
 from trxlib.storage.workspace import naming_full_disk, writing
 
 __all__ = ["Float32Caster", "Output", "beyond_float32", "check_outputs", "open_output", "streamline_of"]
@@ -81,7 +81,7 @@ class Output:
             write_at(self._fd, view, position)
         return len(view)
 
-    def put_runs(self, position: int, parts: Sequence[Runs]) -> int:
+    def put_runs(self, position: int, parts: Sequence[RunsOfRows]) -> int:
         """Write the first runs of all parts, then the second, and so on, and return their size."""
         with naming_full_disk(self._path):
             return write_runs(self._fd, position, parts)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.chunk import Place
 from trxlib.dtypes import all_finite, cast, check_float_dtype, check_overflow
 from trxlib.errors import DtypeError, HeaderError
 
-__all__ = ["PositionsCast", "PositionsMap", "check_positions_dtype", "working_dtype"]
+__all__ = ["PositionsCast", "PositionsMap", "PositionsMove", "check_positions_dtype", "working_dtype"]
 
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
@@ -176,8 +176,28 @@ class PositionsMap:
         return result
 
 
+class PositionsMove:
+    """The step that moves positions which the reader has not moved already.
+
+    Parameters
+    ----------
+    mapping : PositionsMap
+        RASMM to RASMM.
+    """
+
+    def __init__(self, mapping: PositionsMap) -> None:
+        self._map = mapping
+
+    def apply(self, positions: Array, place: Place) -> Array:
+        """Return the moved positions, in the type of the map."""
+        return self._map.apply(positions, keep=True)
+
+    def end(self) -> None:
+        """Say nothing."""
+
+
 class PositionsCast:
-    """Gives positions their last type, behind all that looks at them; several threads may do so at once.
+    """The last step: gives positions their type, behind all that looks at them.
 
     Parameters
     ----------
@@ -193,15 +213,8 @@ class PositionsCast:
         self.largest_error = 0.0
         self._lock = threading.Lock()
 
-    def apply(self, positions: Array, streamline_of: Callable[[int], int]) -> Array:
-        """Return positions in the type.
-
-        Parameters
-        ----------
-        positions : ndarray of floats, shape (v, 3)
-            Not modified; returned as they are if they have the type.
-        streamline_of : callable
-            Gives the number of the streamline that a row belongs to, for messages.
+    def apply(self, positions: Array, place: Place) -> Array:
+        """Return positions in the type: as they are if they have it, else in an array of their own.
 
         Raises
         ------
@@ -215,12 +228,12 @@ class PositionsCast:
                 lost = np.isinf(positions.astype(self._dtype)) & np.isfinite(positions)
             row = int(np.argmax(lost.any(axis=1)))
             raise DtypeError(
-                f"{self._path}: streamline {streamline_of(row)} has the vertex {positions[row].tolist()}, which does "
+                f"{self._path}: streamline {place.locate(row)[0]} has the vertex {positions[row].tolist()}, which does "
                 f"not fit {self._dtype.name} (at most {float(np.finfo(self._dtype).max):.6g}); choose a wider "
                 "positions_dtype, or repair the file"
             ) from None
 
-    def log_error(self) -> None:
+    def end(self) -> None:
         """Log what float16 has cost."""
         if self._dtype.itemsize == 2:
             logger.info("%s: float16 moved vertices by at most %.4g mm along an axis", self._path, self.largest_error)

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip, isal_zlib
 
+from trxlib.chunk import Chunk, DeferredChunks
 from trxlib.errors import FormatError, InputNotFoundError
-from trxlib.source import Chunk, DeferredChunks, Progress, SourceInfo
+from trxlib.source import Progress, SourceInfo
 
 __all__ = ["SLICE_BYTES", "InputFile", "Slices", "counted_chunks", "is_gzip"]
 

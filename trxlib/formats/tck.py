@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.chunk import Chunk
 from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
-from trxlib.formats.grid import CheckedChunk, Grid
+from trxlib.formats.grid import Grid
 from trxlib.formats.positions import PositionsMap, working_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import InputFile, Slices, counted_chunks
 from trxlib.formats.tck_header import TckHeader, read_tck_header
-from trxlib.source import Chunk, Progress, SourceInfo
+from trxlib.source import Progress, Source, SourceInfo
 from trxlib.space import Space
 
 __all__ = ["DelimitedRows", "TckSource"]
@@ -33,7 +34,7 @@ Array = npt.NDArray[Any]
 _COUNT_BYTES = 64 << 20
 
 
-class TckSource:
+class TckSource(Source):
     """A TCK file: float32 or float64, either byte order, plain or gzip.
 
     Parameters
@@ -84,7 +85,6 @@ class TckSource:
         is_big = self._file.nbytes > _COUNT_BYTES
         trusted = is_big and not accept_count_mismatch if trust_count is None else trust_count
         counts = self._rows.expected_counts() if trusted else None
-        #: Whether the numbers of streamlines and vertices are the header's and the size's, not counted.
         self.trusts_count = counts is not None
         nb_streamlines, nb_vertices = counts or self._rows.count(accept=accept_count_mismatch)
         space, matrix = place_result(self._file.path, reference, reference, transform)
@@ -125,7 +125,7 @@ class TckSource:
 
     def _make_chunk(self, rows: Array, ends: Array, lengths: Array) -> Chunk:
         positions = self._map.apply(self._rows.without_delimiters(rows, ends))
-        return CheckedChunk(lengths, positions, inside=self._grid.contains(positions))
+        return Chunk(lengths, positions, is_inside=self._grid.contains(positions))
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""

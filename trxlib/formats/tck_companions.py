@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.chunk import Chunk
 from trxlib.dtypes import all_finite
 from trxlib.errors import DataLossWarning, DtypeError, InputError
 from trxlib.formats.output import Float32Caster, open_output, streamline_of
 from trxlib.formats.tck_file import MrtrixFile
 from trxlib.formats.tck_header import TSF_MAGIC
-from trxlib.source import ArraySpec, Chunk, SourceInfo
+from trxlib.source import ArraySpec, SourceInfo
 
 __all__ = ["Companion", "NonfiniteError", "check_keys", "companion_paths", "open_companion"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.chunk import Chunk, placed
 from trxlib.dtypes import all_finite, check_float_dtype
 from trxlib.errors import DtypeError, InputError
 from trxlib.formats.output import beyond_float32, check_outputs, open_output
@@ -17,7 +18,7 @@ from trxlib.formats.tck_companions import check_keys, companion_paths, open_comp
 from trxlib.formats.tck_file import MrtrixFile, header_lines
 from trxlib.formats.tck_header import TCK_MAGIC
 from trxlib.parallel import run_each, threads_for
-from trxlib.source import Chunk, Progress, SourceInfo, placed
+from trxlib.source import Progress, SourceInfo
 
 __all__ = ["check_tck_dtype", "write_tck"]
 

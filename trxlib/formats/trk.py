@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.chunk import Chunk
 from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
-from trxlib.formats.grid import CheckedChunk, Grid, VoxmmBox
+from trxlib.formats.grid import Grid, VoxmmBox
 from trxlib.formats.positions import PositionsMap, working_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import InputFile, Slices, counted_chunks
 from trxlib.formats.trk_header import HEADER_BYTES, TrkHeader, read_trk_header
-from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo
+from trxlib.source import ArraySpec, Progress, Source, SourceInfo
 from trxlib.space import Space
 
 __all__ = ["TrkSource"]
@@ -35,7 +36,7 @@ _COUNT_LIMIT = np.uint32(1 << 20)
 _MAX_FAILURES = 4
 
 
-class TrkSource:
+class TrkSource(Source):
     """A TRK file, version 1 or 2, either byte order, plain or gzip.
 
     Parameters
@@ -143,7 +144,7 @@ class TrkSource:
         positions = self._map.apply(rows)
         if self._box is None:
             inside = self._grid.contains(positions)
-        return CheckedChunk(lengths, positions, dps, dpv, inside)
+        return Chunk(lengths, positions, dps, dpv, inside)
 
     def _count(self, accept: bool) -> tuple[int, int]:
         """Return the numbers of streamlines and vertices: by arithmetic where header and size allow it."""

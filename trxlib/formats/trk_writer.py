@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.chunk import Chunk, placed
 from trxlib.dtypes import all_finite
 from trxlib.errors import DtypeError, HeaderError, HeaderWarning, InputError
 from trxlib.formats.facts import facts_fit
@@ -18,9 +19,9 @@ from trxlib.formats.positions import PositionsMap
 from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, read_order, unique_key, voxmm_to_voxel
 from trxlib.formats.voxel_order import reorder_matrix, voxel_order_of
 from trxlib.parallel import run_each, threads_for
-from trxlib.source import ArraySpec, Chunk, Progress, SourceInfo, placed
+from trxlib.source import ArraySpec, Progress, SourceInfo
 from trxlib.space import Space
-from trxlib.storage.vectored import Runs
+from trxlib.storage.vectored import RunsOfRows
 
 __all__ = ["write_trk"]
 
@@ -108,18 +109,18 @@ class _Packer:
         self.width, self.nb_properties = 3 + int(record["n_scalars"]), int(record["n_properties"])
         self._path, self._caster = str(path), Float32Caster(str(path))
 
-    def pack(self, chunk: Chunk, streamline: int) -> list[Runs]:
+    def pack(self, chunk: Chunk, streamline: int) -> list[RunsOfRows]:
         """Return the counts, the rows and the properties of a chunk's records; its first streamline is given."""
         lengths = chunk.lengths.astype(np.int64)
         each = np.arange(len(lengths))
         one = np.ones(len(lengths), dtype=np.int64)
         parts = [
-            Runs(lengths.astype("<i4"), each, one),
-            Runs(self._rows(chunk, streamline), np.cumsum(lengths) - lengths, lengths),
+            RunsOfRows(lengths.astype("<i4"), each, one),
+            RunsOfRows(self._rows(chunk, streamline), np.cumsum(lengths) - lengths, lengths),
         ]
         properties = [self._caster.cast(chunk.dps[key], f"dps/{key}") for key in self._properties]
         if properties:
-            parts.append(Runs(np.ascontiguousarray(np.concatenate(properties, axis=1)), each, one))
+            parts.append(RunsOfRows(np.ascontiguousarray(np.concatenate(properties, axis=1)), each, one))
         return parts
 
     def report(self) -> None:

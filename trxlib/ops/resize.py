@@ -13,15 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.arrays import TrxArrays
-from trxlib.dtypes import cast_integers, extension_of_dtype
-from trxlib.errors import CapacityError, DtypeError, InputError, MetadataMismatchError
-from trxlib.ops.fill import convert_values
+from trxlib.dtypes import cast
+from trxlib.errors import CapacityError, InputError, MetadataMismatchError
 from trxlib.ops.select import Runs
 from trxlib.ragged import iter_gathered, offsets_dtype
 from trxlib.source import ArraySpec
 from trxlib.storage.scratch import scratch_arrays
 
-__all__ = ["Room", "cast_values", "check_count"]
+__all__ = ["Room", "check_count"]
 
 Array = npt.NDArray[Any]
 _CHUNK_BYTES = 1 << 18
@@ -137,7 +136,7 @@ class Room:
         }
         for (section, key, _, _), array in zip(new, arrays, strict=True):
             values = getattr(source, section)[key]
-            array[: len(values)] = cast_values(values, array.dtype, f"{section}/{key}")
+            array[: len(values)] = cast(values, array.dtype, f"{section}/{key}")
             tables[section][key] = array
         return replace(self, dps=tables["dps"], dpv=tables["dpv"])
 
@@ -185,12 +184,12 @@ class Room:
         ends = (at[0] + count, at[1] + total)
         copied = np.cumsum(lengths, dtype=np.int64) - lengths + at[1]
         # First: what does not fit is found before anything is written.
-        rows = {key: cast_values(source.dps[key][:count], array.dtype, f"dps/{key}") for key, array in self.dps.items()}
+        rows = {key: cast(source.dps[key][:count], array.dtype, f"dps/{key}") for key, array in self.dps.items()}
         for target, array, what in self._vertex_arrays(source):
             row = at[1]
             for part in iter_gathered(array, starts, lengths, chunk_bytes=_CHUNK_BYTES):
                 values = part if positions_map is None or target is not self.positions else positions_map(part)
-                target[row : row + len(part)] = cast_values(values, target.dtype, what)
+                target[row : row + len(part)] = cast(values, target.dtype, what)
                 row += len(part)
         for key, target in self.dps.items():
             target[at[0] : ends[0]] = rows[key]
@@ -218,24 +217,3 @@ def check_count(value: Any, what: str, least: int = 0) -> int:
     if not isinstance(value, (int, float, np.integer, np.floating)) or value != value // 1 or value < least:
         raise InputError(f"{what} is {value!r}, expected a whole number, {least} or more")
     return int(value)
-
-
-def cast_values(values: Array, dtype: np.dtype[Any], what: str) -> Array:
-    """Convert values to a type that was chosen before they were known.
-
-    Raises
-    ------
-    DtypeError
-        If integers do not fit, floats would become infinite, or the kinds cannot be converted without loss.
-    """
-    if values.dtype == dtype or np.can_cast(values.dtype, dtype, "safe"):
-        return values
-    kinds = values.dtype.kind + dtype.kind
-    if kinds[0] in "iu" and kinds[1] in "iu":
-        return cast_integers(values, dtype, what)
-    if kinds == "ff":
-        return convert_values(values, dtype, what)
-    raise DtypeError(
-        f"{what} holds {extension_of_dtype(values.dtype)}, which {extension_of_dtype(dtype)} cannot hold; convert it "
-        "first"
-    )

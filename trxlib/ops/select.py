@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,27 @@ import numpy.typing as npt
 from trxlib.arrays import TrxArrays
 from trxlib.ragged import gather_rows, offsets_of, resolve_indices, row_numbers
 from trxlib.rules import check_members
+from trxlib.source import Runs
 
-__all__ = ["Runs", "renumber_groups", "runs_of", "select_runs", "select_streamlines"]
+__all__ = ["Runs", "Selection", "renumber_groups", "runs_of", "select_runs", "select_streamlines"]
 
 Array = npt.NDArray[Any]
-#: Start and length of each streamline in an array of vertices, each of shape (n,).
-Runs = tuple[Array, Array]
+
+
+class Selection(NamedTuple):
+    """Streamlines of which no vertex has been copied.
+
+    Parameters
+    ----------
+    arrays : TrxArrays
+        Shares `positions` and `dpv` with what was selected from; the rest is that of the selection. Its offsets are
+        those that the vertices have once they are copied one behind the other.
+    runs : tuple of two ndarray (n,)
+        Start and length of the selected streamlines in `positions` and `dpv`.
+    """
+
+    arrays: TrxArrays
+    runs: Runs
 
 
 def runs_of(arrays: TrxArrays) -> Runs:
@@ -24,9 +39,7 @@ def runs_of(arrays: TrxArrays) -> Runs:
     return arrays.offsets[:-1], np.diff(arrays.offsets)
 
 
-def select_runs(
-    arrays: TrxArrays, indices: Any, *, runs: Runs | None = None, keep_groups: bool = True
-) -> tuple[TrxArrays, Runs]:
+def select_runs(arrays: TrxArrays, indices: Any, *, runs: Runs | None = None, keep_groups: bool = True) -> Selection:
     """Select streamlines without copying a vertex.
 
     Parameters
@@ -43,11 +56,7 @@ def select_runs(
 
     Returns
     -------
-    TrxArrays
-        Shares `positions` and `dpv` with the source; the rest is that of the selection. Its offsets are those that
-        the vertices have once they are copied one behind the other.
-    tuple of two ndarray (k,)
-        Start and length of the selected streamlines in those arrays.
+    Selection
 
     Raises
     ------
@@ -76,7 +85,7 @@ def select_runs(
         },
         sidecars=dict(arrays.sidecars),
     )
-    return selection, (starts[rows], lengths_kept)
+    return Selection(selection, (starts[rows], lengths_kept))
 
 
 def select_streamlines(arrays: TrxArrays, indices: Any, *, keep_groups: bool = True) -> TrxArrays:
