@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.chunk import Chunk, placed
-from trxlib.dtypes import all_finite
-from trxlib.errors import DtypeError, HeaderError, HeaderWarning, InputError
+from trxlib.errors import HeaderError, HeaderWarning, InputError
 from trxlib.formats.facts import facts_fit
-from trxlib.formats.output import Float32Caster, beyond_float32, open_output
+from trxlib.formats.output import Float32Caster, cast_positions, open_output
 from trxlib.formats.positions import PositionsMap
 from trxlib.formats.trk_header import HEADER_BYTES, HEADER_DTYPE, MAGIC, read_order, unique_key, voxmm_to_voxel
 from trxlib.formats.voxel_order import reorder_matrix, voxel_order_of
@@ -130,10 +129,7 @@ class _Packer:
     def _rows(self, chunk: Chunk, streamline: int) -> Array:
         positions = np.asarray(chunk.positions, dtype=self._map.dtype)
         moved = self._map.apply(positions, keep=True)
-        with np.errstate(over="ignore"):
-            points = moved.astype("<f4", copy=False)
-        if points is not moved and not all_finite(points) and all_finite(moved):
-            raise DtypeError(beyond_float32(self._path, points, chunk, streamline))
+        points = cast_positions(moved, "<f4", chunk, streamline, self._path)
         if not self._scalars:
             return points
         scalars = [self._caster.cast(chunk.dpv[key], f"dpv/{key}") for key in self._scalars]
