@@ -20,7 +20,7 @@ from trxlib.ops.run import write_container
 from trxlib.ops.select import select_runs
 from trxlib.rules import check_members
 
-__all__ = ["ExtractedGroup", "extract_groups"]
+__all__ = ["extract_groups"]
 
 logger = logging.getLogger(__name__)
 

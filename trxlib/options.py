@@ -128,9 +128,10 @@ class ReadOptions:
         found: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is None or value == {} or (item.name not in ("reference", "transform") and value == item.default):
-                continue
-            found[item.name] = _to_json(value, item.name)
+            default = {} if item.name in ("dps", "dpv") else item.default
+            # Arrays and images are no defaults, and cannot be compared with them.
+            if type(value) is not type(default) or value != default:
+                found[item.name] = _to_json(value, item.name)
         return found
 
     @classmethod

@@ -26,7 +26,6 @@ __all__ = [
     "ArrayBlocks",
     "ArraySpec",
     "Columns",
-    "ColumnsReader",
     "Progress",
     "Runs",
     "Source",

@@ -22,7 +22,7 @@ from trxlib.chunk import Chunk, DeferredChunks
 from trxlib.errors import FormatError, InputNotFoundError
 from trxlib.source import Progress, SourceInfo
 
-__all__ = ["SLICE_BYTES", "InputFile", "Slices", "counted_chunks", "is_gzip"]
+__all__ = ["SLICE_BYTES", "InputFile", "Slices", "counted_chunks"]
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]

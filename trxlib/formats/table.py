@@ -20,7 +20,7 @@ from trxlib.formats.slices import InputFile
 from trxlib.options import ReadOptions, StrPath
 from trxlib.source import Source, SourceHeaders
 
-__all__ = ["FORMATS", "Format", "detect_format", "open_input", "read_headers"]
+__all__ = ["FORMATS", "detect_format", "open_input", "read_headers"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from trxlib.names import ArrayName, make_key
 from trxlib.rules import check_writable
 from trxlib.source import SourceHeaders
 
-__all__ = ["SmallEntries", "unite_small"]
+__all__ = ["unite_small"]
 
 
 @dataclass(frozen=True)
