@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from trxlib.dtypes import check_float_dtype
@@ -156,6 +157,8 @@ def _to_json(value: Any, name: str) -> Any:
             return os.fspath(value)
         case str() | bool() | int() | float():
             return value
+        case np.integer() | np.floating():
+            return value.item()
         case Mapping():
             return {str(key): _to_json(item, name) for key, item in value.items()}
         case list() | tuple():

@@ -16,15 +16,16 @@ from trxlib.formats.positions import PositionsMap, working_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import SLICE_BYTES, InputFile
 from trxlib.ragged import check_offsets
-from trxlib.source import Progress, Source, SourceInfo
+from trxlib.source import Progress, SourceInfo
 from trxlib.space import Space
+from trxlib.stream import Stream
 
 __all__ = ["DpySource", "VtkSource"]
 
 Array = npt.NDArray[Any]
 
 
-class _MemorySource(Source):
+class _MemorySource(Stream):
     """A file whose streamlines have all been loaded, in RASMM.
 
     Parameters

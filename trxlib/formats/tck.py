@@ -24,8 +24,9 @@ from trxlib.formats.positions import PositionsMap, working_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import InputFile, Slices, counted_chunks
 from trxlib.formats.tck_header import TckHeader, read_tck_header
-from trxlib.source import Progress, Source, SourceInfo
+from trxlib.source import Progress, SourceInfo
 from trxlib.space import Space
+from trxlib.stream import Stream
 
 __all__ = ["DelimitedRows", "TckSource"]
 
@@ -34,7 +35,7 @@ Array = npt.NDArray[Any]
 _COUNT_BYTES = 64 << 20
 
 
-class TckSource(Source):
+class TckSource(Stream):
     """A TCK file: float32 or float64, either byte order, plain or gzip.
 
     Parameters

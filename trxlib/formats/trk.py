@@ -22,8 +22,9 @@ from trxlib.formats.positions import PositionsMap, working_dtype
 from trxlib.formats.reference import place_result
 from trxlib.formats.slices import InputFile, Slices, counted_chunks
 from trxlib.formats.trk_header import HEADER_BYTES, TrkHeader, read_trk_header
-from trxlib.source import ArraySpec, Progress, Source, SourceInfo
+from trxlib.source import ArraySpec, Progress, SourceInfo
 from trxlib.space import Space
+from trxlib.stream import Stream
 
 __all__ = ["TrkSource"]
 
@@ -36,7 +37,7 @@ _COUNT_LIMIT = np.uint32(1 << 20)
 _MAX_FAILURES = 4
 
 
-class TrkSource(Source):
+class TrkSource(Stream):
     """A TRK file, version 1 or 2, either byte order, plain or gzip.
 
     Parameters
