@@ -381,14 +381,15 @@ def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
 
 def _describe(path: Path) -> dict[str, Any]:
     """Return what is known of a file from its headers, as JSON values."""
-    from trxlib.engine.trx_source import BundleSource
-    from trxlib.formats.open import open_input
-    from trxlib.formats.registry import detect_format
+    from trxlib.engine.trx_source import TrxSource
+    from trxlib.formats.registry import detect_format, open_input
+    from trxlib.model.options import ReadOptions
 
     kind = detect_format(path)
     # Counts and keys of a TCK, VTK or DPY do not depend on the reference that it needs.
     placed = kind in ("trx", "trk")
-    source = open_input(path, reference=None if placed else _UNKNOWN_SPACE)
+    trx = TrxSource.open(path) if kind == "trx" else None
+    source = trx or open_input(path, ReadOptions(reference=None if placed else _UNKNOWN_SPACE))
     info = source.info
     facts: dict[str, Any] = {
         "path": str(path),
@@ -407,12 +408,12 @@ def _describe(path: Path) -> dict[str, Any]:
         "dpg": {},
         "header": dict(info.facts),
     }
-    if isinstance(source, BundleSource):
-        arrays = source.arrays
+    if trx is not None:
+        arrays = trx.arrays
         facts["groups"] = {name: len(members) for name, members in sorted(arrays.groups.items())}
         facts["dpg"] = {name: sorted(values) for name, values in sorted(arrays.dpg.items())}
         facts["header"] = dict(arrays.header.extra)
-        source.close()
+    source.close()
     return facts
 
 

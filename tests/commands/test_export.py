@@ -38,6 +38,13 @@ def test_nibabel_reads_what_we_write(trx, tmp_path, suffix):
         assert (tmp_path / "out_fa.tsf").is_file()
 
 
+def test_an_option_that_does_not_exist_is_named_with_the_function(trx, tmp_path):
+    _, path = trx
+    for function in (export, convert):
+        with pytest.raises(TypeError, match=rf"{function.__name__}\(\) got an unexpected keyword argument 'transfrm'"):
+            function(path, tmp_path / "out.trk", transfrm=np.eye(4))
+
+
 def test_one_group_is_exported(trx, tmp_path):
     bundle, path = trx
     info, fingerprint = export(path, tmp_path / "out.tck", group="CST_L")

@@ -10,7 +10,6 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ from trxlib.engine.nested import plan_nested
 from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.engine.receipt import Receipt
 from trxlib.engine.seal import check_receipts, find_damage, find_unfit, is_sealed, seal_container
-from trxlib.engine.trx_source import BundleSource, headers_of
+from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import FormatError, StaleError
-from trxlib.formats.open import open_input
-from trxlib.model.source import Headers, Source
+from trxlib.formats.registry import open_input
+from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions
+from trxlib.model.source import Source, SourceHeaders
 
 __all__ = ["convert_inputs", "fill_cohort", "plan_cohort", "plan_cohort_directly", "seal_cohort"]
 
@@ -95,16 +95,16 @@ def plan_cohort(
         [_headers_of_subject(path) for path in subjects],
         names=list(groups),
         whole_groups=list(groups.values()),
-        options=[{}] * len(subjects),
+        options=[None] * len(subjects),
         missing=missing_metadata,
         nb_shards=nb_shards,
     )
     _save_plan(plan, output, archive)
 
 
-def _headers_of_subject(path: str) -> Headers:
-    with closing(BundleSource.open(path)) as source:
-        return headers_of(source)
+def _headers_of_subject(path: str) -> SourceHeaders:
+    with TrxSource.open(path) as source:
+        return source.headers()
 
 
 def plan_cohort_directly(
@@ -117,8 +117,8 @@ def plan_cohort_directly(
     bundles: bool,
     positions_dtype: str,
     missing_metadata: MissingPolicy,
-    out_of_volume: str,
-    nonfinite: str,
+    out_of_volume: OutOfVolume,
+    nonfinite: NonFinite,
     empty_streamlines: str,
 ) -> None:
     """Give each input its byte ranges in the cohort's archive, without a ``.trx`` of each subject in between.
@@ -139,15 +139,14 @@ def plan_cohort_directly(
     for row in rows:
         entity = f"{row['subject']}_{row['session']}" if row["session"] else row["subject"]
         by_entity.setdefault(entity, []).append(row)
+    common = ReadOptions(
+        positions_dtype=None if positions_dtype == "keep" else positions_dtype,
+        out_of_volume=out_of_volume,
+        nonfinite=nonfinite,
+        drop_empty=empty_streamlines == "drop",
+    )
     parts = {
-        entity: plan_conversion(
-            convert_inputs(by_entity[entity], bundles=bundles),
-            positions_dtype=None if positions_dtype == "keep" else positions_dtype,
-            missing=missing_metadata,
-            out_of_volume=out_of_volume,
-            nonfinite=nonfinite,
-            drop_empty=empty_streamlines == "drop",
-        )
+        entity: plan_conversion(convert_inputs(by_entity[entity], bundles=bundles), common, missing=missing_metadata)
         for entity in groups
     }
     plan = plan_nested(parts, whole_groups=list(groups.values()), missing=missing_metadata, nb_shards=nb_shards)
@@ -207,7 +206,7 @@ def fill_cohort(plan: str | Path, archive: str | Path, receipt: str | Path, *, s
 
 def _open_planned(_: int, item: InputPlan) -> Source:
     # A subject's .trx was checked when it was written, and is copied as it is.
-    return open_input(item.path, **item.options) if item.options else BundleSource.open(item.path)
+    return TrxSource.open(item.path) if item.options is None else open_input(item.path, item.options)
 
 
 # Seal

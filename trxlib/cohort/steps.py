@@ -9,7 +9,6 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,10 +19,11 @@ from trxlib.commands.convert import ConvertedInput, convert
 from trxlib.commands.progress import log_progress, read_table, write_table
 from trxlib.container.atomic import private_name, writing
 from trxlib.engine.plan import MissingPolicy, plan_merge
-from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import InputError, MismatchError, TrxError
-from trxlib.formats.open import NonFinite, OutOfVolume, read_headers
-from trxlib.model.source import Headers, SourceInfo
+from trxlib.formats.registry import read_headers
+from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions
+from trxlib.model.source import SourceHeaders, SourceInfo
 from trxlib.model.space import check_same_space
 
 __all__ = [
@@ -143,7 +143,7 @@ def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: Missi
         Lists every input that cannot be read or does not fit.
     """
     problems: list[str] = []
-    found: dict[str, Headers] = {}
+    found: dict[str, SourceHeaders] = {}
     for row in rows:
         name = _name_of(row)
         try:
@@ -180,17 +180,17 @@ def _name_of(row: Row) -> str:
     return " ".join(row[key] for key in ("subject", "session", "bundle") if row[key])
 
 
-def _read_headers(row: Row) -> Headers:
-    return read_headers(
-        row["tractogram"],
+def _read_headers(row: Row) -> SourceHeaders:
+    options = ReadOptions(
         reference=row["reference"] or None,
         transform=row["transform"] or None,
         dps=row["dps"],
         dpv=row["dpv"],
     )
+    return read_headers(row["tractogram"], options)
 
 
-def _misfits(found: Mapping[str, Headers], missing_metadata: MissingPolicy) -> list[str]:
+def _misfits(found: Mapping[str, SourceHeaders], missing_metadata: MissingPolicy) -> list[str]:
     """Return what keeps inputs from one archive: other spaces, and dps and dpv that differ."""
     problems: list[str] = []
     if not found:
@@ -353,7 +353,7 @@ def summarise_cohort(archive: str | Path, provenance: str | Path, table: str | P
             parts[entity] = (start, stop)
         else:
             parts.setdefault(entity, (0, 0))
-    with closing(BundleSource.open(archive)) as source:
+    with TrxSource.open(archive) as source:
         # A subject's own group says nothing that its row of all streamlines does not.
         groups = sorted(set(source.arrays.groups) - subjects)
         rows = summarise(source.arrays, parts, groups)
@@ -394,7 +394,7 @@ def draw_cohort(
     words = [f"{subjects:,} subjects", f"{int(whole['streamlines']):,} streamlines"]
     if whole["length_sd_mm"] != "n/a":
         words.append(f"length {float(whole['length_mean_mm']):.0f} \u00b1 {float(whole['length_sd_mm']):.0f} mm")
-    with closing(BundleSource.open(archive)) as source, writing(picture) as partial:
+    with TrxSource.open(archive) as source, writing(picture) as partial:
         draw_mosaic(source.arrays, partial, title=cohort, subtitle=" \u00b7 ".join(words), groups=groups)
     with writing(page) as partial:
         partial.write_text(render_page(cohort, rows, len(inputs), subjects), encoding="utf-8")

@@ -7,18 +7,17 @@ import os
 import time
 import zipfile
 from collections.abc import Sequence
-from contextlib import closing
 
 import numpy.typing as npt
 
 from trxlib.commands.progress import log_progress
 from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
-from trxlib.engine.trx_source import BundleSource, headers_of
+from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import InputError
-from trxlib.formats.open import cast_positions
 from trxlib.model.dtypes import check_float_dtype
-from trxlib.model.source import Progress
+from trxlib.model.source import Progress, Source
+from trxlib.spaces.positions import PositionsCast
 
 __all__ = ["merge"]
 
@@ -101,24 +100,24 @@ def merge(
     grouped = name_groups if name_groups is not None else names is not None
     headers = []
     for path in paths:  # one open file at a time, however many there are
-        with closing(BundleSource.open(path)) as source:
-            headers.append(headers_of(source))
+        with TrxSource.open(path) as source:
+            headers.append(source.headers())
     plan = plan_merge(
         headers,
         names=names,
         whole_groups=[[name] for name in names or map(str, range(1, len(paths) + 1))] if grouped else None,
-        options=[{}] * len(paths),
+        options=[None] * len(paths),
         missing=missing,
         keep_groups=keep_groups,
         positions_dtype=dtype,
         check_space=check_space,
     )
 
-    def reopen(_: int, item: InputPlan) -> BundleSource:
-        source = BundleSource.open(item.path)
-        if dtype is not None:
-            cast_positions(source, source.arrays.positions.dtype, dtype)
-        return source
+    def reopen(_: int, item: InputPlan) -> Source:
+        source = TrxSource.open(item.path)
+        if dtype is None or source.info.positions_dtype == dtype:
+            return source
+        return source.through(PositionsCast(dtype, source.path), dtype=dtype)
 
     write_container(
         plan,

@@ -18,7 +18,7 @@ from trxlib.container.atomic import check_replaceable, final_path, naming_full_d
 from trxlib.container.crc import crc_of_bytes
 from trxlib.container.crc_of_open import crc_of_range
 from trxlib.container.layout import Layout
-from trxlib.container.scattered import Runs, populate, write_at, write_runs
+from trxlib.container.scattered import RunsOfRows, populate, write_at, write_runs
 from trxlib.errors import ArchiveError, InputError, StaleError
 
 __all__ = ["PartialArchive", "PartialFolder", "Target"]
@@ -35,7 +35,7 @@ class Target(Protocol):
     def write(self, path: str, start: int, data: Buffer) -> int:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
 
-    def gather(self, path: str, start: int, runs: Runs) -> int:
+    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
         """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
 
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
@@ -89,7 +89,7 @@ class PartialArchive:
             write_at(self._fd, view, self._place(path, start, len(view)))
         return crc_of_bytes(view)
 
-    def gather(self, path: str, start: int, runs: Runs) -> int:
+    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
         """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
         position = self._place(path, start, int(runs.lengths.sum()) * runs.row_nbytes)
         populate(runs)
@@ -205,7 +205,7 @@ class PartialFolder:
             os.close(fd)
         return crc_of_bytes(view)
 
-    def gather(self, path: str, start: int, runs: Runs) -> int:
+    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
         """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
         populate(runs)
         fd = os.open(self.partial / path, os.O_RDWR | getattr(os, "O_BINARY", 0))

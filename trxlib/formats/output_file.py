@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.atomic import naming_full_disk, writing
-from trxlib.container.scattered import Runs, write_at, write_runs
+from trxlib.container.scattered import RunsOfRows, write_at, write_runs
 from trxlib.errors import DataLossWarning, DtypeError, InputError
-from trxlib.model.source import Chunk
+from trxlib.model.chunk import Chunk
+from trxlib.model.dtypes import cast
 
-__all__ = ["Float32Caster", "Output", "beyond_float32", "check_outputs", "open_output", "streamline_of"]
+__all__ = ["Float32Caster", "Output", "cast_positions", "check_outputs", "open_output"]
 
 Array = npt.NDArray[Any]
 StrPath = str | os.PathLike[str]
@@ -81,7 +82,7 @@ class Output:
             write_at(self._fd, view, position)
         return len(view)
 
-    def put_runs(self, position: int, parts: Sequence[Runs]) -> int:
+    def put_runs(self, position: int, parts: Sequence[RunsOfRows]) -> int:
         """Write the first runs of all parts, then the second, and so on, and return their size."""
         with naming_full_disk(self._path):
             return write_runs(self._fd, position, parts)
@@ -94,18 +95,37 @@ def open_output(path: StrPath) -> Iterator[Output]:
         yield Output(stream.fileno(), os.fspath(path))
 
 
-def streamline_of(chunk: Chunk, vertex: int) -> int:
-    """Return which streamline of a chunk has its vertex of this number."""
-    return int(np.searchsorted(np.cumsum(chunk.lengths, dtype=np.int64), vertex, side="right"))
+def cast_positions(positions: Array, dtype: npt.DTypeLike, chunk: Chunk, streamline: int, path: StrPath) -> Array:
+    """Return the positions of a chunk in the type of a file.
 
+    Parameters
+    ----------
+    positions : ndarray of floats, shape (v, 3)
+        Those of the chunk, perhaps in other coordinates.
+    dtype : dtype
+        The type.
+    chunk : Chunk
+        Says which streamline is to blame.
+    streamline : int
+        The first of the chunk.
+    path : path
+        The file, for the message.
 
-def beyond_float32(path: StrPath, result: Array, chunk: Chunk, streamline: int) -> str:
-    """Return the message for positions that became infinite as float32; `streamline` is the chunk's first."""
-    vertex = int(np.argmin(np.isfinite(result).all(axis=1)))
-    return (
-        f"{path}: streamline {streamline + streamline_of(chunk, vertex)} has the vertex "
-        f"{chunk.positions[vertex].tolist()}, which is beyond float32; repair or drop it"
-    )
+    Raises
+    ------
+    DtypeError
+        Naming the streamline with a vertex that would become infinite.
+    """
+    try:
+        return cast(positions, dtype, "positions")
+    except DtypeError:
+        with np.errstate(over="ignore"):
+            lost = np.isinf(positions.astype(dtype)) & np.isfinite(positions)
+        vertex = int(np.argmax(lost.any(axis=1)))
+        raise DtypeError(
+            f"{path}: streamline {streamline + int(chunk.locate(vertex)[0])} has the vertex "
+            f"{chunk.positions[vertex].tolist()}, which is beyond {np.dtype(dtype).name}; repair or drop it"
+        ) from None
 
 
 class Float32Caster:
@@ -132,12 +152,15 @@ class Float32Caster:
         """
         if values.dtype == np.float32:
             return values.astype("<f4", copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):
-            result = values.astype("<f4")
-            changed = _differs(result, values)
-        if changed.any():
-            if values.dtype.kind == "f" and (np.isinf(result) & np.isfinite(values)).any():
-                raise DtypeError(f"{self._path}: {what} holds values beyond float32, the only type that the format has")
+        try:
+            result = cast(values, "<f4", what, integers="round")
+        except DtypeError:
+            raise DtypeError(
+                f"{self._path}: {what} holds values beyond float32, the only type that the format has"
+            ) from None
+        with np.errstate(invalid="ignore"):
+            is_rounded = bool(_differs(result, values).any())
+        if is_rounded:
             with self._lock:
                 self._rounded[what] = values.dtype
         return result

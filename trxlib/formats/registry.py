@@ -6,20 +6,21 @@ Adding a format is one module and one row of `FORMATS`. Modules are imported whe
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
 from trxlib.errors import InputNotFoundError, UnsupportedFormatError
-from trxlib.formats.filters import filter_source
+from trxlib.formats.filters import apply_policy
 from trxlib.formats.input_file import InputFile
-from trxlib.model.source import Source
+from trxlib.model.options import ReadOptions, StrPath
+from trxlib.model.source import Source, SourceHeaders
+from trxlib.spaces.positions import PositionsCast, check_positions_dtype
 from trxlib.spaces.reference import space_from, transform_from
 
-__all__ = ["FORMATS", "Format", "detect_format", "open_source"]
+__all__ = ["FORMATS", "detect_format", "open_input", "read_headers"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Format:
     extensions : tuple of str
         Lower case, with the dot.
     source : str
-        ``module:Class`` of its reader; empty for TRX itself, which has more than a stream of streamlines.
+        ``module:callable`` of its reader, which takes a path and the keywords reference, transform and
+        positions_dtype, and returns a `trxlib.model.source.Source`.
     options : tuple of str
-        Keywords of `open_source` that the reader takes beyond reference, transform and positions_dtype.
+        Fields of `ReadOptions` that the reader takes, too.
     """
 
     name: str
@@ -51,7 +53,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
-        Format("trx", (b"PK\x03\x04", b"PK\x05\x06"), (".trx",), ""),
+        Format("trx", (b"PK\x03\x04", b"PK\x05\x06"), (".trx",), "trxlib.formats.trx:open_trx"),
         Format("trk", (b"TRACK",), (".trk",), "trxlib.formats.trk.reader:TrkSource", ("accept_count_mismatch",)),
         Format(
             "tck",
@@ -72,12 +74,12 @@ FORMATS: dict[str, Format] = {
 _MAGIC_BYTES = 24
 
 
-def detect_format(path: str | Path) -> str:
+def detect_format(path: StrPath) -> str:
     """Return the key of the table for a file or folder.
 
     Parameters
     ----------
-    path : str or Path
+    path : path
         A folder is ``trx`` if it holds ``header.json``. Gzip is looked through.
 
     Raises
@@ -108,68 +110,66 @@ def detect_format(path: str | Path) -> str:
     )
 
 
-def open_source(
-    path: str | Path,
-    *,
-    reference: Any = None,
-    transform: Any = None,
-    positions_dtype: npt.DTypeLike | None = None,
-    accept_count_mismatch: bool = False,
-    trust_count: bool | None = None,
-    nonfinite: str = "fail",
-    out_of_volume: str = "keep",
-    drop_empty: bool = False,
-    dps: Mapping[str, str | Path] | None = None,
-    dpv: Mapping[str, str | Path] | None = None,
-) -> Source:
-    """Open a tractogram of any format; its counts are those of what `chunks` will yield.
+def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
+    """Open a tractogram of any format; its counts are those of what will be written.
+
+    The order is the same for all formats: what the reader yields gets the values of other files, is moved, judged,
+    selected from, and given its type. (Readers move while they read.)
 
     Parameters
     ----------
-    path : str or Path
+    path : path
         The file, or a TRX folder.
-    reference : any, optional
-        Anything `trxlib.spaces.reference.space_from` takes. It is the space of the result: the file's own, or
-        that to which `transform` leads. TCK needs one.
-    transform : any, optional
-        4x4 RASMM to RASMM, or the path of a text file with one.
-    positions_dtype : dtype, optional
-        float16, float32 or float64; by default that of the file.
-    accept_count_mismatch : bool
-        Take what is there, with a warning, where the header of a TRK or of a cut TCK counts other streamlines.
-    trust_count : bool, optional
-        Take the count of a TCK header, by default in large files; if `chunks` raises CountError, open it with False.
-    nonfinite : {"fail", "drop"}
-        What becomes of a streamline with a NaN or infinite vertex.
-    out_of_volume : {"keep", "drop", "fail"}
-        What becomes of a streamline with a vertex outside the grid; those kept are counted and logged.
-    drop_empty : bool
-        Leave out streamlines without vertices, with their dps rows.
-    dps, dpv : mapping of str to path, optional
-        Files beside the tractogram whose values are attached under these keys.
+    options : ReadOptions, optional
+        What happens to it on the way. ``reference`` is anything that `trxlib.spaces.reference.space_from` takes; it
+        is the space of the result: the file's own, or that to which ``transform`` leads. TCK needs one.
+
+    Returns
+    -------
+    Source
+        To be closed.
 
     Raises
     ------
     TrxError
         One of its kinds, naming file and place.
     """
+    options = options or ReadOptions()
+    policy = options.policy
     row = FORMATS[detect_format(path)]
-    if not row.source:
-        raise UnsupportedFormatError(
-            f"{path} is a TRX file, which has groups, too: open it with trxlib.formats.open.open_input"
-        )
-    options: dict[str, Any] = {"accept_count_mismatch": accept_count_mismatch, "trust_count": trust_count}
     source: Source = _load(row.source)(
-        path,
-        reference=None if reference is None else space_from(reference),
-        transform=transform_from(transform),
-        positions_dtype=positions_dtype,
-        **{name: options[name] for name in row.options},
+        os.fspath(path),
+        reference=None if options.reference is None else space_from(options.reference),
+        transform=transform_from(options.transform),
+        positions_dtype=options.positions_dtype,
+        **{name: getattr(options, name) for name in row.options},
     )
-    if dps or dpv:
-        attach: Callable[..., Source] = _load("trxlib.formats.attached:attach_companions")
-        source = attach(source, dps or {}, dpv or {})
-    return filter_source(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
+    try:
+        dtype = check_positions_dtype(options.positions_dtype, source.default_dtype.name)
+        if options.dps or options.dpv:
+            attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
+            source = attach(source, options.dps, options.dpv)
+        source = apply_policy(source, policy)
+        if source.info.positions_dtype != dtype:
+            source = source.through(PositionsCast(dtype, source.info.path), dtype=dtype)
+        return source
+    except BaseException:
+        source.close()
+        raise
+
+
+def read_headers(path: StrPath, options: ReadOptions | None = None) -> SourceHeaders:
+    """Return what a plan needs to know of a tractogram, and close it again.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a TRX folder.
+    options : ReadOptions, optional
+        As for `open_input`.
+    """
+    with open_input(path, options) as source:
+        return source.headers()
 
 
 def _load(target: str) -> Any:

@@ -11,12 +11,11 @@ import numpy.typing as npt
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.offsets import gather_rows, offsets_of, resolve_indices, row_numbers
 from trxlib.model.rules import check_members
+from trxlib.model.source import Runs
 
 __all__ = ["Runs", "Selection", "renumber_groups", "runs_of", "select_runs", "select_streamlines"]
 
 Array = npt.NDArray[Any]
-#: Start and length of each streamline in an array of vertices, each of shape (n,).
-Runs = tuple[Array, Array]
 
 
 class Selection(NamedTuple):
@@ -44,9 +43,7 @@ def runs_of(arrays: TrxArrays) -> Runs:
     return arrays.offsets[:-1], np.diff(arrays.offsets)
 
 
-def select_runs(
-    arrays: TrxArrays, indices: Any, *, runs: Runs | None = None, keep_groups: bool = True
-) -> tuple[TrxArrays, Runs]:
+def select_runs(arrays: TrxArrays, indices: Any, *, runs: Runs | None = None, keep_groups: bool = True) -> Selection:
     """Select streamlines without copying a vertex.
 
     Parameters
@@ -63,11 +60,7 @@ def select_runs(
 
     Returns
     -------
-    TrxArrays
-        Shares `positions` and `dpv` with the source; the rest is that of the selection. Its offsets are those that
-        the vertices have once they are copied one behind the other.
-    tuple of two ndarray (k,)
-        Start and length of the selected streamlines in those arrays.
+    Selection
 
     Raises
     ------
@@ -96,7 +89,7 @@ def select_runs(
         },
         sidecars=dict(arrays.sidecars),
     )
-    return selection, (starts[rows], lengths_kept)
+    return Selection(selection, (starts[rows], lengths_kept))
 
 
 def select_streamlines(arrays: TrxArrays, indices: Any, *, keep_groups: bool = True) -> TrxArrays:
@@ -123,7 +116,8 @@ def select_streamlines(arrays: TrxArrays, indices: Any, *, keep_groups: bool = T
     IndexError
         If an index lies outside the file.
     """
-    selection, (starts, lengths) = select_runs(arrays, indices, keep_groups=keep_groups)
+    selected = select_runs(arrays, indices, keep_groups=keep_groups)
+    selection, (starts, lengths) = selected.arrays, selected.known_runs()
     selection.positions = gather_rows(arrays.positions, starts, lengths)
     selection.dpv = {key: gather_rows(array, starts, lengths) for key, array in arrays.dpv.items()}
     return selection

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.engine.plan import Plan, plan_merge
-from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import MetadataMismatchError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers
@@ -34,7 +34,7 @@ def append(content: Content, other: Content, extra_buffer: int) -> None:
     """Add the streamlines of another file, see `TrxFile.append`."""
     (arrays, runs), (added, added_runs) = content.selection(), other.selection()
     arrays = _placed_as(arrays, added)
-    sources = [BundleSource(arrays, runs=runs, path="this file"), BundleSource(added, runs=added_runs, path="appended")]
+    sources = [TrxSource(arrays, runs=runs, path="this file"), TrxSource(added, runs=added_runs, path="appended")]
     plan = plan_merge(sources)
     groups = _joined_groups(arrays, added)
     count, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
@@ -80,7 +80,7 @@ def fill_preallocated(target: Content, bundles: Sequence[Selection], check_space
     # The preallocated file is input 0. So the others have the numbers that a plain concatenation of them gives them,
     # and header keys on which they differ get the same names (`<key>_<number>`).
     plan = plan_merge(
-        [BundleSource(arrays, runs=runs) for arrays, runs in bundles],
+        [TrxSource(arrays, runs=runs) for arrays, runs in bundles],
         names=[str(number) for number in range(len(bundles))],
         keep_groups=False,
         check_space=check_space,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from trxlib.container.reader import Container
-from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import ClosedError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
@@ -223,12 +223,12 @@ class Content:
         self._settle()
         return self._state.selection(self.header)
 
-    def source(self) -> BundleSource:
+    def source(self) -> TrxSource:
         """Return what is filled as the engine reads it."""
         arrays, runs = self.selection()
         container = self.container
         members = kept_members(arrays, container) if runs is None else {}
-        return BundleSource(arrays, members=members, runs=runs, path=container.path if container is not None else "")
+        return TrxSource(arrays, members=members, runs=runs, path=container.path if container is not None else "")
 
     def _settle(self) -> None:
         """Carry out a concatenation that nobody has looked at yet, once, however many threads look."""

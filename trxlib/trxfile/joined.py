@@ -28,7 +28,7 @@ from trxlib.container.mapping import FileStamp, MappedFile, is_open_for_change
 from trxlib.container.reader import Container, crc_error, open_container
 from trxlib.container.temporary import scratch_arrays
 from trxlib.engine.plan import Plan
-from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import StaleError
 from trxlib.model.arrays import TrxArrays
@@ -55,7 +55,7 @@ class PinnedSource:
 
     Parameters
     ----------
-    source : BundleSource
+    source : TrxSource
         Arrays of its own: copies, or read-only mappings.
     members : dict of ArrayName to Member
         Entries whose stated CRCs the result keeps.
@@ -63,11 +63,11 @@ class PinnedSource:
         The files that are mapped or copied from.
     """
 
-    source: BundleSource
+    source: TrxSource
     members: dict[ArrayName, Member] = field(default_factory=dict)
     stamps: dict[str, FileStamp] = field(default_factory=dict)
 
-    def current(self) -> BundleSource:
+    def current(self) -> TrxSource:
         """Return the source with those members whose files are still there.
 
         Raises
@@ -91,7 +91,7 @@ class PinnedSource:
                     array = _array_of(self.source.arrays, *_key_of(name))
                     if now != stamp and array is not None:
                         _check_stated(self.source.path, member, array)
-        return BundleSource(self.source.arrays, members=members, runs=self.source.runs, path=self.source.path)
+        return TrxSource(self.source.arrays, members=members, runs=self.source.runs, path=self.source.path)
 
 
 @dataclass
@@ -195,7 +195,7 @@ def pin_source(selection: Selection, container: Container | None) -> PinnedSourc
     """
     arrays, runs = selection
     originals = _Originals(container)
-    result = PinnedSource(BundleSource(arrays, path=container.path if container is not None else ""))
+    result = PinnedSource(TrxSource(arrays, path=container.path if container is not None else ""))
 
     def pin(section: str, key: str, array: Array, group: str = "") -> Array:
         return originals.pin((section, group, key), array, result)
@@ -213,7 +213,7 @@ def pin_source(selection: Selection, container: Container | None) -> PinnedSourc
         },
     )
     own_runs = None if runs is None else (np.array(runs[0]), np.array(runs[1]))
-    result.source = BundleSource(pinned, runs=own_runs, path=result.source.path)
+    result.source = TrxSource(pinned, runs=own_runs, path=result.source.path)
     return result
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,13 @@ import numpy.typing as npt
 
 from trxlib.errors import DtypeError, MetadataMismatchError, ShapeError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.dtypes import DTYPES, extension_of_dtype, little_endian, widest_dtype
+from trxlib.model.dtypes import DTYPES, cast, extension_of_dtype, little_endian, widest_dtype
 from trxlib.model.header import Header
 from trxlib.model.offsets import offsets_of
 from trxlib.model.select import runs_of
 from trxlib.model.source import ArraySpec
 from trxlib.model.space import Space
-from trxlib.trxfile.preallocated import Preallocated, cast_values, check_count
+from trxlib.trxfile.preallocated import Preallocated, check_count
 from trxlib.trxfile.tractograms import PositionsMap, map_by, wanted_types
 
 __all__ = ["copy_lazy", "is_lazy"]
@@ -147,7 +148,7 @@ class _Column:
         spec = self.spec
         if not found:
             return np.zeros((0, spec.ncols), spec.dtype)
-        convert = _exactly if self.wanted is None else cast_values
+        convert = _exactly if self.wanted is None else cast
         if self.what != "positions" and len({array.dtype for array in found}) > 1:
             found = [convert(array, spec.dtype, self.what) for array in found]
         whole = np.concatenate(found)
@@ -303,18 +304,7 @@ def _joint_dtype(one: np.dtype[Any] | None, other: np.dtype[Any], what: str) -> 
     return widest_dtype([other] if one is None else [one, other], what)
 
 
-def _exactly(array: Array, dtype: np.dtype[Any], what: str) -> Array:
-    """Convert values to a wider type; integers that a float would round are refused."""
-    if array.dtype == dtype:
-        return array
-    if array.dtype.kind in "iu" and dtype.kind == "f" and array.size:
-        limit = 2 ** (np.finfo(dtype).nmant + 1)
-        worst = max(int(array.max()), -int(array.min()))
-        if worst > limit:
-            raise DtypeError(
-                f"{what} holds floats and integers, and {worst} is no {dtype.name}; give all streamlines one type"
-            )
-    return array.astype(dtype)
+_exactly = partial(cast, integers="exact")
 
 
 def _specs_of(room: Preallocated) -> dict[_Name, ArraySpec]:

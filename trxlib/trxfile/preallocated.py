@@ -13,15 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.temporary import scratch_arrays
-from trxlib.engine.fill import convert_values
-from trxlib.errors import CapacityError, DtypeError, InputError, MetadataMismatchError
+from trxlib.errors import CapacityError, InputError, MetadataMismatchError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.dtypes import cast_integers, extension_of_dtype
+from trxlib.model.dtypes import cast
 from trxlib.model.offsets import iter_gathered, offsets_dtype
 from trxlib.model.select import Runs
 from trxlib.model.source import ArraySpec
 
-__all__ = ["Preallocated", "cast_values", "check_count"]
+__all__ = ["Preallocated", "check_count"]
 
 Array = npt.NDArray[Any]
 _CHUNK_BYTES = 1 << 18
@@ -139,7 +138,7 @@ class Preallocated:
         }
         for (section, key, _, _), array in zip(new, arrays, strict=True):
             values = getattr(source, section)[key]
-            array[: len(values)] = cast_values(values, array.dtype, f"{section}/{key}")
+            array[: len(values)] = cast(values, array.dtype, f"{section}/{key}")
             tables[section][key] = array
         return replace(self, dps=tables["dps"], dpv=tables["dpv"])
 
@@ -187,12 +186,12 @@ class Preallocated:
         ends = (at[0] + count, at[1] + total)
         copied = np.cumsum(lengths, dtype=np.int64) - lengths + at[1]
         # First: what does not fit is found before anything is written.
-        rows = {key: cast_values(source.dps[key][:count], array.dtype, f"dps/{key}") for key, array in self.dps.items()}
+        rows = {key: cast(source.dps[key][:count], array.dtype, f"dps/{key}") for key, array in self.dps.items()}
         for target, array, what in self._vertex_arrays(source):
             row = at[1]
             for part in iter_gathered(array, starts, lengths, chunk_bytes=_CHUNK_BYTES):
                 values = part if positions_map is None or target is not self.positions else positions_map(part)
-                target[row : row + len(part)] = cast_values(values, target.dtype, what)
+                target[row : row + len(part)] = cast(values, target.dtype, what)
                 row += len(part)
         for key, target in self.dps.items():
             target[at[0] : ends[0]] = rows[key]
@@ -220,24 +219,3 @@ def check_count(value: Any, what: str, least: int = 0) -> int:
     if not isinstance(value, (int, float, np.integer, np.floating)) or value != value // 1 or value < least:
         raise InputError(f"{what} is {value!r}, expected a whole number, {least} or more")
     return int(value)
-
-
-def cast_values(values: Array, dtype: np.dtype[Any], what: str) -> Array:
-    """Convert values to a type that was chosen before they were known.
-
-    Raises
-    ------
-    DtypeError
-        If integers do not fit, floats would become infinite, or the kinds cannot be converted without loss.
-    """
-    if values.dtype == dtype or np.can_cast(values.dtype, dtype, "safe"):
-        return values
-    kinds = values.dtype.kind + dtype.kind
-    if kinds[0] in "iu" and kinds[1] in "iu":
-        return cast_integers(values, dtype, what)
-    if kinds == "ff":
-        return convert_values(values, dtype, what)
-    raise DtypeError(
-        f"{what} holds {extension_of_dtype(values.dtype)}, which {extension_of_dtype(dtype)} cannot hold; convert it "
-        "first"
-    )
