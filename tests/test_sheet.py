@@ -359,3 +359,33 @@ def test_a_folder_of_results_that_cannot_be_made_is_a_mistake(folder):
             load_project({"samples": sheet, "results": "closed/results"}, CONFIG, SAMPLES)
     project = load_project({"samples": sheet, "results": "new/results"}, CONFIG, SAMPLES)
     assert project.config["results"] == "new/results"
+
+
+def test_no_input_lies_where_the_results_of_its_own_cohort_go(folder):
+    """Snakemake removes what a job makes before it starts, so that this is told before anything runs."""
+    for name in ("results/one/subjects", "results/two"):
+        Path(name).mkdir(parents=True)
+        Path(name, "sub-01.trx").write_bytes(b"x")
+    Path("results/one/one.trx").write_bytes(b"x")
+    Path("by_link.trx").symlink_to("results/one/one.trx")
+    Path("way").symlink_to("results")
+    whole = str(folder / "results/one/one.trx")
+    for path in ("results/one/one.trx", "by_link.trx", "way/one/subjects/sub-01.trx", whole):
+        for row in (f"one 01 {path} n/a", f"one 01 a.trk {path}"):
+            sheet = write_sheet(f"cohort subject tractogram reference\none 02 b.trk n/a\n{row}")
+            with pytest.raises(InputError) as caught:
+                load_project({"samples": sheet}, CONFIG, SAMPLES)
+            (mistake,) = str(caught.value).splitlines()[1:]
+            assert mistake.startswith(f"  sample sheet, line 3: '{path}' lies in results/one, where the results of its")
+    # The archives of other cohorts are inputs as others are.
+    sheet = write_sheet("cohort subject tractogram\nall 01 results/one/one.trx\ntwo 01 results/one/one.trx")
+    assert list(load_project({"samples": sheet}, CONFIG, SAMPLES).cohorts) == ["all", "two"]
+
+
+def test_other_cohorts_go_on_without_one_that_would_replace_its_inputs(folder):
+    Path("results/one").mkdir(parents=True)
+    Path("results/one/one.trx").write_bytes(b"x")
+    sheet = write_sheet("cohort subject tractogram\none 01 results/one/one.trx\ntwo 01 a.trk")
+    project = load_project({"samples": sheet}, CONFIG, SAMPLES, keep_going=True)
+    assert list(project.cohorts) == ["two"]
+    assert "lies in results/one" in project.refused["one"][0]

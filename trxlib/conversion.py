@@ -17,13 +17,13 @@ import numpy.typing as npt
 from trxlib.dtypes import check_float_dtype
 from trxlib.errors import CountError, InputError
 from trxlib.exporting import EXPORT_SUFFIXES, export, input_paths
-from trxlib.formats.output import check_outputs
 from trxlib.formats.table import detect_format
 from trxlib.inputs import NonFinite, OutOfVolume, open_input, read_headers
 from trxlib.ops.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.ops.run import write_container
 from trxlib.reporting import log_progress
 from trxlib.source import Progress, Source, SourceInfo
+from trxlib.storage.outputs import check_outputs
 
 __all__ = ["ConvertInput", "ConvertedInput", "convert", "plan_conversion"]
 
@@ -139,7 +139,7 @@ def convert(
     Raises
     ------
     InputError
-        If an argument does not fit the output, or an output would replace an input.
+        If an argument does not fit the output, or an output would replace an input or lie in one.
     InputNotFoundError, UnsupportedFormatError, FormatError
         Name the file, and the byte and record where it breaks its format.
     SpaceMismatchError, MetadataMismatchError

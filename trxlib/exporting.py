@@ -14,7 +14,6 @@ import numpy as np
 
 from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
 from trxlib.formats.facts import sound_facts
-from trxlib.formats.output import check_outputs
 from trxlib.formats.table import detect_format
 from trxlib.formats.tck_companions import NonfiniteError, companion_paths
 from trxlib.formats.tck_writer import check_tck_dtype, write_tck
@@ -25,6 +24,7 @@ from trxlib.ops.select import select_runs
 from trxlib.reporting import log_progress
 from trxlib.rules import check_members
 from trxlib.source import Progress, Source, SourceInfo
+from trxlib.storage.outputs import check_outputs
 
 __all__ = ["EXPORT_SUFFIXES", "export", "input_paths"]
 
@@ -77,7 +77,7 @@ def export(
     Raises
     ------
     InputError
-        If `output` has another suffix, or a file that is written would replace an input.
+        If `output` has another suffix, or a file that is written would replace an input or lie in one.
     GroupNotFoundError
         If there is no such group.
     """

@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema
 
 from trxlib.sheet import Mistake, Sample, find_mistakes, raise_mistakes, unknown_words
+from trxlib.storage.outputs import Folders
 
 __all__ = ["Batch", "Project", "check_config", "load_project"]
 
@@ -193,6 +194,7 @@ def load_project(
     if isinstance(full.get("samples"), str):
         samples, more = find_mistakes(Path(full["samples"]), samples_schema, made)
         mistakes += more
+        mistakes += _mistaken_results(samples, full.get("results"))
     refused: dict[str, list[str]] = {}
     for mistake in mistakes:
         refused.setdefault(mistake.cohort, []).append(mistake.text)
@@ -218,6 +220,26 @@ def _results_mistakes(results: Any) -> list[Mistake]:
     if not os.access(folder, os.W_OK | os.X_OK):
         return [Mistake(f"configuration, results: {folder} may not be written to; name another folder")]
     return []
+
+
+def _mistaken_results(samples: Iterable[Sample], results: Any) -> list[Mistake]:
+    """Find inputs that lie where the results of their own cohort go, by whatever name: a run would replace them."""
+    if not isinstance(results, str):
+        return []
+    mistakes: dict[tuple[str, str], Mistake] = {}
+    folders: dict[str, Folders] = {}
+    for sample in samples:
+        if sample.cohort not in folders:
+            folders[sample.cohort] = Folders([Path(results, sample.cohort)])
+        for path in sample.paths:
+            folder = folders[sample.cohort].around(path)
+            if folder is not None and (sample.cohort, path) not in mistakes:
+                text = (
+                    f"sample sheet, line {sample.line}: {path!r} lies in {folder}, where the results of its own cohort "
+                    "go and would replace it; move it away, or name another folder as 'results'"
+                )
+                mistakes[sample.cohort, path] = Mistake(text, sample.cohort)
+    return list(mistakes.values())
 
 
 def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

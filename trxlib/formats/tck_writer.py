@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from trxlib.dtypes import check_float_dtype
 from trxlib.errors import DtypeError, InputError
-from trxlib.formats.output import beyond_float32, check_outputs, open_output
+from trxlib.formats.output import beyond_float32, open_output
 from trxlib.formats.positions import all_finite
 from trxlib.formats.tck_companions import check_keys, companion_paths, open_companion
 from trxlib.formats.tck_file import MrtrixFile, header_lines
 from trxlib.formats.tck_header import TCK_MAGIC
 from trxlib.parallel import run_each, threads_for
 from trxlib.source import Chunk, Progress, SourceInfo, placed
+from trxlib.storage.outputs import check_outputs
 
 __all__ = ["check_tck_dtype", "write_tck"]
 

@@ -70,6 +70,8 @@ class Container:
     mode: Mode
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
+    #: Files and folders that the content is from; of a temporary file, those that it was made of.
+    origins: tuple[str, ...] = ()
     #: Of an archive opened "r+": states its CRCs anew, here and when the last array that was handed out is gone.
     changes: ChangesInPlace | None = None
 
