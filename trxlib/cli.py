@@ -153,7 +153,11 @@ def convert(
     nonfinite: Annotated[NonFinite, typer.Option(help="Streamlines with NaN or infinite vertices.")] = NonFinite.fail,
     drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out streamlines without vertices.")] = False,
     accept_count_mismatch: Annotated[
-        bool, typer.Option("--accept-count-mismatch", help="Read a TRK whose header counts other streamlines.")
+        bool,
+        typer.Option(
+            "--accept-count-mismatch",
+            help="Take what is there of a TRK that counts otherwise, or of a cut TCK.",
+        ),
     ] = False,
     force: ForceOption = False,
     compress: CompressOption = False,

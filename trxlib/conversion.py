@@ -121,7 +121,8 @@ def convert(
     drop_empty : bool
         Whether streamlines without vertices are left out, with their dps rows.
     accept_count_mismatch : bool
-        Whether a TRK whose header states another number of streamlines is read, with a warning.
+        Whether what is there is taken, with a warning, of a TRK whose header counts other streamlines, and of a TCK
+        that was cut: it lacks its end marker and streamlines that its header counts. Otherwise an error.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     level : int, optional
