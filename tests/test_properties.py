@@ -9,7 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import as_parts, assert_trx_equal, make_trx_arrays, write_plain_folder, write_plain_zip
+from helpers import (
+    as_parts,
+    assert_trx_equal,
+    make_trx_arrays,
+    select_streamlines,
+    write_plain_folder,
+    write_plain_zip,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import bundles, columns, indices, several_bundles
@@ -17,7 +24,6 @@ from strategies import bundles, columns, indices, several_bundles
 import trxlib
 from trxlib.checking import find_problems
 from trxlib.errors import DataLossWarning
-from trxlib.ops.select import select_streamlines
 from trxlib.trx_file_memmap import TrxFile, concatenate, load, save
 
 

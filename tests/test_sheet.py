@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import read_samples
 
 from trxlib.errors import InputError
-from trxlib.project import Project, check_config, load_project
-from trxlib.sheet import Sample, read_samples
+from trxlib.project import Project, load_project
+from trxlib.sheet import Sample
 
 SCHEMAS = Path(__file__).parents[1] / "workflow" / "schemas"
 SAMPLES = yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())
@@ -27,6 +28,12 @@ def write_sheet(text, name="samples.tsv"):
     """Write a sheet whose cells are separated by blanks here."""
     Path(name).write_text("".join("\t".join(line.split()) + "\n" for line in text.strip().splitlines()))
     return name
+
+
+def full_config(config):
+    """Return what a configuration becomes, beside a sheet without mistakes."""
+    sheet = write_sheet("cohort subject tractogram\none 01 a.trk")
+    return load_project({**config, "samples": sheet}, CONFIG, SAMPLES).config
 
 
 def mistakes_of(text):
@@ -150,7 +157,7 @@ def test_empty_files_are_mistakes(folder):
 
 def test_made_files_may_be_missing(folder):
     sheet = write_sheet("cohort subject tractogram\none 01 made/a.trk")
-    assert read_samples(sheet, SAMPLES, made=["made/"])[0].tractogram == "made/a.trk"
+    assert read_samples(sheet, SAMPLES, made=("made/",))[0].tractogram == "made/a.trk"
 
 
 @pytest.mark.parametrize(
@@ -163,9 +170,11 @@ def test_unreadable_sheets(folder, content, message):
         read_samples("s.tsv", SAMPLES)
 
 
-def test_defaults_are_filled_in_and_the_argument_is_kept():
+def test_defaults_are_filled_in_and_the_argument_is_kept(folder):
     given = {"groups": {"subjects": False}}
-    full = check_config(given, CONFIG)
+    Path("config").mkdir()
+    write_sheet("cohort subject tractogram\none 01 a.trk", "config/samples.tsv")
+    full = load_project(given, CONFIG, SAMPLES).config
     assert full["groups"] == {"bundles": True, "subjects": False}
     assert full["samples"] == "config/samples.tsv"
     assert given == {"groups": {"subjects": False}}
@@ -182,9 +191,10 @@ def test_every_key_has_a_description_and_a_default():
     assert all(rule.get("description") for rule in SAMPLES["properties"].values())
 
 
-def test_the_configuration_of_the_repository_is_the_default():
+def test_the_configuration_of_the_repository_is_the_default(folder):
     config = yaml.safe_load((SCHEMAS.parents[1] / "config" / "config.yaml").read_text())
-    assert check_config(config, CONFIG) == check_config({}, CONFIG)
+    assert config["samples"] == CONFIG["properties"]["samples"]["default"]
+    assert full_config(config) == full_config({})
 
 
 @pytest.mark.parametrize(
@@ -199,9 +209,9 @@ def test_the_configuration_of_the_repository_is_the_default():
         ({"extract_groups": "yes"}, "configuration, extract_groups: 'yes' is not of type boolean"),
     ],
 )
-def test_wrong_configurations(config, message):
+def test_wrong_configurations(folder, config, message):
     with pytest.raises(InputError) as caught:
-        check_config(config, CONFIG)
+        full_config(config)
     assert message in str(caught.value)
 
 
@@ -331,10 +341,9 @@ def test_large_subjects_of_one_cohort_have_jobs_of_their_own(folder):
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), (True, True)])
-def test_switches_may_be_given_on_the_command_line(text, value):
+def test_switches_may_be_given_on_the_command_line(folder, text, value):
     """Snakemake hands `--config keep_subjects=false` on as a text."""
-    found = check_config({"samples": "x.tsv", "keep_subjects": text}, CONFIG)
-    assert found["keep_subjects"] is value
+    assert full_config({"keep_subjects": text})["keep_subjects"] is value
 
 
 def test_cells_in_quotation_marks_are_their_content(folder):

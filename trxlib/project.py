@@ -18,7 +18,7 @@ import jsonschema
 from trxlib.sheet import Mistake, Sample, find_mistakes, raise_mistakes, unknown_words
 from trxlib.storage.outputs import Folders
 
-__all__ = ["Batch", "Project", "check_config", "load_project"]
+__all__ = ["Batch", "Project", "load_project"]
 
 _MANY = 2000  # subjects; a dry run takes 5 to 10 ms for each job
 _SMALL_BYTES = 64_000_000  # of a batch of small subjects: converted in a second
@@ -240,19 +240,6 @@ def _mistaken_results(samples: Iterable[Sample], results: Any) -> list[Mistake]:
                 )
                 mistakes[sample.cohort, path] = Mistake(text, sample.cohort)
     return list(mistakes.values())
-
-
-def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration with the schema's defaults filled in.
-
-    Raises
-    ------
-    InputError
-        Lists every mistake.
-    """
-    full, mistakes = _config_mistakes(config, schema)
-    raise_mistakes(mistakes, "configuration")
-    return full
 
 
 def _size(path: str) -> int:

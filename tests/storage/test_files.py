@@ -16,7 +16,7 @@ from helpers import assert_trx_equal, entries_of, make_trx_arrays, write_entries
 
 from trxlib.errors import CapacityError, InputError, InputNotFoundError, ReadOnlyError, ShapeError, StateError
 from trxlib.storage import container, mapping, members, workspace
-from trxlib.storage.container import check_crcs, open_container, read_header
+from trxlib.storage.container import check_crcs, open_container
 from trxlib.storage.mapping import FileStamp, MappedFile
 from trxlib.storage.members import is_junk, list_archive, list_folder
 from trxlib.storage.refresh import refresh_crcs
@@ -184,13 +184,6 @@ def test_what_cannot_be_read_in_a_folder_is_named(tmp_path, monkeypatch):
 
 
 # ---- containers
-
-
-def test_read_header_alone(tmp_path):
-    arrays = make_trx_arrays()
-    assert read_header(write_plain_zip(arrays, tmp_path / "a.trx")) == arrays.header
-    assert read_header(write_plain_folder(arrays, tmp_path / "folder")) == arrays.header
-    assert read_header(write_plain_zip(arrays, tmp_path / "b.trx", 8)) == arrays.header
 
 
 def test_small_files_of_a_folder_are_not_mapped(tmp_path):

@@ -40,7 +40,7 @@ from trxlib.storage.members import Member, list_archive, list_folder
 from trxlib.storage.refresh import ChangesInPlace
 from trxlib.storage.workspace import TemporaryFolder, temporary_error
 
-__all__ = ["Container", "check_crc", "check_crcs", "open_container", "read_header"]
+__all__ = ["Container", "check_crc", "check_crcs", "open_container"]
 
 logger = logging.getLogger(__name__)
 _SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping may hold a file descriptor
@@ -86,11 +86,6 @@ class Container:
                 self.changes.refresh()
         if self.folder is not None:
             self.folder.close()
-
-
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read only the header of an archive or folder."""
-    return _header_of(_list(path), path)
 
 
 def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
