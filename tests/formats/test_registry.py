@@ -26,7 +26,7 @@ def test_the_magic_number_decides(tmp_path: Path, gz: bool) -> None:
     arrays = make_trx_arrays()
     assert detect_format(write_plain_zip(arrays, tmp_path / "a.trk")) == "trx"
     assert detect_format(write_plain_folder(arrays, tmp_path / "folder")) == "trx"
-    with pytest.raises(UnsupportedFormatError, match=r"trxlib\.formats\.open\.open_input"):
+    with pytest.raises(UnsupportedFormatError, match=r"trxlib\.inputs\.open_input"):
         open_source(tmp_path / "folder")
 
 

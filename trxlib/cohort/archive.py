@@ -17,10 +17,11 @@ from typing import Any
 from trxlib.commands.convert import ConvertInput, plan_conversion
 from trxlib.commands.progress import log_progress, write_table
 from trxlib.commands.validate import find_problems
+from trxlib.container.outputs import check_outputs
 from trxlib.container.partial import PartialArchive
 from trxlib.engine.fill import fill_shard
 from trxlib.engine.nested import plan_nested
-from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
+from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, companions_of, plan_merge
 from trxlib.engine.receipt import Receipt
 from trxlib.engine.seal import check_receipts, find_damage, find_unfit, is_sealed, seal_container
 from trxlib.engine.trx_source import BundleSource, headers_of
@@ -28,7 +29,7 @@ from trxlib.errors import FormatError, StaleError
 from trxlib.formats.open import open_input
 from trxlib.model.source import Headers, Source
 
-__all__ = ["convert_inputs", "fill_cohort", "plan_cohort", "plan_cohort_directly", "seal_cohort"]
+__all__ = ["convert_inputs", "fill_cohort", "paths_of_rows", "plan_cohort", "plan_cohort_directly", "seal_cohort"]
 
 logger = logging.getLogger(__name__)
 Paths = Iterable[str | Path]
@@ -62,6 +63,11 @@ def convert_inputs(rows: Sequence[Row], *, bundles: bool) -> list[ConvertInput]:
     ]
 
 
+def paths_of_rows(rows: Iterable[Row]) -> list[str]:
+    """Return every file that rows of the sample sheet name."""
+    return [path for row in rows for path in (row["tractogram"], *companions_of(row))]
+
+
 # Plan
 
 
@@ -90,7 +96,13 @@ def plan_cohort(
         What to do with dps and dpv keys that some subjects lack.
     nb_shards : int
         Jobs to divide the filling between.
+
+    Raises
+    ------
+    InputError
+        If the plan or the archive would replace a subject's file.
     """
+    check_outputs([output, archive], subjects)
     plan = plan_merge(
         [_headers_of_subject(path) for path in subjects],
         names=list(groups),
@@ -134,7 +146,13 @@ def plan_cohort_directly(
     bundles, positions_dtype, missing_metadata, out_of_volume, nonfinite, empty_streamlines
         See `convert_subject`. Streamlines can only be left out once all have been looked at, so inputs are read
         twice then.
+
+    Raises
+    ------
+    InputError
+        If the plan or the archive would replace an input or lie in one.
     """
+    check_outputs([output, archive], paths_of_rows(rows))
     by_entity: dict[str, list[Row]] = {}
     for row in rows:
         entity = f"{row['subject']}_{row['session']}" if row["session"] else row["subject"]
@@ -189,8 +207,17 @@ def fill_cohort(plan: str | Path, archive: str | Path, receipt: str | Path, *, s
         Which part of the plan.
     workers : int
         Threads.
+
+    Raises
+    ------
+    InputError
+        If the archive or the receipt would replace one of these inputs.
+    StaleError
+        If an input is not as it was planned with.
     """
     loaded = Plan.load(plan)
+    low, high = loaded.shards[shard] if shard in range(len(loaded.shards)) else (0, 0)
+    check_outputs([archive, receipt], [plan, *_inputs_of(loaded.inputs[low:high])])
     target = PartialArchive(archive, loaded.layout, _partial_path(loaded, archive))
     try:
         filled = fill_shard(
@@ -203,6 +230,10 @@ def fill_cohort(plan: str | Path, archive: str | Path, receipt: str | Path, *, s
         raise StaleError(f"{plan}: was made anew while shard {shard} was filled; this fill counts for nothing")
     filled.save(receipt)
     logger.info("shard %d of %s: %.1f MB", shard, archive, sum(piece.nbytes for piece in filled.ranges) / 1e6)
+
+
+def _inputs_of(items: Iterable[InputPlan]) -> list[str]:
+    return [path for item in items for path in (item.path, *companions_of(item.options))]
 
 
 def _open_planned(_: int, item: InputPlan) -> Source:
@@ -242,9 +273,17 @@ def seal_cohort(
         As given to `plan_cohort_directly`.
     workers : int
         Threads, to fill a damaged shard.
+
+    Raises
+    ------
+    InputError
+        If an output would replace an input.
+    StaleError
+        If not all shards were filled, with the inputs that were planned with.
     """
     loaded = Plan.load(plan)
-    paths = [Path(path) for path in receipts]
+    paths, records = [Path(path) for path in receipts], list(records)
+    check_outputs([archive, provenance], [plan, *paths, *records, *_inputs_of(loaded.inputs)])
     found = _load_receipts(loaded, paths)
     ranges = check_receipts(loaded, found)
     partial = _partial_path(loaded, archive)

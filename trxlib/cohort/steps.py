@@ -15,10 +15,18 @@ from types import TracebackType
 from typing import Any
 
 import trxlib.commands.extract
-from trxlib.cohort.archive import convert_inputs, fill_cohort, plan_cohort, plan_cohort_directly, seal_cohort
+from trxlib.cohort.archive import (
+    convert_inputs,
+    fill_cohort,
+    paths_of_rows,
+    plan_cohort,
+    plan_cohort_directly,
+    seal_cohort,
+)
 from trxlib.commands.convert import ConvertedInput, convert
 from trxlib.commands.progress import log_progress, read_table, write_table
 from trxlib.container.atomic import private_name, writing
+from trxlib.container.outputs import check_outputs
 from trxlib.engine.plan import MissingPolicy, plan_merge
 from trxlib.engine.trx_source import BundleSource
 from trxlib.errors import InputError, MismatchError, TrxError
@@ -142,6 +150,7 @@ def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: Missi
     InputError
         Lists every input that cannot be read or does not fit.
     """
+    check_outputs([table], paths_of_rows(rows))
     problems: list[str] = []
     found: dict[str, Headers] = {}
     for row in rows:
@@ -242,7 +251,13 @@ def convert_subject(
         Whether bundles become groups.
     positions_dtype, missing_metadata, out_of_volume, nonfinite, empty_streamlines : str
         See ``workflow/schemas/config.schema.yaml``.
+
+    Raises
+    ------
+    InputError
+        If an output would replace an input or lie in one.
     """
+    check_outputs([output, record], paths_of_rows(rows))
     converted = convert(
         convert_inputs(rows, bundles=bundles),
         output,
@@ -279,8 +294,10 @@ def convert_subjects(
     Raises
     ------
     InputError
-        Lists every subject that cannot be converted; the others were tried.
+        If an output would replace an input, of whichever subject. Otherwise lists every subject that cannot be
+        converted; the others were tried.
     """
+    check_outputs([*outputs, *records], [path for part in rows.values() for path in paths_of_rows(part)])
     problems = []
     for entity, output, record in zip(rows, outputs, records, strict=True):
         try:
@@ -318,6 +335,7 @@ def extract_groups(archive: str | Path, folder: str | Path, table: str | Path, *
     workers : int
         Groups written side by side.
     """
+    check_outputs([folder, table], [archive])
     partial = private_name(Path(folder))
     try:
         groups = trxlib.commands.extract.extract_groups(archive, partial, workers=workers)
@@ -341,6 +359,7 @@ def summarise_cohort(archive: str | Path, provenance: str | Path, table: str | P
     """
     from trxlib.measures.summary import SUMMARY_COLUMNS, summarise
 
+    check_outputs([table], [archive, provenance])
     parts: dict[str, tuple[int, int]] = {}
     subjects = set()
     for row in read_table(provenance):
@@ -386,6 +405,7 @@ def draw_cohort(
     from trxlib.pages.page import render_page
     from trxlib.pages.picture import draw_mosaic
 
+    check_outputs([picture, page], [archive, provenance, summary])
     rows = read_table(summary)
     inputs = read_table(provenance)
     groups = [group_of_label(row["group"]) for row in rows if row["subject"] == ALL and row["group"] != ALL]

@@ -40,7 +40,7 @@ from trxlib.model.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
 from trxlib.model.offsets import check_offsets, complete_offsets
 from trxlib.model.rules import check_unique, shape_of_entry
 
-__all__ = ["Container", "check_crc", "check_crcs", "open_container", "read_header"]
+__all__ = ["Container", "check_crc", "check_crcs", "open_container"]
 
 logger = logging.getLogger(__name__)
 _SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping may hold a file descriptor
@@ -70,6 +70,8 @@ class Container:
     mode: Mode
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
+    #: Files and folders that the content is from; of a temporary file, those that it was made of.
+    origins: tuple[str, ...] = ()
     #: Of an archive opened "r+": states its CRCs anew, here and when the last array that was handed out is gone.
     changes: ChangesInPlace | None = None
 
@@ -84,11 +86,6 @@ class Container:
                 self.changes.refresh()
         if self.folder is not None:
             self.folder.close()
-
-
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read only the header of an archive or folder."""
-    return _header_of(_list(path), path)
 
 
 def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:

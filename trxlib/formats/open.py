@@ -57,8 +57,8 @@ def open_input(
     out_of_volume, nonfinite, drop_empty, accept_count_mismatch
         See `trxlib.convert`.
     trust_count : bool, optional
-        See `trxlib.formats.tck.reader.TckSource`. By default the count of a large TCK's header is trusted, and a
-        wrong one is a CountError while it is read; False counts first.
+        See `trxlib.formats.tck.reader.TckSource`. By default the count of a large TCK's header is trusted, and a wrong one
+        is a CountError while it is read; False counts first.
 
     Returns
     -------

@@ -136,7 +136,8 @@ def open_source(
     positions_dtype : dtype, optional
         float16, float32 or float64; by default that of the file.
     accept_count_mismatch : bool
-        Take what is there, with a warning, where the header of a TRK or of a cut TCK counts other streamlines.
+        Take what is there, with a warning, of a TRK whose header counts other streamlines, and of a TCK that lacks its
+        end marker and streamlines that its header counts.
     trust_count : bool, optional
         Take the count of a TCK header, by default in large files; if `chunks` raises CountError, open it with False.
     nonfinite : {"fail", "drop"}

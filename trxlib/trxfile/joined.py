@@ -50,10 +50,13 @@ class PinnedSource:
         Arrays of its own: copies, or read-only mappings.
     members : dict of ArrayName to (Member, FileStamp)
         Where the same bytes lie on disk, as long as the file is the one that was stamped.
+    origins : tuple of str
+        Files and folders that it was loaded from.
     """
 
     source: BundleSource
     members: dict[ArrayName, tuple[Member, FileStamp]] = field(default_factory=dict)
+    origins: tuple[str, ...] = ()
 
     def current(self) -> BundleSource:
         """Return the source with those members whose files are still there.
@@ -120,6 +123,11 @@ class Joined:
             progress=progress,
         )  # fmt: skip
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Files and folders that the inputs were loaded from, each once."""
+        return tuple(dict.fromkeys(path for source in self.sources for path in source.origins))
+
     def materialise(self) -> Container:
         """Carry the concatenation out into a temporary archive, and open it."""
         folder = TemporaryFolder()
@@ -129,7 +137,7 @@ class Joined:
         except BaseException:
             folder.close()
             raise
-        container.folder = folder
+        container.folder, container.origins = folder, self.origins
         return container
 
 
@@ -188,7 +196,7 @@ def pin_source(
     )
     own_runs = None if runs is None else (np.array(runs[0]), np.array(runs[1]))
     source = BundleSource(pinned, runs=own_runs, path=container.path if container is not None else "")
-    return PinnedSource(source, pinner.members)
+    return PinnedSource(source, pinner.members, container.origins if container is not None else ())
 
 
 class _Pinner:
