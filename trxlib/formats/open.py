@@ -17,10 +17,11 @@ from trxlib.engine.fill import convert_values
 from trxlib.engine.trx_source import BundleSource, headers_of
 from trxlib.formats.attached import attach_companions
 from trxlib.formats.bundle_rules import apply_rules
+from trxlib.formats.reference import space_from
 from trxlib.formats.registry import detect_format, open_source
 from trxlib.model.source import Headers, Source
 from trxlib.spaces.positions import PositionsMap, check_positions_dtype
-from trxlib.spaces.reference import place_result, space_from, transform_from
+from trxlib.spaces.transform import place_result, transform_from
 
 __all__ = ["NonFinite", "OutOfVolume", "cast_positions", "open_input", "read_headers"]
 
