@@ -1,7 +1,7 @@
 """The sample sheet: read, checked, all mistakes told at once, each with its line and column.
 
-Knows nothing of Snakemake. Headers of tractograms are not read here (`trxlib.cohort.steps.preflight` does), so that a dry
-run over thousands of subjects stays quick.
+Knows nothing of Snakemake. Headers of tractograms are not read here (`trxlib.cohort.preflight` does), so that a dry run
+over thousands of subjects stays quick.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import jsonschema
 from trxlib.errors import ArrayNameError, InputError
 from trxlib.model.names import check_key
 
-__all__ = ["Mistake", "Sample", "find_mistakes", "raise_mistakes", "unknown_words"]
+__all__ = ["Mistake", "Row", "Sample", "find_mistakes", "raise_mistakes", "unknown_words"]
 
+#: A row as scripts get it, see `Sample.to_params`.
+Row = Mapping[str, Any]
 #: Formats that do not store the grid of their image.
 _NEEDS_REFERENCE = (".tck", ".tck.gz", ".vtk", ".vtp", ".fib", ".dpy")
 _COMPANIONS = ("dps_", "dpv_")

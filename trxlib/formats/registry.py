@@ -16,8 +16,9 @@ import numpy.typing as npt
 from trxlib.errors import InputNotFoundError, UnsupportedFormatError
 from trxlib.formats.filters import filter_source
 from trxlib.formats.input_file import InputFile
+from trxlib.formats.reference import space_from
 from trxlib.model.source import Source
-from trxlib.spaces.reference import space_from, transform_from
+from trxlib.spaces.transform import transform_from
 
 __all__ = ["FORMATS", "Format", "detect_format", "open_source"]
 
@@ -129,7 +130,7 @@ def open_source(
     path : str or Path
         The file, or a TRX folder.
     reference : any, optional
-        Anything `trxlib.spaces.reference.space_from` takes. It is the space of the result: the file's own, or
+        Anything `trxlib.formats.reference.space_from` takes. It is the space of the result: the file's own, or
         that to which `transform` leads. TCK needs one.
     transform : any, optional
         4x4 RASMM to RASMM, or the path of a text file with one.
