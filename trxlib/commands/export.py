@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from trxlib.commands.progress import log_progress
+from trxlib.container.outputs import check_outputs
 from trxlib.engine.trx_source import BundleSource
 from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
 from trxlib.formats.header_facts import sound_facts
 from trxlib.formats.open import open_input, read_headers
-from trxlib.formats.output_file import check_outputs
 from trxlib.formats.registry import detect_format
 from trxlib.formats.tck.beside import NonfiniteError, companion_paths
 from trxlib.formats.tck.writer import check_tck_dtype, write_tck
@@ -77,7 +77,7 @@ def export(
     Raises
     ------
     InputError
-        If `output` has another suffix, or a file that is written would replace an input.
+        If `output` has another suffix, or a file that is written would replace an input or lie in one.
     GroupNotFoundError
         If there is no such group.
     """

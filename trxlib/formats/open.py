@@ -17,10 +17,11 @@ from trxlib.engine.fill import convert_values
 from trxlib.engine.trx_source import BundleSource, headers_of
 from trxlib.formats.attached import attach_companions
 from trxlib.formats.bundle_rules import apply_rules
+from trxlib.formats.reference import space_from
 from trxlib.formats.registry import detect_format, open_source
 from trxlib.model.source import Headers, Source
 from trxlib.spaces.positions import PositionsMap, check_positions_dtype
-from trxlib.spaces.reference import place_result, space_from, transform_from
+from trxlib.spaces.transform import place_result, transform_from
 
 __all__ = ["NonFinite", "OutOfVolume", "cast_positions", "open_input", "read_headers"]
 
@@ -57,8 +58,8 @@ def open_input(
     out_of_volume, nonfinite, drop_empty, accept_count_mismatch
         See `trxlib.convert`.
     trust_count : bool, optional
-        See `trxlib.formats.tck.reader.TckSource`. By default the count of a large TCK's header is trusted, and a wrong one
-        is a CountError while it is read; False counts first.
+        See `trxlib.formats.tck.reader.TckSource`. By default the count of a large TCK's header is trusted, and a
+        wrong one is a CountError while it is read; False counts first.
 
     Returns
     -------

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from trxlib.errors import InputNotFoundError, UnsupportedFormatError
 from trxlib.formats.filters import filter_source
 from trxlib.formats.input_file import InputFile
+from trxlib.formats.reference import space_from
 from trxlib.model.source import Source
-from trxlib.spaces.reference import space_from, transform_from
+from trxlib.spaces.transform import transform_from
 
 __all__ = ["FORMATS", "Format", "detect_format", "open_source"]
 
@@ -129,14 +130,15 @@ def open_source(
     path : str or Path
         The file, or a TRX folder.
     reference : any, optional
-        Anything `trxlib.spaces.reference.space_from` takes. It is the space of the result: the file's own, or
+        Anything `trxlib.formats.reference.space_from` takes. It is the space of the result: the file's own, or
         that to which `transform` leads. TCK needs one.
     transform : any, optional
         4x4 RASMM to RASMM, or the path of a text file with one.
     positions_dtype : dtype, optional
         float16, float32 or float64; by default that of the file.
     accept_count_mismatch : bool
-        Take what is there, with a warning, where the header of a TRK or of a cut TCK counts other streamlines.
+        Take what is there, with a warning, of a TRK whose header counts other streamlines, and of a TCK that lacks its
+        end marker and streamlines that its header counts.
     trust_count : bool, optional
         Take the count of a TCK header, by default in large files; if `chunks` raises CountError, open it with False.
     nonfinite : {"fail", "drop"}

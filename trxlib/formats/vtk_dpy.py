@@ -15,7 +15,7 @@ from trxlib.model.offsets import check_offsets
 from trxlib.model.source import Chunk, Progress, SourceInfo
 from trxlib.model.space import Space
 from trxlib.spaces.positions import PositionsMap, check_positions_dtype
-from trxlib.spaces.reference import place_result
+from trxlib.spaces.transform import place_result
 
 __all__ = ["DpySource", "VtkSource"]
 

@@ -24,7 +24,7 @@ from trxlib.model.source import Chunk, Progress, SourceInfo
 from trxlib.model.space import Space
 from trxlib.spaces.grid import CheckedChunk, Grid
 from trxlib.spaces.positions import PositionsMap, check_positions_dtype
-from trxlib.spaces.reference import place_result
+from trxlib.spaces.transform import place_result
 
 __all__ = ["DelimitedRows", "TckSource"]
 

@@ -22,7 +22,7 @@ from trxlib.model.source import ArraySpec, Chunk, Progress, SourceInfo
 from trxlib.model.space import Space
 from trxlib.spaces.grid import CheckedChunk, Grid, VoxmmBox
 from trxlib.spaces.positions import PositionsMap, check_positions_dtype
-from trxlib.spaces.reference import place_result
+from trxlib.spaces.transform import place_result
 
 __all__ = ["TrkSource"]
 
