@@ -14,7 +14,7 @@ from trxlib.files import open_regular
 
 __all__ = ["crc_of_bytes", "crc_of_file", "crc_of_range"]
 
-_BLOCK = 1 << 18  # stays in the cache of one core
+_BLOCK = 1 << 20
 
 
 def crc_of_bytes(data: memoryview | npt.NDArray[Any] | bytes, crc: int = 0) -> int:
@@ -38,7 +38,7 @@ def crc_of_file(path: str, start: int, nbytes: int, crc: int = 0) -> int:
         return crc_of_range(file.fileno(), start, nbytes, crc, path)
 
 
-def crc_of_range(fd: int, start: int, nbytes: int, crc: int = 0, path: str = "") -> int:
+def crc_of_range(fd: int, start: int, nbytes: int, crc: int = 0, path: str = "", block: int = _BLOCK) -> int:
     """Return the CRC-32 of a range of an open file, whatever name it has by now, read piece by piece.
 
     Parameters
@@ -51,16 +51,19 @@ def crc_of_range(fd: int, start: int, nbytes: int, crc: int = 0, path: str = "")
         Of what stands in front of it.
     path : str
         For the message.
+    block : int
+        Bytes of a piece. What was written just now is read in pieces that are in the cache still; large files take
+        fewer calls in large pieces.
 
     Raises
     ------
     StaleError
         If the file ends before the range does.
     """
-    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
+    buffer = memoryview(bytearray(min(block, max(1, nbytes))))
     done = 0
     while done < nbytes:
-        count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], start + done)
+        count = os.preadv(fd, [buffer[: min(block, nbytes - done)]], start + done)
         if not count:
             raise StaleError(
                 f"{path or 'file'}: ends {nbytes - done} bytes before its last array; was it cut or replaced? read it "

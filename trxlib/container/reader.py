@@ -162,7 +162,7 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
                 if not member.is_stored:
                     for _ in _iter_unpacked(archive, path, member):
                         pass
-                elif (found := crc_of_range(file.fileno(), member.start, member.nbytes)) != member.crc:
+                elif (found := crc_of_range(file.fileno(), member.start, member.nbytes, block=_BLOCK)) != member.crc:
                     raise crc_error(path, member, found)
 
 
