@@ -153,7 +153,11 @@ def convert(
     nonfinite: Annotated[NonFinite, typer.Option(help="Streamlines with NaN or infinite vertices.")] = NonFinite.fail,
     drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out streamlines without vertices.")] = False,
     accept_count_mismatch: Annotated[
-        bool, typer.Option("--accept-count-mismatch", help="Read a TRK whose header counts other streamlines.")
+        bool,
+        typer.Option(
+            "--accept-count-mismatch",
+            help="Take what is there of a TRK that counts otherwise, or of a cut TCK.",
+        ),
     ] = False,
     force: ForceOption = False,
     compress: CompressOption = False,
@@ -177,7 +181,6 @@ def convert(
     }
     if level is not None and not compress:
         raise typer.BadParameter("--level belongs to --compress; give both")
-    _check_new(paths[-1], force)
     with _reporting(), _progress("convert") as progress:
         import trxlib
         from trxlib.commands.export import EXPORT_SUFFIXES
@@ -218,7 +221,6 @@ def merge(
     inputs = _all_but_last(paths)
     if name and len(name) != len(inputs):
         raise typer.BadParameter(f"--name is given {len(name)} times for {len(inputs)} inputs; give one for each")
-    _check_new(paths[-1], force)
     with _reporting(), _progress("merge") as progress:
         import trxlib
 
@@ -232,6 +234,7 @@ def merge(
             check_space=check_space,
             compression=zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED,
             workers=workers,
+            overwrite=force,
             progress=progress,
         )
 
@@ -319,13 +322,6 @@ def _progress(what: str) -> Iterator[Progress | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _check_new(output: str | Path, force: bool) -> None:
-    """Refuse to replace a file: who forgets the output has named an input last."""
-    if Path(output).exists() and not force:
-        typer.echo(f"error: {output}: exists, and the last path is what is written; --force replaces it", err=True)
-        raise typer.Exit(1)
 
 
 def _check_export(output: str, options: dict[str, bool]) -> None:

@@ -247,9 +247,9 @@ def test_a_folder_is_not_replaced_by_what_it_holds(tmp_path):
     _, path = plain_trx(tmp_path)
     convert(path, tmp_path / "folder")
     convert(path, tmp_path / "folder" / "a.trk")
-    with pytest.raises(InputError, match="would replace the input"):
+    with pytest.raises(InputError, match="is a folder that holds the input"):
         convert(tmp_path / "folder" / "a.trk", tmp_path / "folder")
-    with pytest.raises(InputError, match="would replace the input"):
+    with pytest.raises(InputError, match="lies inside the input folder"):
         convert(tmp_path / "folder", tmp_path / "folder" / "b.trx")
     assert (tmp_path / "folder" / "a.trk").is_file()
 

@@ -26,7 +26,7 @@ from trxlib.container.atomic import TemporaryFolder, final_path, replace_folder,
 from trxlib.container.entries import is_junk, list_archive, list_folder
 from trxlib.container.in_place import refresh_crcs
 from trxlib.container.mapping import FileStamp, MappedFile
-from trxlib.container.reader import check_crcs, open_container, read_header
+from trxlib.container.reader import check_crcs, open_container
 from trxlib.container.temporary import scratch_arrays
 from trxlib.errors import CapacityError, InputError, InputNotFoundError, ReadOnlyError, ShapeError, StateError
 from trxlib.trx_file_memmap import load
@@ -175,13 +175,6 @@ def test_what_cannot_be_read_in_a_folder_is_named(tmp_path, monkeypatch):
 
 
 # ---- containers
-
-
-def test_read_header_alone(tmp_path):
-    arrays = make_trx_arrays()
-    assert read_header(write_plain_zip(arrays, tmp_path / "a.trx")) == arrays.header
-    assert read_header(write_plain_folder(arrays, tmp_path / "folder")) == arrays.header
-    assert read_header(write_plain_zip(arrays, tmp_path / "b.trx", 8)) == arrays.header
 
 
 def test_small_files_of_a_folder_are_not_mapped(tmp_path):

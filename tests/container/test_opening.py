@@ -15,7 +15,7 @@ import trxlib
 from tests.helpers import make_trx_arrays, write_plain_zip
 from trxlib.container.entries import list_archive
 from trxlib.container.mapping import MappedFile
-from trxlib.container.reader import check_crcs, read_header
+from trxlib.container.reader import check_crcs
 from trxlib.errors import InputError, InputNotFoundError
 from trxlib.trx_file_memmap import load, load_from_zip
 
@@ -86,7 +86,6 @@ READS = {
     "load_from_zip": load_from_zip,
     "validate": trxlib.validate,
     "find_problems": trxlib.find_problems,
-    "read_header": read_header,
     "check_crcs": check_crcs,
     "list_archive": list_archive,
     "map": MappedFile,

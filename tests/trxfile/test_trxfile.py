@@ -484,7 +484,7 @@ def test_wrong_calls_are_errors_of_the_tree(archive, tmp_path):
     with pytest.raises(CapacityError, match="has no room"):
         TrxFile(nb_vertices=10**18, nb_streamlines=10**9)
     save(trx, tmp_path / "folder")
-    with pytest.raises(InputError, match="inside the folder"):
+    with pytest.raises(InputError, match="inside the input folder"):
         zip_from_folder(tmp_path / "folder", tmp_path / "folder" / "a.trx")
 
 

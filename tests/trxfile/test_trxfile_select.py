@@ -9,8 +9,7 @@ import pytest
 
 from tests.helpers import assert_trx_equal, make_trx_arrays, read_plain, write_plain_zip
 from trxlib.errors import DataLossWarning, DtypeError, GroupNotFoundError, ShapeError
-from trxlib.model.offsets import offsets_of
-from trxlib.model.select import Selection, renumber_groups, select_runs, select_streamlines
+from trxlib.model.select import Selection, renumber_groups, select_runs
 from trxlib.trx_file_memmap import concatenate, load, save
 
 N = 12
@@ -175,14 +174,6 @@ def test_group_members_beyond_the_file_are_named(tmp_path):
     trx = load(write_plain_zip(arrays, tmp_path / "a.trx"))
     with pytest.raises(ShapeError, match="groups/bad row 1 is streamline 12"):
         trx.select([0])
-
-
-def test_select_streamlines_copies(arrays):
-    part = select_streamlines(arrays, [4, 0, 7])
-    assert part.header.nb_streamlines == 3
-    np.testing.assert_array_equal(part.offsets, offsets_of(np.diff(arrays.offsets)[[4, 0, 7]]))
-    assert not np.shares_memory(part.positions, arrays.positions)
-    assert part.sidecars == arrays.sidecars
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from trxlib.commands.export import EXPORT_SUFFIXES, export_source
 from trxlib.commands.progress import log_progress
+from trxlib.container.outputs import check_outputs
 from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.engine.write import write_container
 from trxlib.errors import CountError, InputError
-from trxlib.formats.output_file import check_outputs
 from trxlib.formats.registry import detect_format, open_input, read_headers
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions, StrPath
@@ -121,7 +121,8 @@ def convert(
     drop_empty : bool
         Whether streamlines without vertices are left out, with their dps rows.
     accept_count_mismatch : bool
-        Whether a TRK whose header states another number of streamlines is read, with a warning.
+        Whether what is there is taken, with a warning, of a TRK whose header counts other streamlines, and of a TCK
+        that was cut: it lacks its end marker and streamlines that its header counts. Otherwise an error.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     level : int, optional
@@ -139,7 +140,7 @@ def convert(
     Raises
     ------
     InputError
-        If an argument does not fit the output, or an output would replace an input.
+        If an argument does not fit the output, or an output would replace an input or lie in one.
     InputNotFoundError, UnsupportedFormatError, FormatError
         Name the file, and the byte and record where it breaks its format.
     SpaceMismatchError, MetadataMismatchError

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.commands.progress import log_progress
+from trxlib.container.outputs import check_outputs
 from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
 from trxlib.formats.header_facts import sound_facts
-from trxlib.formats.output_file import check_outputs
 from trxlib.formats.registry import detect_format, open_input, read_headers
 from trxlib.formats.tck.beside import NonfiniteError, companion_paths
 from trxlib.formats.tck.writer import check_tck_dtype, write_tck
@@ -86,7 +86,7 @@ def export(
     Raises
     ------
     InputError
-        If `output` has another suffix, or a file that is written would replace an input.
+        If `output` has another suffix, or a file that is written would replace an input or lie in one.
     GroupNotFoundError
         If there is no such group.
     """

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.container.outputs import check_outputs
 from trxlib.engine.plan import plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
@@ -68,7 +69,7 @@ def extract_groups(
     GroupNotFoundError
         If a name is no group of the file; nothing has been written then.
     InputError
-        If a group's file would replace the input; nothing has been written then.
+        If a group's file would replace the input or lie in it; nothing has been written then.
     FormatError
         If a group has members that are no streamlines of the file.
     """
@@ -87,12 +88,7 @@ def extract_groups(
             )
         for name in groups:
             check_members(groups[name], source.info.nb_streamlines, f"{path}: groups/{name}")
-        for name in wanted:
-            output = Path(folder, f"{name}.trx")
-            if output.exists() and output.samefile(path):
-                raise InputError(
-                    f"{path}: group {name!r} would replace the very file that it is read from; choose another folder"
-                )
+        check_outputs([Path(folder, f"{name}.trx") for name in wanted], [path], folders=[folder])
         Path(folder).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(max(1, workers)) as pool:
             return list(pool.map(lambda name: _extract(source, name, Path(folder, f"{name}.trx")), wanted))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy.typing as npt
 
 from trxlib.commands.progress import log_progress
+from trxlib.container.outputs import check_outputs
 from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
@@ -36,6 +37,7 @@ def merge(
     check_space: bool = True,
     compression: int = zipfile.ZIP_STORED,
     workers: int = 1,
+    overwrite: bool = True,
     progress: Progress | None = None,
 ) -> Plan:
     """Concatenate TRX files into one container, in the order given.
@@ -65,6 +67,8 @@ def merge(
         A method of Python's zipfile; stored by default, which every program can map.
     workers : int
         Threads; the bytes do not depend on it.
+    overwrite : bool
+        Whether a file or TRX folder that exists may be replaced. Inputs are never.
     progress : callable, optional
         Called with vertex bytes done and in all; by default a line in the log every few seconds.
 
@@ -76,7 +80,7 @@ def merge(
     Raises
     ------
     InputError
-        If the names do not fit.
+        If the names do not fit, or the output would replace an input or lie in one.
     SpaceMismatchError, MetadataMismatchError
         List every input that does not fit.
     FormatError, InputNotFoundError
@@ -95,6 +99,7 @@ def merge(
         raise InputError(f"{len(names)} names are given for {len(paths)} inputs; give one for each")
     if names is not None and len(set(names)) != len(names):
         raise InputError("two inputs have the same name; give each its own")
+    check_outputs([output], paths, overwrite=overwrite)
     begin = time.perf_counter()
     dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
     grouped = name_groups if name_groups is not None else names is not None

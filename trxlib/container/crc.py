@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from trxlib.errors import StaleError
+from trxlib.files import open_regular
 
-__all__ = ["crc_of_bytes", "crc_of_file"]
+__all__ = ["crc_of_bytes", "crc_of_file", "crc_of_range"]
 
-_BLOCK = 1 << 18
+_BLOCK = 1 << 20
 
 
 def crc_of_bytes(data: memoryview | npt.NDArray[Any] | bytes, crc: int = 0) -> int:
@@ -31,32 +33,42 @@ def crc_of_bytes(data: memoryview | npt.NDArray[Any] | bytes, crc: int = 0) -> i
 
 
 def crc_of_file(path: str, start: int, nbytes: int, crc: int = 0) -> int:
-    """Return the CRC-32 of a range of a file, read piece by piece.
+    """Return the CRC-32 of a range of a file; see `crc_of_range`."""
+    with open_regular(path) as file:
+        return crc_of_range(file.fileno(), start, nbytes, crc, path)
+
+
+def crc_of_range(fd: int, start: int, nbytes: int, crc: int = 0, path: str = "", block: int = _BLOCK) -> int:
+    """Return the CRC-32 of a range of an open file, whatever name it has by now, read piece by piece.
 
     Parameters
     ----------
-    path : str
-        The file; only opened for reading.
+    fd : int
+        Of the file; its own position stays where it is.
     start, nbytes : int
         The range.
     crc : int
         Of what stands in front of it.
+    path : str
+        For the message.
+    block : int
+        Bytes of a piece. What was written just now is read in pieces that are in the cache still; large files take
+        fewer calls in large pieces.
 
     Raises
     ------
     StaleError
         If the file ends before the range does.
     """
-    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a str)
-        file.seek(start)
-        left = nbytes
-        while left:
-            count = file.readinto(buffer[: min(len(buffer), left)])
-            if not count:
-                raise StaleError(
-                    f"{path}: ends {left} bytes before its last array; was it cut or replaced? read it again"
-                )
-            crc = isal_zlib.crc32(buffer[:count], crc)
-            left -= count
+    buffer = memoryview(bytearray(min(block, max(1, nbytes))))
+    done = 0
+    while done < nbytes:
+        count = os.preadv(fd, [buffer[: min(block, nbytes - done)]], start + done)
+        if not count:
+            raise StaleError(
+                f"{path or 'file'}: ends {nbytes - done} bytes before its last array; was it cut or replaced? read it "
+                "again"
+            )
+        crc = isal_zlib.crc32(buffer[:count], crc)
+        done += count
     return int(crc)

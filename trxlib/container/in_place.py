@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trxlib.container.crc import crc_of_bytes
-from trxlib.container.crc_of_open import crc_of_range
+from trxlib.container.crc import crc_of_bytes, crc_of_range
 from trxlib.container.entries import Member, list_archive
 from trxlib.container.mapping import FileStamp, MappedFile
 from trxlib.errors import TrxError

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trxlib.container.atomic import check_replaceable, final_path, naming_full_disk, private_name, replace_folder
-from trxlib.container.crc import crc_of_bytes
-from trxlib.container.crc_of_open import crc_of_range
+from trxlib.container.crc import crc_of_bytes, crc_of_range
 from trxlib.container.layout import Layout
 from trxlib.container.scattered import RunsOfRows, populate, write_at, write_runs
 from trxlib.errors import ArchiveError, InputError, StaleError

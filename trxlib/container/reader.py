@@ -21,8 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.atomic import TemporaryFolder, temporary_error
-from trxlib.container.crc import crc_of_bytes, crc_of_file
-from trxlib.container.crc_of_open import crc_of_range
+from trxlib.container.crc import crc_of_bytes, crc_of_file, crc_of_range
 from trxlib.container.entries import Member, list_archive, list_folder
 from trxlib.container.in_place import ChangesInPlace
 from trxlib.container.mapping import FileStamp, MappedFile, Mode, is_open_for_change
@@ -44,7 +43,7 @@ from trxlib.model.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
 from trxlib.model.offsets import check_offsets, complete_offsets
 from trxlib.model.rules import check_unique, shape_of_entry
 
-__all__ = ["SECTIONS", "Container", "check_crc", "check_crcs", "crc_error", "open_container", "read_header"]
+__all__ = ["SECTIONS", "Container", "check_crc", "check_crcs", "crc_error", "open_container"]
 
 #: The sections of a TRX file that hold arrays.
 SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
@@ -80,6 +79,8 @@ class Container:
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
     exposed: set[str] = field(default_factory=set)
+    #: Files and folders that the content is from; of a temporary file, those that it was made of.
+    origins: tuple[str, ...] = ()
     #: Of an archive opened "r+": states its CRCs anew, here and when the last array that was handed out is gone.
     changes: ChangesInPlace | None = None
 
@@ -99,12 +100,6 @@ class Container:
                 self.changes.refresh()
         if self.folder is not None:
             self.folder.close()
-
-
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read only the header of an archive or folder."""
-    with _opened(path) as file:
-        return _header_of(_list(path, file), path, file)
 
 
 def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
@@ -167,7 +162,7 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
                 if not member.is_stored:
                     for _ in _iter_unpacked(archive, path, member):
                         pass
-                elif (found := crc_of_range(file.fileno(), member.start, member.nbytes, _BLOCK)) != member.crc:
+                elif (found := crc_of_range(file.fileno(), member.start, member.nbytes, block=_BLOCK)) != member.crc:
                     raise crc_error(path, member, found)
 
 

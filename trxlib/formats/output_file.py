@@ -1,11 +1,11 @@
-"""What the writers of all formats share: outputs that may be written, a file written at given places, float32."""
+"""What the writers of all formats share: a file written at given places, float32."""
 
 from __future__ import annotations
 
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,53 +15,14 @@ import numpy.typing as npt
 
 from trxlib.container.atomic import naming_full_disk, writing
 from trxlib.container.scattered import RunsOfRows, write_at, write_runs
-from trxlib.errors import DataLossWarning, DtypeError, InputError
+from trxlib.errors import DataLossWarning, DtypeError
 from trxlib.model.chunk import Chunk
 from trxlib.model.dtypes import cast
 
-__all__ = ["Float32Caster", "Output", "cast_positions", "check_outputs", "open_output"]
+__all__ = ["Float32Caster", "Output", "cast_positions", "open_output"]
 
 Array = npt.NDArray[Any]
 StrPath = str | os.PathLike[str]
-
-
-def check_outputs(outputs: Iterable[StrPath], inputs: Iterable[StrPath], *, overwrite: bool = True) -> None:
-    """Check that no output takes the place of an input or of another output, links followed.
-
-    Parameters
-    ----------
-    outputs : iterable of path
-        The main one, and the files beside it.
-    inputs : iterable of path
-        Whatever is read. A folder counts with all that is in it.
-    overwrite : bool
-        Whether an output may replace a file that is no input.
-
-    Raises
-    ------
-    InputError
-        Naming the output, and what it would replace.
-    """
-    taken = [(Path(os.path.realpath(path)), path) for path in inputs]
-    written: dict[Path, StrPath] = {}
-    for output in outputs:
-        final = Path(os.path.realpath(output))
-        if final in written:
-            raise InputError(f"{output} is to be written twice, also as {written[final]}; name one of them otherwise")
-        written[final] = output
-        is_old = final.exists()
-        for path, name in taken:
-            if final == path or final in path.parents or path in final.parents or (is_old and _is_same(final, path)):
-                raise InputError(
-                    f"{output}: would replace the input {name}, and inputs are never changed; choose another name"
-                )
-        if is_old and not overwrite:
-            raise InputError(f"{output}: exists, and would be replaced; move it away, or allow it (overwrite, --force)")
-
-
-def _is_same(first: Path, second: Path) -> bool:
-    """Tell whether two names are one file, as on a file system that ignores case."""
-    return second.exists() and first.samefile(second)
 
 
 class Output:

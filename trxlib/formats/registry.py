@@ -15,10 +15,11 @@ from typing import Any
 from trxlib.errors import InputNotFoundError, UnsupportedFormatError
 from trxlib.formats.filters import apply_policy
 from trxlib.formats.input_file import InputFile
+from trxlib.formats.reference import space_from
 from trxlib.model.options import ReadOptions, StrPath
 from trxlib.model.source import Source, SourceHeaders
 from trxlib.spaces.positions import PositionsCast, check_positions_dtype
-from trxlib.spaces.reference import space_from, transform_from
+from trxlib.spaces.transform import transform_from
 
 __all__ = ["FORMATS", "detect_format", "open_input", "read_headers"]
 
@@ -121,7 +122,7 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
     path : path
         The file, or a TRX folder.
     options : ReadOptions, optional
-        What happens to it on the way. ``reference`` is anything that `trxlib.spaces.reference.space_from` takes; it
+        What happens to it on the way. ``reference`` is anything that `trxlib.formats.reference.space_from` takes; it
         is the space of the result: the file's own, or that to which ``transform`` leads. TCK needs one.
 
     Returns

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from trxlib.engine.trx_source import TrxSource
 from trxlib.model.space import Space
 from trxlib.spaces.positions import PositionsMap, PositionsMove, working_dtype
-from trxlib.spaces.reference import place_result
+from trxlib.spaces.transform import place_result
 
 __all__ = ["open_trx"]
 

@@ -15,11 +15,9 @@ import numpy as np
 from trxlib.errors import ArrayNameError, DtypeError
 from trxlib.model.dtypes import dtype_of_extension, extension_of_dtype
 
-__all__ = ["HEADER_NAME", "SECTIONS", "ArrayName", "check_key", "check_path", "is_sidecar", "make_key", "parse_name"]
+__all__ = ["HEADER_NAME", "ArrayName", "check_key", "check_path", "is_sidecar", "make_key", "parse_name"]
 
 HEADER_NAME = "header.json"
-#: Sections in the order in which their entries stand in an archive.
-SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
 _UNFIT = re.compile(r"[\x00-\x1f\x7f./\\:*?\"<>|\ud800-\udfff]")
 
 
@@ -30,7 +28,7 @@ class ArrayName:
     Parameters
     ----------
     section : str
-        One of `SECTIONS`.
+        "positions", "offsets", "dpv", "dps", "groups" or "dpg": the order in which they stand in an archive.
     name : str
         The key, e.g. ``"weight"``; ``"positions"`` and ``"offsets"`` for those two.
     ncols : int

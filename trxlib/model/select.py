@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.offsets import gather_rows, offsets_of, resolve_indices, row_numbers
+from trxlib.model.offsets import offsets_of, resolve_indices, row_numbers
 from trxlib.model.rules import check_members
 from trxlib.model.source import Runs
 
-__all__ = ["Runs", "Selection", "renumber_groups", "runs_of", "select_runs", "select_streamlines"]
+__all__ = ["Runs", "Selection", "renumber_groups", "runs_of", "select_runs"]
 
 Array = npt.NDArray[Any]
 
@@ -90,37 +90,6 @@ def select_runs(arrays: TrxArrays, indices: Any, *, runs: Runs | None = None, ke
         sidecars=dict(arrays.sidecars),
     )
     return Selection(selection, (starts[rows], lengths_kept))
-
-
-def select_streamlines(arrays: TrxArrays, indices: Any, *, keep_groups: bool = True) -> TrxArrays:
-    """Copy the streamlines at `indices`, in that order, into a new bundle.
-
-    TRX specification, "offsets" and "Groups". Memory: the selected vertices only.
-
-    Parameters
-    ----------
-    arrays : TrxArrays
-        Source, not modified. Positions in RASMM (mm, voxel centre at integer vox).
-    indices : int, slice, list, integer or bool ndarray
-        Negative values count from the end; repeats allowed.
-    keep_groups : bool
-        As for `select_runs`.
-
-    Returns
-    -------
-    TrxArrays
-        `n` streamlines; `offsets` has shape (n + 1,); group members are renumbered.
-
-    Raises
-    ------
-    IndexError
-        If an index lies outside the file.
-    """
-    selected = select_runs(arrays, indices, keep_groups=keep_groups)
-    selection, (starts, lengths) = selected.arrays, selected.known_runs()
-    selection.positions = gather_rows(arrays.positions, starts, lengths)
-    selection.dpv = {key: gather_rows(array, starts, lengths) for key, array in arrays.dpv.items()}
-    return selection
 
 
 def renumber_groups(groups: Mapping[str, Array], rows: Array, nb_streamlines: int) -> dict[str, Array]:

@@ -61,11 +61,14 @@ class PinnedSource:
         Entries whose stated CRCs the result keeps.
     stamps : dict of str to FileStamp
         The files that are mapped or copied from.
+    origins : tuple of str
+        Files and folders that it was loaded from.
     """
 
     source: TrxSource
     members: dict[ArrayName, Member] = field(default_factory=dict)
     stamps: dict[str, FileStamp] = field(default_factory=dict)
+    origins: tuple[str, ...] = ()
 
     def current(self) -> TrxSource:
         """Return the source with those members whose files are still there.
@@ -136,6 +139,11 @@ class Joined:
             progress=progress,
         )  # fmt: skip
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Files and folders that the inputs were loaded from, each once."""
+        return tuple(dict.fromkeys(path for source in self.sources for path in source.origins))
+
     def materialise(self) -> Container:
         """Carry the concatenation out into a temporary archive, and open it."""
         folder = TemporaryFolder()
@@ -145,7 +153,7 @@ class Joined:
         except BaseException:
             folder.close()
             raise
-        container.folder = folder
+        container.folder, container.origins = folder, self.origins
         return container
 
 
@@ -214,6 +222,7 @@ def pin_source(selection: Selection, container: Container | None) -> PinnedSourc
     )
     own_runs = None if runs is None else (np.array(runs[0]), np.array(runs[1]))
     result.source = TrxSource(pinned, runs=own_runs, path=result.source.path)
+    result.origins = container.origins if container is not None else ()
     return result
 
 

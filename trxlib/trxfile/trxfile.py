@@ -474,6 +474,6 @@ class TrxFile(Attributes):
 
 
 def _space_from(reference: Any) -> Space:
-    from trxlib.spaces.reference import space_from  # which few callers need, with the headers of other formats
+    from trxlib.formats.reference import space_from  # which few callers need, with the headers of other formats
 
     return space_from(reference)

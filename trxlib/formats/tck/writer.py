@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.container.outputs import check_outputs
 from trxlib.errors import InputError
-from trxlib.formats.output_file import cast_positions, check_outputs, open_output
+from trxlib.formats.output_file import cast_positions, open_output
 from trxlib.formats.tck.beside import check_keys, companion_paths, open_companion
 from trxlib.formats.tck.file import MrtrixFile, header_lines
 from trxlib.formats.tck.header import TCK_MAGIC

@@ -24,7 +24,7 @@ from trxlib.model.source import ArraySpec, Progress, SourceInfo
 from trxlib.model.space import Space
 from trxlib.spaces.grid import Grid, VoxmmBox
 from trxlib.spaces.positions import PositionsMap, working_dtype
-from trxlib.spaces.reference import place_result
+from trxlib.spaces.transform import place_result
 
 __all__ = ["TrkSource"]
 
