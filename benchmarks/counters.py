@@ -50,8 +50,6 @@ OTHER_TOLERANCE = 0.60
 
 # Counts within this process
 
-#: Functions whose lines grow with the mappings of this process (pytest's, too), not with the streamlines.
-_NOT_COUNTED = {"_parse_smaps"}
 _LEAST_BYTES = 4096
 
 
@@ -68,8 +66,7 @@ def _tracing(look: Callable[[str], None]) -> Iterator[None]:
 
     def trace(frame: Any, event: str, argument: Any) -> Any:
         code = frame.f_code
-        is_counted = code.co_filename.startswith(package) and code.co_name not in _NOT_COUNTED
-        return local(frame, event, argument) if is_counted else None
+        return local(frame, event, argument) if code.co_filename.startswith(package) else None
 
     before = sys.gettrace()
     threading.settrace(trace)

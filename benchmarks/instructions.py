@@ -70,15 +70,9 @@ def instructions_of(name: str, data: Path) -> int:
 
 def main(name: str, data: Path) -> None:
     """Do what is counted."""
-    from trxlib.container import mapping
-
     for loop in LOOPS:
         run_loop(loop, data / "warm")
     plain_passes(data / "warm", data)
-    # Nothing was changed in memory. To read so from the list of all mappings takes several times as much as the rest
-    # of a loop, and the list is the environment's: shared libraries, and valgrind itself.
-    mapping._tells_changes()
-    mapping._read_smaps = list
     if name == PLAIN:
         plain_passes(data, data)
     elif name != NONE:

@@ -77,12 +77,12 @@ class Slice:
         self.rows = rows[kept].view("<f4").reshape(-1, 3)
 
     def map_pages(self) -> None:
-        from trxlib.container.scattered import Runs, populate
+        from trxlib.container.scattered import RunsOfRows, populate
 
         assert self.mapped is not None
         count = self.nbytes // 12
         self.rows = self.mapped[self.number * count : (self.number + 1) * count]
-        populate(Runs(self.rows, self.firsts, self.lengths))
+        populate(RunsOfRows(self.rows, self.firsts, self.lengths))
 
     def box_one_side(self) -> None:
         self.box.contains(self.rows)
@@ -103,11 +103,11 @@ class Slice:
         self.written += os.pwrite(self.target, self.rows, self.written)
 
     def write_between(self) -> None:
-        from trxlib.container.scattered import Runs, write_runs
+        from trxlib.container.scattered import RunsOfRows, write_runs
 
         lengths = self.lengths
-        counts = Runs(lengths.astype("<i4"), np.arange(len(lengths)), self.ones)
-        self.written += write_runs(self.target, self.written, [counts, Runs(self.rows, self.firsts, lengths)])
+        counts = RunsOfRows(lengths.astype("<i4"), np.arange(len(lengths)), self.ones)
+        self.written += write_runs(self.target, self.written, [counts, RunsOfRows(self.rows, self.firsts, lengths)])
 
 
 _TRK = ["read", "crc_in", "find_counts", "leave_counts_out"]

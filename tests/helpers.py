@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from trxlib.cohort.sheet import Sample, find_mistakes, raise_mistakes
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
 from trxlib.model.offsets import gather_rows, offsets_of
+from trxlib.model.select import select_runs
 
 #: Anisotropic, rotated a little, with an origin: no mistake of a space is hidden by it.
 AFFINE = np.array([[1.96, 0.12, 0.0, -80.5], [-0.2, 2.2, 0.1, -101.25], [0.0, -0.1, 2.5, -60.0], [0, 0, 0, 1]])
@@ -80,6 +82,21 @@ def _random(rng: np.random.Generator, rows: int, ncols: int, dtype: str) -> np.n
         return rng.standard_normal((rows, ncols)).astype(dtype)
     info = np.iinfo(dtype)
     return rng.integers(info.min, info.max, (rows, ncols), dtype=dtype, endpoint=True)
+
+
+def select_streamlines(arrays: TrxArrays, rows: Any) -> TrxArrays:
+    """Return a bundle of copies of the streamlines at `rows`, in that order, with all that belongs to them."""
+    selection, (starts, lengths) = select_runs(arrays, rows)
+    selection.positions = gather_rows(arrays.positions, starts, lengths)
+    selection.dpv = {key: gather_rows(array, starts, lengths) for key, array in arrays.dpv.items()}
+    return selection
+
+
+def read_samples(path: str | os.PathLike[str], schema: dict[str, Any], *, made: tuple[str, ...] = ()) -> list[Sample]:
+    """Return the rows of a sample sheet, or raise an InputError that lists its mistakes."""
+    samples, mistakes = find_mistakes(Path(path), schema, made)
+    raise_mistakes(mistakes, "sample sheet")
+    return samples
 
 
 def entries_of(arrays: TrxArrays) -> dict[str, bytes]:

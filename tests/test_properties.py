@@ -13,11 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trxlib
-from tests.helpers import as_parts, assert_trx_equal, make_trx_arrays, write_plain_folder, write_plain_zip
+from tests.helpers import (
+    as_parts,
+    assert_trx_equal,
+    make_trx_arrays,
+    select_streamlines,
+    write_plain_folder,
+    write_plain_zip,
+)
 from tests.strategies import bundles, columns, indices, several_bundles
 from trxlib.commands.validate import find_problems
 from trxlib.errors import DataLossWarning
-from trxlib.model.select import select_streamlines
 from trxlib.trx_file_memmap import TrxFile, concatenate, load, save
 
 
@@ -61,7 +67,7 @@ def test_round_trip(arrays, scratch):
     assert written(again, scratch) == first
     assert written(again.deepcopy(), scratch) == first
     assert written(copy.deepcopy(again.to_memory()), scratch) == first
-    assert trx._bundle()[0].sidecars == arrays.sidecars
+    assert trx._content.selection().arrays.sidecars == arrays.sidecars
 
 
 @given(arrays=bundles())

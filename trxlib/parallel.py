@@ -16,9 +16,9 @@ __all__ = ["run_each", "threads_for"]
 T = TypeVar("T")
 R = TypeVar("R")
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-#: Less is done before a thread has started.
+#: Work on fewer bytes is finished before a second thread has started.
 _BIG_BYTES = 4 << 20
-#: Items are taken one after the other, which costs a third of the work: more threads would wait.
+#: One thread at a time takes the next item (reads it, say), a third of the work on it: more than three would wait.
 _MAX_THREADS = 3
 #: Items that may be under way or wait for their turn.
 _AHEAD = 8

@@ -109,7 +109,7 @@ def _dichotomic_search(x: Array, l_bound: int | None = None, r_bound: int | None
     Parameters
     ----------
     x : ndarray
-        Zeros only at its end, else the answer is one of several. trxlib itself never asks: see `Room`.
+        Zeros only at its end, else the answer is one of several. trxlib itself never asks: see `Preallocated`.
     l_bound, r_bound : int, optional
         Where to search, both included.
     """

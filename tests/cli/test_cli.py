@@ -379,7 +379,8 @@ def test_an_output_that_exists_is_replaced_only_by_force(trx, tmp_path):
     for command in ("merge", "convert"):
         result = run(command, trx, other)
         assert result.exit_code == 1
-        assert "exists, and the last path is what is written" in result.stderr
+        assert "exists, and would be replaced" in result.stderr
+        assert "the last path is what is written" in result.stderr
         assert other.read_bytes() == before
     assert run("merge", "--force", trx, other).exit_code == 0
     assert read_plain(other).header.nb_streamlines == 12

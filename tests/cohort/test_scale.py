@@ -22,9 +22,9 @@ from trxlib.engine.fill import fill_inputs
 from trxlib.engine.plan import plan_merge
 from trxlib.engine.receipt import Range
 from trxlib.engine.seal import seal_container
-from trxlib.engine.trx_source import BundleSource, headers_of
+from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
-from trxlib.model.source import Headers, SourceInfo
+from trxlib.model.source import SourceHeaders, SourceInfo
 from trxlib.model.space import Space
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,7 @@ def test_more_entries_than_16_bits_count(tmp_path):
     groups = {f"group{number:05d}": [number] for number in range(count)}
     dpg = {name: {"volume": [[1.0]]} for name in groups}
     arrays = make_trx_arrays(lengths=np.ones(count, int), dps={}, dpv={}, groups=groups, dpg=dpg, sidecars={})
-    source = BundleSource(arrays)
+    source = TrxSource(arrays)
     write_container(plan_merge([source]), [source], tmp_path / "many.trx", verify=True)
     with zipfile.ZipFile(tmp_path / "many.trx") as archive:
         assert len(archive.infolist()) == 2 * count + 3
@@ -161,12 +161,12 @@ def test_more_vertices_and_bytes_than_32_bits_count(tmp_path):
     space = Space(AFFINE, DIMENSIONS)
     info = SourceInfo("huge", "trx", space, 2, nb_vertices, np.dtype("<f2"), dpv={}, dps={})
     real = [
-        BundleSource(
-            make_trx_arrays(8, seed=seed, positions_dtype="<f2", dps={}, dpv={}, dpg={}, groups={"CC": [1, 7]})
-        )
+        TrxSource(make_trx_arrays(8, seed=seed, positions_dtype="<f2", dps={}, dpv={}, dpg={}, groups={"CC": [1, 7]}))
         for seed in (1, 2)
     ]
-    plan = plan_merge([Headers(info), *map(headers_of, real)], names=["huge", "one", "two"], nb_shards=2)
+    plan = plan_merge(
+        [SourceHeaders(info), *(source.headers() for source in real)], names=["huge", "one", "two"], nb_shards=2
+    )
     assert plan.offsets_dtype == np.dtype("<u8")
     assert plan.shards == ((0, 1), (1, 3))
     target = PartialArchive(tmp_path / "huge.trx", plan.layout)

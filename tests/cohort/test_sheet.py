@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trxlib.cohort.project import Project, check_config, load_project
-from trxlib.cohort.sheet import Sample, read_samples
+from tests.helpers import read_samples
+from trxlib.cohort.project import Project, load_project
+from trxlib.cohort.sheet import Sample
 from trxlib.errors import InputError
 
 SCHEMAS = Path(__file__).parents[2] / "workflow" / "schemas"
@@ -27,6 +28,12 @@ def write_sheet(text, name="samples.tsv"):
     """Write a sheet whose cells are separated by blanks here."""
     Path(name).write_text("".join("\t".join(line.split()) + "\n" for line in text.strip().splitlines()))
     return name
+
+
+def full_config(config):
+    """Return what a configuration becomes, beside a sheet without mistakes."""
+    sheet = write_sheet("cohort subject tractogram\none 01 a.trk")
+    return load_project({**config, "samples": sheet}, CONFIG, SAMPLES).config
 
 
 def mistakes_of(text):
@@ -150,7 +157,7 @@ def test_empty_files_are_mistakes(folder):
 
 def test_made_files_may_be_missing(folder):
     sheet = write_sheet("cohort subject tractogram\none 01 made/a.trk")
-    assert read_samples(sheet, SAMPLES, made=["made/"])[0].tractogram == "made/a.trk"
+    assert read_samples(sheet, SAMPLES, made=("made/",))[0].tractogram == "made/a.trk"
 
 
 @pytest.mark.parametrize(
@@ -163,9 +170,11 @@ def test_unreadable_sheets(folder, content, message):
         read_samples("s.tsv", SAMPLES)
 
 
-def test_defaults_are_filled_in_and_the_argument_is_kept():
+def test_defaults_are_filled_in_and_the_argument_is_kept(folder):
     given = {"groups": {"subjects": False}}
-    full = check_config(given, CONFIG)
+    Path("config").mkdir()
+    write_sheet("cohort subject tractogram\none 01 a.trk", "config/samples.tsv")
+    full = load_project(given, CONFIG, SAMPLES).config
     assert full["groups"] == {"bundles": True, "subjects": False}
     assert full["samples"] == "config/samples.tsv"
     assert given == {"groups": {"subjects": False}}
@@ -182,9 +191,10 @@ def test_every_key_has_a_description_and_a_default():
     assert all(rule.get("description") for rule in SAMPLES["properties"].values())
 
 
-def test_the_configuration_of_the_repository_is_the_default():
+def test_the_configuration_of_the_repository_is_the_default(folder):
     config = yaml.safe_load((SCHEMAS.parents[1] / "config" / "config.yaml").read_text())
-    assert check_config(config, CONFIG) == check_config({}, CONFIG)
+    assert config["samples"] == CONFIG["properties"]["samples"]["default"]
+    assert full_config(config) == full_config({})
 
 
 @pytest.mark.parametrize(
@@ -199,9 +209,9 @@ def test_the_configuration_of_the_repository_is_the_default():
         ({"extract_groups": "yes"}, "configuration, extract_groups: 'yes' is not of type boolean"),
     ],
 )
-def test_wrong_configurations(config, message):
+def test_wrong_configurations(folder, config, message):
     with pytest.raises(InputError) as caught:
-        check_config(config, CONFIG)
+        full_config(config)
     assert message in str(caught.value)
 
 
@@ -331,10 +341,9 @@ def test_large_subjects_of_one_cohort_have_jobs_of_their_own(folder):
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), (True, True)])
-def test_switches_may_be_given_on_the_command_line(text, value):
+def test_switches_may_be_given_on_the_command_line(folder, text, value):
     """Snakemake hands `--config keep_subjects=false` on as a text."""
-    found = check_config({"samples": "x.tsv", "keep_subjects": text}, CONFIG)
-    assert found["keep_subjects"] is value
+    assert full_config({"keep_subjects": text})["keep_subjects"] is value
 
 
 def test_cells_in_quotation_marks_are_their_content(folder):
@@ -359,3 +368,33 @@ def test_a_folder_of_results_that_cannot_be_made_is_a_mistake(folder):
             load_project({"samples": sheet, "results": "closed/results"}, CONFIG, SAMPLES)
     project = load_project({"samples": sheet, "results": "new/results"}, CONFIG, SAMPLES)
     assert project.config["results"] == "new/results"
+
+
+def test_no_input_lies_where_the_results_of_its_own_cohort_go(folder):
+    """Snakemake removes what a job makes before it starts, so that this is told before anything runs."""
+    for name in ("results/one/subjects", "results/two"):
+        Path(name).mkdir(parents=True)
+        Path(name, "sub-01.trx").write_bytes(b"x")
+    Path("results/one/one.trx").write_bytes(b"x")
+    Path("by_link.trx").symlink_to("results/one/one.trx")
+    Path("way").symlink_to("results")
+    whole = str(folder / "results/one/one.trx")
+    for path in ("results/one/one.trx", "by_link.trx", "way/one/subjects/sub-01.trx", whole):
+        for row in (f"one 01 {path} n/a", f"one 01 a.trk {path}"):
+            sheet = write_sheet(f"cohort subject tractogram reference\none 02 b.trk n/a\n{row}")
+            with pytest.raises(InputError) as caught:
+                load_project({"samples": sheet}, CONFIG, SAMPLES)
+            (mistake,) = str(caught.value).splitlines()[1:]
+            assert mistake.startswith(f"  sample sheet, line 3: '{path}' lies in results/one, where the results of its")
+    # The archives of other cohorts are inputs as others are.
+    sheet = write_sheet("cohort subject tractogram\nall 01 results/one/one.trx\ntwo 01 results/one/one.trx")
+    assert list(load_project({"samples": sheet}, CONFIG, SAMPLES).cohorts) == ["all", "two"]
+
+
+def test_other_cohorts_go_on_without_one_that_would_replace_its_inputs(folder):
+    Path("results/one").mkdir(parents=True)
+    Path("results/one/one.trx").write_bytes(b"x")
+    sheet = write_sheet("cohort subject tractogram\none 01 results/one/one.trx\ntwo 01 a.trk")
+    project = load_project({"samples": sheet}, CONFIG, SAMPLES, keep_going=True)
+    assert list(project.cohorts) == ["two"]
+    assert "lies in results/one" in project.refused["one"][0]

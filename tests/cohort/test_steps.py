@@ -12,7 +12,8 @@ import pytest
 
 from tests.helpers import make_trx_arrays, write_plain_zip
 from trxlib.cohort import steps
-from trxlib.commands.progress import log_progress, read_table, write_table
+from trxlib.cohort.tables import read_table, write_table
+from trxlib.commands.progress import log_progress
 from trxlib.errors import InputError
 
 

@@ -38,6 +38,13 @@ def test_nibabel_reads_what_we_write(trx, tmp_path, suffix):
         assert (tmp_path / "out_fa.tsf").is_file()
 
 
+def test_an_option_that_does_not_exist_is_named_with_the_function(trx, tmp_path):
+    _, path = trx
+    for function in (export, convert):
+        with pytest.raises(TypeError, match=rf"{function.__name__}\(\) got an unexpected keyword argument 'transfrm'"):
+            function(path, tmp_path / "out.trk", transfrm=np.eye(4))
+
+
 def test_one_group_is_exported(trx, tmp_path):
     bundle, path = trx
     info, fingerprint = export(path, tmp_path / "out.tck", group="CST_L")
@@ -240,9 +247,9 @@ def test_a_folder_is_not_replaced_by_what_it_holds(tmp_path):
     _, path = plain_trx(tmp_path)
     convert(path, tmp_path / "folder")
     convert(path, tmp_path / "folder" / "a.trk")
-    with pytest.raises(InputError, match="would replace the input"):
+    with pytest.raises(InputError, match="is a folder that holds the input"):
         convert(tmp_path / "folder" / "a.trk", tmp_path / "folder")
-    with pytest.raises(InputError, match="would replace the input"):
+    with pytest.raises(InputError, match="lies inside the input folder"):
         convert(tmp_path / "folder", tmp_path / "folder" / "b.trx")
     assert (tmp_path / "folder" / "a.trk").is_file()
 

@@ -21,12 +21,12 @@ from tests.helpers import (
     write_plain_folder,
     write_plain_zip,
 )
-from trxlib.container import atomic, entries, mapping, reader
+from trxlib.container import atomic, entries, reader
 from trxlib.container.atomic import TemporaryFolder, final_path, replace_folder, temporary_root, writing
 from trxlib.container.entries import is_junk, list_archive, list_folder
 from trxlib.container.in_place import refresh_crcs
 from trxlib.container.mapping import FileStamp, MappedFile
-from trxlib.container.reader import check_crcs, open_container, read_header
+from trxlib.container.reader import check_crcs, open_container
 from trxlib.container.temporary import scratch_arrays
 from trxlib.errors import CapacityError, InputError, InputNotFoundError, ReadOnlyError, ShapeError, StateError
 from trxlib.trx_file_memmap import load
@@ -105,22 +105,6 @@ def test_stamps(numbers):
     assert FileStamp.of(numbers.with_name("missing")) is None
 
 
-def test_smaps():
-    text = """55d0a000-55d0b000 r--p 00000000 fe:00 123 /usr/bin/python
-Size:                  4 kB
-Anonymous:             0 kB
-Swap:                  0 kB
-VmFlags: rd mr mw me
-7f00a000-7f00c000 rw-p 00000000 fe:00 124 /data/a.trx
-Anonymous:             4 kB
-Swap:                  4 kB
-7f00c000-7f00d000 rw-p 00000000 00:00 0
-Anonymous:             0 kB
-Swap:                  8 kB
-"""
-    assert mapping._parse_smaps(text.encode()) == [(0x7F00A000, 0x7F00C000), (0x7F00C000, 0x7F00D000)]
-
-
 # ---- listing
 
 
@@ -191,13 +175,6 @@ def test_what_cannot_be_read_in_a_folder_is_named(tmp_path, monkeypatch):
 
 
 # ---- containers
-
-
-def test_read_header_alone(tmp_path):
-    arrays = make_trx_arrays()
-    assert read_header(write_plain_zip(arrays, tmp_path / "a.trx")) == arrays.header
-    assert read_header(write_plain_folder(arrays, tmp_path / "folder")) == arrays.header
-    assert read_header(write_plain_zip(arrays, tmp_path / "b.trx", 8)) == arrays.header
 
 
 def test_small_files_of_a_folder_are_not_mapped(tmp_path):
@@ -391,12 +368,3 @@ def test_a_folder_that_cannot_be_put_in_place_brings_the_old_one_back(tmp_path, 
     with pytest.raises(OSError, match="No space left"):
         replace_folder(tmp_path / "new", tmp_path / "final")
     assert (tmp_path / "final" / "header.json").read_text() == "final"
-
-
-def test_a_system_that_tells_nothing_of_use_is_not_asked(monkeypatch):
-    for answer in ([], None, [(0, 1 << 63)]):
-        mapping._tells_changes.cache_clear()
-        monkeypatch.setattr(mapping, "_read_smaps", lambda answer=answer: answer)
-        assert mapping.changed_ranges() is None
-    monkeypatch.undo()
-    mapping._tells_changes.cache_clear()

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 
 from trxlib.container import scattered
-from trxlib.container.scattered import Runs, populate, write_runs
+from trxlib.container.scattered import RunsOfRows, populate, write_runs
 from trxlib.errors import StaleError
 
 RNG = np.random.default_rng(5)
 
 
-def some_runs(count: int, rows: int = 5000, ncols: int = 3, longest: int = 9) -> Runs:
+def some_runs(count: int, rows: int = 5000, ncols: int = 3, longest: int = 9) -> RunsOfRows:
     data = RNG.standard_normal((rows, ncols)).astype("<f4")
     starts = RNG.integers(0, rows - longest, count)
-    return Runs(data, starts, RNG.integers(0, longest, count))
+    return RunsOfRows(data, starts, RNG.integers(0, longest, count))
 
 
-def joined(parts: list[Runs]) -> bytes:
+def joined(parts: list[RunsOfRows]) -> bytes:
     pieces = []
     for row in range(len(parts[0].starts)):
         for part in parts:
@@ -62,9 +62,9 @@ def test_several_arrays_take_turns(road: str, fd: int) -> None:
     count = 1500
     each, one = np.arange(count), np.ones(count, dtype=np.int64)
     parts = [
-        Runs(RNG.integers(0, 99, count).astype("<i4"), each, one),
+        RunsOfRows(RNG.integers(0, 99, count).astype("<i4"), each, one),
         some_runs(count),
-        Runs(np.full((1, 5), np.nan), np.zeros(count, dtype=np.int64), one),
+        RunsOfRows(np.full((1, 5), np.nan), np.zeros(count, dtype=np.int64), one),
     ]
     expected = joined(parts)
     assert write_runs(fd, 0, parts) == len(expected)
@@ -106,7 +106,7 @@ def test_a_mapped_file_that_was_cut_is_an_error_and_no_crash(tmp_path: Path, fd:
     source.write_bytes(bytes(1 << 20))
     data = np.memmap(source, dtype="<f4", mode="r").reshape(-1, 4)
     os.truncate(source, 4096)
-    runs = Runs(data, np.array([10, 60_000]), np.array([3, 3]))
+    runs = RunsOfRows(data, np.array([10, 60_000]), np.array([3, 3]))
     populate(runs)
     with pytest.raises(StaleError, match="was cut while it was read"):
         write_runs(fd, 0, [runs])
@@ -117,7 +117,7 @@ def test_populating_changes_nothing(tmp_path: Path) -> None:
     data: Any = np.memmap(tmp_path / "source", dtype=np.uint8, mode="c")
     data[5000] += 1
     expected = data.tobytes()
-    populate(Runs(data, np.arange(0, 1 << 20, 1 << 12), np.full(1 << 8, 1 << 10)))
+    populate(RunsOfRows(data, np.arange(0, 1 << 20, 1 << 12), np.full(1 << 8, 1 << 10)))
     assert data.tobytes() == expected
 
 
@@ -130,4 +130,4 @@ def test_a_system_that_takes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch
 def test_rows_that_do_not_lie_in_order_are_refused(road: str, fd: int) -> None:
     data = np.asfortranarray(RNG.standard_normal((10, 3)))
     with pytest.raises(ValueError, match="C order"):
-        write_runs(fd, 0, [Runs(data, np.array([1]), np.array([2]))])
+        write_runs(fd, 0, [RunsOfRows(data, np.array([1]), np.array([2]))])

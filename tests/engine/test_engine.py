@@ -19,7 +19,7 @@ from trxlib.engine.fill import fill_inputs, fill_shard
 from trxlib.engine.plan import Plan, plan_merge
 from trxlib.engine.receipt import Receipt
 from trxlib.engine.seal import check_receipts, seal_container
-from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import (
     DataLossWarning,
@@ -86,7 +86,7 @@ def test_every_road_gives_the_same_bytes(three, tmp_path):
     merge(folders, tmp_path / "folders.trx")
     deflated = [write_plain_zip(b, tmp_path / f"d{n}.trx", zipfile.ZIP_DEFLATED) for n, b in enumerate(bundles)]
     merge(deflated, tmp_path / "deflated.trx")
-    sources = [BundleSource(bundle) for bundle in bundles]
+    sources = [TrxSource(bundle) for bundle in bundles]
     write_container(plan_merge(sources), sources, tmp_path / "memory.trx", verify=True)
     for name in ("threads", "folders", "deflated", "memory"):
         assert (tmp_path / f"{name}.trx").read_bytes() == expected, name
@@ -103,10 +103,10 @@ def test_shards_filled_in_any_order_and_twice_give_the_same_bytes(three, tmp_pat
     merge(paths, tmp_path / "expected.trx")
 
     def opener(number, item):
-        return BundleSource.open(item.path)
+        return TrxSource.open(item.path)
 
-    sources = [BundleSource.open(path) for path in paths]
-    plan = plan_merge(sources, options=[{}] * 3, nb_shards=nb_shards)
+    sources = [TrxSource.open(path) for path in paths]
+    plan = plan_merge(sources, options=[None] * 3, nb_shards=nb_shards)
     plan.save(tmp_path / "plan.json")
     again = Plan.load(tmp_path / "plan.json")
     assert again == plan
@@ -128,7 +128,7 @@ def test_shards_filled_in_any_order_and_twice_give_the_same_bytes(three, tmp_pat
 
 
 def test_receipts_of_another_plan_and_missing_ones_are_refused(three):
-    sources = [BundleSource(bundle) for bundle in three[0]]
+    sources = [TrxSource(bundle) for bundle in three[0]]
     plan = plan_merge(sources, nb_shards=2)
     with pytest.raises(StaleError, match="no receipt of shard 1"):
         check_receipts(plan, [Receipt(plan.id, 0, ())])
@@ -137,7 +137,7 @@ def test_receipts_of_another_plan_and_missing_ones_are_refused(three):
 
 
 def test_seal_refuses_gaps_and_damage(three, tmp_path):
-    sources = [BundleSource(bundle) for bundle in three[0]]
+    sources = [TrxSource(bundle) for bundle in three[0]]
     plan = plan_merge(sources)
     target = PartialArchive(tmp_path / "out.trx", plan.layout)
     ranges = fill_inputs(plan, target, lambda number, _: sources[number])
@@ -152,11 +152,11 @@ def test_seal_refuses_gaps_and_damage(three, tmp_path):
 
 def test_an_input_that_changed_after_the_plan_is_refused(three, tmp_path):
     _, paths = three
-    plan = plan_merge([BundleSource.open(path) for path in paths], options=[{}] * 3)
+    plan = plan_merge([TrxSource.open(path) for path in paths], options=[None] * 3)
     os.utime(paths[1], ns=(1, 1))
     target = PartialArchive(tmp_path / "out.trx", plan.layout)
     with pytest.raises(StaleError, match="in1.trx: was changed since the plan was made"):
-        fill_inputs(plan, target, lambda _, item: BundleSource.open(item.path))
+        fill_inputs(plan, target, lambda _, item: TrxSource.open(item.path))
     target.discard()
 
 
@@ -282,12 +282,16 @@ def test_wrong_calls_are_refused(three, tmp_path):
         merge(paths, tmp_path / "dir.trx")
 
 
-def test_a_file_may_be_merged_onto_itself_and_read_only_inputs_are_read(three, tmp_path):
+def test_no_input_is_merged_onto_itself_and_read_only_inputs_are_read(three, tmp_path):
     bundles, paths = three
     for path in paths:
         path.chmod(0o444)
-    merge([paths[0], paths[1]], paths[0])
-    result = read_plain(paths[0])
+    before = paths[0].read_bytes()
+    with pytest.raises(InputError, match="would replace the input"):
+        merge([paths[0], paths[1]], paths[0])
+    assert paths[0].read_bytes() == before
+    merge([paths[0], paths[1]], tmp_path / "out.trx")
+    result = read_plain(tmp_path / "out.trx")
     assert result.header.nb_streamlines == 17
     np.testing.assert_array_equal(result.positions[: len(bundles[0].positions)], bundles[0].positions)
 
@@ -348,7 +352,7 @@ def test_a_group_of_the_name_of_its_own_file_does_not_replace_it(three, tmp_path
     archive = tmp_path / "CC.trx"
     shutil.copy(three[1][0], archive)
     before = archive.read_bytes()
-    with pytest.raises(InputError, match="group 'CC' would replace the very file that it is read from"):
+    with pytest.raises(InputError, match=r"CC\.trx: would replace the input"):
         extract_groups(archive, tmp_path)
     assert archive.read_bytes() == before
     assert not (tmp_path / "CST_L.trx").exists()

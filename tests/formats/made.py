@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from trxlib.formats.open import open_input
+from trxlib.model.options import ReadOptions
 from trxlib.model.source import Source
 
 #: Along the file's own axes: different sizes and numbers, so that no axis can pass for another.
@@ -115,6 +117,11 @@ def write(path: Path, data: bytes, *, gz: bool = False) -> Path:
     """Write bytes, perhaps compressed."""
     path.write_bytes(gzip.compress(data) if gz else data)
     return path
+
+
+def open_source(path: Path, **options: Any) -> Source:
+    """Open a tractogram with the options of `ReadOptions`."""
+    return open_input(path, ReadOptions(**options))
 
 
 def read_all(source: Source) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, read_all, some_streamlines, tck_bytes, trk_bytes, write
+from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, tck_bytes, trk_bytes, write
 from tests.helpers import make_trx_arrays, read_plain, write_plain_zip
 from trxlib.commands.convert import ConvertInput, convert
 from trxlib.errors import (
@@ -24,7 +24,6 @@ from trxlib.errors import (
     InputNotFoundError,
     ShapeError,
 )
-from trxlib.formats.registry import open_source
 from trxlib.formats.rows import read_rows
 from trxlib.model.space import Space
 

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, read_all, tck_bytes, trk_bytes, write
+from tests.formats.made import GRID, SIZES, open_source, read_all, tck_bytes, trk_bytes, write
 from trxlib.errors import DataLossWarning, FormatError, InputError
-from trxlib.formats.registry import open_source
 from trxlib.model.space import Space
 from trxlib.spaces.grid import Grid, VoxmmBox
 

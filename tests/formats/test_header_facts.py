@@ -12,12 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, read_all, some_streamlines, trk_bytes, write
+from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, trk_bytes, write
 from tests.helpers import make_trx_arrays, write_plain_zip
 from trxlib.commands.convert import convert
 from trxlib.errors import HeaderWarning
 from trxlib.formats.header_facts import sound_facts
-from trxlib.formats.registry import open_source
 
 FIELDS: dict[str, Any] = {
     "origin": (1, 2, 3),

@@ -12,6 +12,7 @@ from tests.helpers import make_trx_arrays, read_entries, read_plain, write_plain
 from trxlib import ConvertInput, convert, merge
 from trxlib.errors import DataLossWarning, DtypeError, FormatError, HeaderWarning, InputError
 from trxlib.formats.open import open_input, read_headers
+from trxlib.model.options import ReadOptions
 
 INSIDE = np.diag([2.0, 2.0, 2.0, 1.0])
 LARGE = (100, 100, 100)
@@ -55,7 +56,7 @@ def test_positions_dtype_is_changed_and_refused_where_it_overflows(bundle, tmp_p
     assert read_plain(tmp_path / "out.trx").positions.dtype == np.float16
     bundle.positions[3] = 1e6
     path = write_plain_zip(bundle, tmp_path / "far.trx")
-    with pytest.raises(FormatError, match=r"far.trx: a coordinate of 1e\+06 mm does not fit float16"):
+    with pytest.raises(FormatError, match=r"far.trx: streamline 2 has the vertex \[1000000.0, .* does not fit float16"):
         convert(path, tmp_path / "out2.trx", positions_dtype="float16")
     assert not (tmp_path / "out2.trx").exists()
 
@@ -136,7 +137,7 @@ def test_what_does_not_fit_float32_is_refused(tmp_path, caplog):
     arrays = make_trx_arrays(lengths=[3], positions_dtype="<f8")
     arrays.positions[1] = 1e39
     path = write_plain_zip(arrays, tmp_path / "far.trx")
-    with pytest.raises(DtypeError, match=r"far\.trx: positions: 1e\+39 does not fit float32"):
+    with pytest.raises(DtypeError, match=r"far\.trx: streamline 0 has the vertex \[1e\+39, .* does not fit float32"):
         convert(path, tmp_path / "out.trx", positions_dtype="float32")
     with caplog.at_level(logging.WARNING):
         convert(path, tmp_path / "out.trx")
@@ -190,7 +191,7 @@ def test_reading_headers_reads_no_positions(bundle, tmp_path):
 def test_a_rule_of_another_value_is_refused(bundle, tmp_path):
     path = write_plain_zip(bundle, tmp_path / "in.trx")
     with pytest.raises(InputError, match="nonfinite is 'keep'"):
-        open_input(path, nonfinite="keep")
+        open_input(path, ReadOptions(nonfinite="keep"))
 
 
 def test_files_beside_a_trx_are_attached(bundle, tmp_path):

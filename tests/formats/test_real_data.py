@@ -13,8 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.formats.made import read_all
-from trxlib.formats.registry import open_source
+from tests.formats.made import open_source, read_all
 from trxlib.formats.tck.writer import write_tck
 from trxlib.formats.trk.writer import write_trk
 from trxlib.model.source import Source

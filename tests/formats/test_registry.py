@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, read_all, some_streamlines, tck_bytes, trk_bytes, write
+from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, tck_bytes, trk_bytes, write
 from tests.helpers import make_trx_arrays, write_plain_folder, write_plain_zip
 from trxlib.errors import FormatError, InputError, InputNotFoundError, UnsupportedFormatError
 from trxlib.formats import vtk_dpy
-from trxlib.formats.registry import FORMATS, detect_format, open_source
+from trxlib.formats.registry import FORMATS, detect_format
 from trxlib.model.space import Space
 
 SPACE = Space(np.diag([*SIZES, 1.0]), GRID)
@@ -26,8 +26,17 @@ def test_the_magic_number_decides(tmp_path: Path, gz: bool) -> None:
     arrays = make_trx_arrays()
     assert detect_format(write_plain_zip(arrays, tmp_path / "a.trk")) == "trx"
     assert detect_format(write_plain_folder(arrays, tmp_path / "folder")) == "trx"
-    with pytest.raises(UnsupportedFormatError, match=r"trxlib\.inputs\.open_input"):
-        open_source(tmp_path / "folder")
+
+
+def test_trx_is_a_row_like_any_other(tmp_path: Path) -> None:
+    arrays = make_trx_arrays()
+    for path in (write_plain_zip(arrays, tmp_path / "a.trx"), write_plain_folder(arrays, tmp_path / "folder")):
+        with open_source(path) as source:
+            found = read_all(source)
+            assert source.info.format == "trx"
+            assert found["lengths"].tolist() == np.diff(arrays.offsets).tolist()
+            np.testing.assert_array_equal(found["positions"], arrays.positions)
+            assert found["dps"].keys() == arrays.dps.keys()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from unittest.mock import Mock, call
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, read_all, some_streamlines, tck_bytes, write
+from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, tck_bytes, write
 from trxlib.errors import CountError, FormatError, HeaderError, HeaderWarning, InputError, TrxError
 from trxlib.formats.tck import reader
 from trxlib.formats.tck.reader import TckSource
@@ -249,7 +249,7 @@ def test_transform_and_dtype(tmp_path: Path) -> None:
     move = np.array([[0.9, -0.1, 0, 5], [0.1, 1.0, 0, -6], [0, 0.2, 1, 7], [0, 0, 0, 1]])
     points = np.concatenate(lines).astype(float) @ move[:3, :3].T + move[:3, 3]
     for dtype, tolerance in (("float16", 0.01), ("float32", 1e-5), ("float64", 1e-12)):
-        source = TckSource(path, reference=SPACE, transform=move, positions_dtype=dtype)
+        source = open_source(path, reference=SPACE, transform=move, positions_dtype=dtype)
         found = read_all(source)["positions"]
         assert found.dtype == dtype
         np.testing.assert_allclose(found, points, atol=tolerance)

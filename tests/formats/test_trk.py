@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, read_all, some_streamlines, trk_bytes, write
+from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, trk_bytes, write
 from trxlib.errors import CountError, FormatError, HeaderError, HeaderWarning, InputError, TrxError
 from trxlib.formats.trk.reader import TrkSource, _Records
 from trxlib.model.space import Space
@@ -289,7 +289,7 @@ def test_positions_dtype(tmp_path: Path, dtype: str, tolerance: float) -> None:
     affine = np.array([[0.9, -0.1, 0, 5], [0.1, 1.8, 0.3, -6], [0, -0.2, 4, 7], [0, 0, 0, 1]]).astype(np.float32)
     path = write(tmp_path / "a.trk", trk_bytes(lines, affine=affine))
     points = np.concatenate(lines).astype(np.float64) / SIZES - 0.5
-    found = read_all(TrkSource(path, positions_dtype=dtype))["positions"]
+    found = read_all(open_source(path, positions_dtype=dtype))["positions"]
     assert found.dtype == dtype
     np.testing.assert_allclose(found, points @ affine[:3, :3].astype(float).T + affine[:3, 3], atol=tolerance)
 
@@ -298,17 +298,17 @@ def test_float16_refuses_what_does_not_fit_and_says_what_it_costs(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / "a.trk", trk_bytes([np.array([[70000.0, 1, 1]])]))
-    with pytest.raises(FormatError, match="a.trk: a coordinate of 69999.5 mm does not fit float16"):
-        read_all(TrkSource(path, positions_dtype="float16"))
+    with pytest.raises(FormatError, match="a.trk: streamline . has the vertex .* does not fit float16"):
+        read_all(open_source(path, positions_dtype="float16"))
     path = write(tmp_path / "a.trk", trk_bytes([np.array([[100.53, 1, 1]])]))
     with caplog.at_level("INFO", "trxlib"):
-        read_all(TrkSource(path, positions_dtype="float16"))
+        read_all(open_source(path, positions_dtype="float16"))
     assert "float16 moved vertices by at most 0.03" in caplog.text
 
 
 def test_facts_say_what_a_trx_header_has_no_field_for(tmp_path: Path) -> None:
     data = trk_bytes(some_streamlines((1,)), origin=(1, 2, 3), pad2=b"LPS", flags=b"\1\0\0\0\0\1", order=b"ras")
-    facts = TrkSource(write(tmp_path / "a.trk", data)).info.facts
+    facts = open_source(write(tmp_path / "a.trk", data)).info.facts
     assert facts["voxel_order"] == "ras"
     assert facts["voxel_size"] == list(SIZES)
     assert facts["origin"] == [1, 2, 3]

@@ -13,13 +13,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, ORDERS, SIZES, read_all, some_streamlines, tck_bytes, trk_bytes, write
+from tests.formats.made import GRID, ORDERS, SIZES, open_source, read_all, some_streamlines, tck_bytes, trk_bytes, write
 from trxlib.errors import DataLossWarning, DtypeError, HeaderError, HeaderWarning, InputError
-from trxlib.formats.registry import open_source
 from trxlib.formats.tck.beside import companion_paths
 from trxlib.formats.tck.writer import write_tck
 from trxlib.formats.trk.writer import write_trk
-from trxlib.model.source import ArraySpec, Chunk, SourceInfo
+from trxlib.model.chunk import Chunk
+from trxlib.model.source import ArraySpec, SourceInfo
 from trxlib.model.space import Space
 
 SPACE = Space(np.diag([*SIZES, 1.0]), GRID)
@@ -201,7 +201,7 @@ def test_a_tck_is_float32_or_float64(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found, chunk.positions)
     with pytest.raises(InputError, match=r"b\.tck: positions_dtype is float16, and TCK holds float32 or float64"):
         write_tck(tmp_path / "b.tck", info_of(chunk), [chunk], positions_dtype="float16")
-    chunk.positions = chunk.positions.astype("<f8")
+    chunk = replace(chunk, positions=chunk.positions.astype("<f8"))
     chunk.positions[3, 1] = 1e300
     for writer, name, options in ((write_tck, "b.tck", {"positions_dtype": "float32"}), (write_trk, "b.trk", {})):
         with pytest.raises(DtypeError, match=rf"{name}: streamline 1 has the vertex .*1e\+300.*beyond float32"):
@@ -293,7 +293,7 @@ def test_after_an_error_nothing_is_there(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_inputs_are_not_changed(tmp_path: Path, dtype: str) -> None:
     chunk = chunk_of(some_streamlines((3, 2)))
-    chunk.positions = chunk.positions.astype(dtype)
+    chunk = replace(chunk, positions=chunk.positions.astype(dtype))
     chunk.positions.flags.writeable = False
     info = info_of(chunk, space=Space(np.diag([-1.0, -2, 4, 1]), GRID))
     progress: list[tuple[int, int]] = []

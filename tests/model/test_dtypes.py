@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trxlib.errors import DtypeError
 from trxlib.model.dtypes import (
     DTYPES,
+    cast,
     cast_integers,
     dtype_of_extension,
     extension_of_dtype,
@@ -63,6 +64,37 @@ def test_integers_keep_their_values_or_are_refused(data, source, target):
     else:
         with pytest.raises(DtypeError, match="x holds .* which does not fit"):
             cast_integers(array, target, "x")
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "integers", "message"),
+    [
+        (np.array([1e39]), "<f4", "refuse", r"x: 1e\+39 does not fit float32; choose a wider type"),
+        (np.array([70000], "<f4"), "<f2", "refuse", "x: 70000 does not fit float16"),
+        (np.array([2**24 + 1]), "<f4", "exact", "x holds floats and integers, and 16777217 is no float32"),
+        (np.array([2**53 + 2]), "<f8", "exact", "9007199254740994 is no float64"),
+        (np.array([1]), "<f4", "refuse", "x holds int64, which float32 cannot hold"),
+        (np.array([1.0]), "i2", "round", "x holds float64, which int16 cannot hold"),
+        (np.array([2]), "?", "round", "x holds int64, which bit cannot hold"),
+    ],
+)
+def test_what_a_type_cannot_hold_is_refused(values, dtype, integers, message):
+    with pytest.raises(DtypeError, match=message):
+        cast(values, dtype, "x", integers=integers)
+
+
+def test_floats_are_rounded_and_what_is_not_finite_stays():
+    values = np.array([1 / 3, np.nan, np.inf, -np.inf, 3e38])
+    np.testing.assert_array_equal(cast(values, "<f4", "x"), values.astype("<f4"))
+    assert cast(values, "<f8", "x") is values
+    assert cast(np.array([2**24]), "<f4", "x", integers="exact").tolist() == [2**24]
+    assert cast(np.array([2**24 + 1]), "<f4", "x", integers="round").tolist() == [2**24]
+    assert cast(np.array([True]), "<f4", "x").tolist() == [1]
+
+
+def test_a_mask_is_no_list_of_members():
+    with pytest.raises(DtypeError, match="x holds bool, expected integers"):
+        cast_integers(np.array([True, False]), "u4", "x")
 
 
 def test_floats_are_no_integers():

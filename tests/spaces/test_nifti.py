@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trxlib.errors import HeaderError
+from trxlib.formats.reference import space_from
 from trxlib.spaces.nifti import NIFTI_BYTES, read_nifti
-from trxlib.spaces.reference import space_from
 
 AFFINE = np.array([[-1.25, 0.1, 0, 10], [0.2, 2, 0, 20.5], [0, 0.3, 4, -30], [0, 0, 0, 1]])
 
@@ -127,7 +127,7 @@ def test_nibabel_is_not_imported(tmp_path):
     path = tmp_path / "reference.nii.gz"
     nib.save(image(), path)
     code = (
-        "import sys; from trxlib.spaces.reference import space_from; "
+        "import sys; from trxlib.formats.reference import space_from; "
         "print(space_from(sys.argv[1]).dimensions, 'nibabel' in sys.modules)"
     )
     folder = Path(__file__).parents[2]

@@ -23,8 +23,9 @@ from trxlib.errors import (
     InputNotFoundError,
     UnsupportedFormatError,
 )
+from trxlib.formats.reference import space_from
 from trxlib.model.space import Space
-from trxlib.spaces.reference import place_result, read_transform, space_from, transform_from
+from trxlib.spaces.transform import place_result, read_transform, transform_from
 
 ITK = "#Insight Transform File V1.0\n"
 AFFINE = np.array([[-1.0, 0, 0, 10], [0, 2, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])

@@ -484,5 +484,19 @@ def test_wrong_calls_are_errors_of_the_tree(archive, tmp_path):
     with pytest.raises(CapacityError, match="has no room"):
         TrxFile(nb_vertices=10**18, nb_streamlines=10**9)
     save(trx, tmp_path / "folder")
-    with pytest.raises(InputError, match="inside the folder"):
+    with pytest.raises(InputError, match="inside the input folder"):
         zip_from_folder(tmp_path / "folder", tmp_path / "folder" / "a.trx")
+
+
+def test_a_closed_file_takes_other_streamlines(archive, arrays):
+    trx = load(archive)
+    streamlines = trx.streamlines.copy()
+    trx.close()
+    assert (len(trx), trx.groups, trx.header["NB_VERTICES"]) == (0, {}, 0)
+    with pytest.raises(ClosedError):
+        trx.append(load(archive))
+    assert "streamlines: 0" in str(trx)
+    trx.streamlines = streamlines
+    np.testing.assert_array_equal(trx[:2].streamlines.get_data(), arrays.positions[: arrays.offsets[2]])
+    assert len(trx.to_memory()) == len(streamlines)
+    assert len(copy.copy(trx)) == len(streamlines)

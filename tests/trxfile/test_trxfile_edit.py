@@ -22,8 +22,9 @@ from trxlib.errors import (
     MetadataMismatchError,
     SpaceMismatchError,
 )
+from trxlib.model.dtypes import cast
 from trxlib.trx_file_memmap import TrxFile, concatenate, load, save, zip_from_folder
-from trxlib.trxfile.preallocated import Room, cast_values
+from trxlib.trxfile.preallocated import Preallocated
 
 FLAT = {"groups": {}, "dpg": {}, "sidecars": {}}
 
@@ -654,17 +655,17 @@ def test_scratch_that_the_disk_cannot_hold_is_refused():
 )
 def test_values_never_wrap(values, dtype, message):
     with pytest.raises(DtypeError, match=message):
-        cast_values(values, np.dtype(dtype), "x")
+        cast(values, np.dtype(dtype), "x")
 
 
 def test_values_that_fit_are_converted():
-    assert cast_values(np.array([3], "i8"), np.dtype("u1"), "x").tolist() == [3]
-    assert cast_values(np.array([0.5], "f8"), np.dtype("<f2"), "x").dtype == np.float16
+    assert cast(np.array([3], "i8"), np.dtype("u1"), "x").tolist() == [3]
+    assert cast(np.array([0.5], "f8"), np.dtype("<f2"), "x").dtype == np.float16
 
 
 def test_room_maps_positions_before_they_get_their_type():
     arrays = make_trx_arrays(dps={}, dpv={})
-    room = Room.allocate(12, 26, "<f2")
+    room = Preallocated.allocate(12, 26, "<f2")
     room.write(arrays, (arrays.offsets[:-1], np.diff(arrays.offsets)), (0, 0), positions_map=lambda part: part / 1e3)
     np.testing.assert_array_equal(room.positions, (arrays.positions / 1e3).astype("<f2"))
 

@@ -9,8 +9,7 @@ import pytest
 
 from tests.helpers import assert_trx_equal, make_trx_arrays, read_plain, write_plain_zip
 from trxlib.errors import DataLossWarning, DtypeError, GroupNotFoundError, ShapeError
-from trxlib.model.offsets import offsets_of
-from trxlib.model.select import renumber_groups, select_streamlines
+from trxlib.model.select import Selection, renumber_groups, select_runs
 from trxlib.trx_file_memmap import concatenate, load, save
 
 N = 12
@@ -177,14 +176,6 @@ def test_group_members_beyond_the_file_are_named(tmp_path):
         trx.select([0])
 
 
-def test_select_streamlines_copies(arrays):
-    part = select_streamlines(arrays, [4, 0, 7])
-    assert part.header.nb_streamlines == 3
-    np.testing.assert_array_equal(part.offsets, offsets_of(np.diff(arrays.offsets)[[4, 0, 7]]))
-    assert not np.shares_memory(part.positions, arrays.positions)
-    assert part.sidecars == arrays.sidecars
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_renumbering_agrees_with_a_plain_loop(seed):
     rng = np.random.default_rng(seed)
@@ -218,3 +209,11 @@ def test_dpg_of_no_group_stays_until_it_is_saved(tmp_path):
     with pytest.warns(DataLossWarning, match="left out, since there are no such groups: dpg/ghost"):
         save(part, tmp_path / "b.trx")
     assert sorted(load(tmp_path / "b.trx").data_per_group) == ["CST_L"]
+
+
+def test_a_selection_knows_where_its_streamlines_lie():
+    arrays = make_trx_arrays(lengths=[2, 0, 3])
+    starts, lengths = Selection(arrays, None).known_runs()
+    assert (starts.tolist(), lengths.tolist()) == ([0, 2, 2], [2, 0, 3])
+    starts, lengths = Selection(*select_runs(arrays, [2, 0])).known_runs()
+    assert (starts.tolist(), lengths.tolist()) == ([2, 0], [3, 2])

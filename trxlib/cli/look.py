@@ -24,11 +24,11 @@ def add_info(parser: Parser) -> None:
 @reporting
 def run_info(options: Namespace) -> int:
     """Print what each file holds."""
-    import trxlib
+    from trxlib.commands.describe import describe
 
     facts = []
     for file in options.files:
-        facts.append(trxlib.describe(file))
+        facts.append(describe(file))
         if not options.json:
             say("\n".join(_info_lines(facts[-1])))
     if options.json:
@@ -47,11 +47,11 @@ def add_validate(parser: Parser) -> None:
 @reporting
 def run_validate(options: Namespace) -> int:
     """Print every broken rule of each file; status 1 if there is one."""
-    import trxlib
+    from trxlib.commands.validate import find_problems
 
     found = 0
     for file in options.files:
-        problems = trxlib.find_problems(file, check_crc=options.crc)
+        problems = find_problems(file, check_crc=options.crc)
         found += len(problems)
         for problem in problems:
             text = str(problem)
@@ -72,14 +72,16 @@ def add_groups(parser: Parser) -> None:
 @reporting
 def run_groups(options: Namespace) -> int:
     """Print the groups of a file and their sizes, or write each as a file."""
-    import trxlib
-
     if options.extract is not None:
-        parts = trxlib.extract_groups(options.file, options.extract, options.names or None, workers=options.workers)
+        from trxlib.commands.extract import extract_groups
+
+        parts = extract_groups(options.file, options.extract, options.names or None, workers=options.workers)
         for part in parts:
             say(f"{shown(part.path)}\t{part.nb_streamlines}")
         return 0
-    counts: dict[str, int] = trxlib.describe(options.file)["groups"]
+    from trxlib.commands.describe import describe
+
+    counts: dict[str, int] = describe(options.file)["groups"]
     missing = [name for name in options.names if name not in counts]
     if missing:
         from trxlib.errors import GroupNotFoundError

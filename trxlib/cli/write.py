@@ -72,7 +72,9 @@ def add_convert(parser: Parser) -> None:
     )
     parser.add_argument("--drop-empty", action="store_true", help="leave out streamlines without vertices")
     parser.add_argument(
-        "--accept-count-mismatch", action="store_true", help="read a TRK whose header counts other streamlines"
+        "--accept-count-mismatch",
+        action="store_true",
+        help="take what is there of a TRK that counts otherwise, or of a cut TCK",
     )
     add_force(parser)
     add_compress(parser)
@@ -94,9 +96,8 @@ def _check_convert(options: Namespace) -> None:
 def run_convert(options: Namespace) -> int:
     """Convert the inputs into the last path."""
     output = options.paths[-1]
-    _check_new(output, options.force)
-    import trxlib
-    from trxlib.commands.export import EXPORT_SUFFIXES
+    from trxlib.commands.convert import convert
+    from trxlib.commands.export import EXPORT_SUFFIXES, export
 
     reference = options.reference
     keywords: dict[str, Any] = {
@@ -116,9 +117,9 @@ def run_convert(options: Namespace) -> int:
     with show_progress("convert") as progress:
         if is_export and len(options.inputs) == 1 and group:
             keywords |= {"dps": options.dps, "dpv": options.dpv}
-            trxlib.export(path, output, group=group, progress=progress, **keywords)
+            export(path, output, group=group, progress=progress, **keywords)
             return 0
-        trxlib.convert(
+        convert(
             _convert_inputs(options),
             output,
             missing=options.missing,
@@ -156,11 +157,10 @@ def _check_merge(options: Namespace) -> None:
 def run_merge(options: Namespace) -> int:
     """Merge the inputs into the last path."""
     *inputs, output = options.paths
-    _check_new(output, options.force)
-    import trxlib
+    from trxlib.commands.merge import merge
 
     with show_progress("merge") as progress:
-        trxlib.merge(
+        merge(
             inputs,
             output,
             names=options.name or None,
@@ -170,6 +170,7 @@ def run_merge(options: Namespace) -> int:
             check_space=options.check_space,
             compression=_method(options.compress),
             workers=options.workers,
+            overwrite=options.force,
             progress=progress,
         )
     return 0
@@ -179,12 +180,6 @@ def _method(compress: bool) -> int:
     import zipfile
 
     return zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-
-
-def _check_new(output: str, force: bool) -> None:
-    """Refuse to replace a file: who forgets the output has named an input last."""
-    if Path(output).exists() and not force:
-        raise FileError(f"{output}: exists, and the last path is what is written; --force replaces it")
 
 
 def _check_export(output: str, options: dict[str, bool]) -> None:
@@ -214,7 +209,7 @@ def _groups_and_paths(paths: Sequence[str], groups: Sequence[str], has_values: b
 
 
 def _convert_inputs(options: Namespace) -> list[ConvertInput]:
-    from trxlib import ConvertInput
+    from trxlib.commands.convert import ConvertInput
 
     return [ConvertInput(path, group or None, dps=options.dps, dpv=options.dpv) for group, path in options.inputs]
 

@@ -6,60 +6,34 @@ believes none that it has not checked.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from trxlib.commands.convert import ConvertInput, plan_conversion
-from trxlib.commands.progress import log_progress, write_table
+from trxlib.cohort.provenance import write_provenance
+from trxlib.cohort.sheet import Row
+from trxlib.cohort.subjects import convert_inputs, paths_of_rows
+from trxlib.commands.convert import plan_conversion
+from trxlib.commands.progress import log_progress
 from trxlib.commands.validate import find_problems
+from trxlib.container.outputs import check_outputs
 from trxlib.container.partial import PartialArchive
 from trxlib.engine.fill import fill_shard
 from trxlib.engine.nested import plan_nested
 from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.engine.receipt import Receipt
 from trxlib.engine.seal import check_receipts, find_damage, find_unfit, is_sealed, seal_container
-from trxlib.engine.trx_source import BundleSource, headers_of
+from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import FormatError, StaleError
 from trxlib.formats.open import open_input
-from trxlib.model.source import Headers, Source
+from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions
+from trxlib.model.source import Source, SourceHeaders
 
-__all__ = ["convert_inputs", "fill_cohort", "plan_cohort", "plan_cohort_directly", "seal_cohort"]
+__all__ = ["fill_cohort", "plan_cohort", "plan_cohort_directly", "seal_cohort"]
 
 logger = logging.getLogger(__name__)
 Paths = Iterable[str | Path]
-Row = Mapping[str, Any]
-_PROVENANCE_COLUMNS = (
-    "subject",
-    "session",
-    "bundle",
-    "source",
-    "format",
-    "first_streamline",
-    "last_streamline",
-    "first_vertex",
-    "last_vertex",
-    "fingerprint",
-)
-
-
-def convert_inputs(rows: Sequence[Row], *, bundles: bool) -> list[ConvertInput]:
-    """Return what `trxlib.convert` needs to know of rows of the sample sheet; bundles become groups if wanted."""
-    return [
-        ConvertInput(
-            row["tractogram"],
-            group=row["bundle"] if bundles and row["bundle"] else None,
-            reference=row["reference"] or None,
-            transform=row["transform"] or None,
-            dps=row["dps"],
-            dpv=row["dpv"],
-        )
-        for row in rows
-    ]
 
 
 # Plan
@@ -90,21 +64,27 @@ def plan_cohort(
         What to do with dps and dpv keys that some subjects lack.
     nb_shards : int
         Jobs to divide the filling between.
+
+    Raises
+    ------
+    InputError
+        If the plan or the archive would replace a subject's file.
     """
+    check_outputs([output, archive], subjects)
     plan = plan_merge(
         [_headers_of_subject(path) for path in subjects],
         names=list(groups),
         whole_groups=list(groups.values()),
-        options=[{}] * len(subjects),
+        options=[None] * len(subjects),
         missing=missing_metadata,
         nb_shards=nb_shards,
     )
     _save_plan(plan, output, archive)
 
 
-def _headers_of_subject(path: str) -> Headers:
-    with closing(BundleSource.open(path)) as source:
-        return headers_of(source)
+def _headers_of_subject(path: str) -> SourceHeaders:
+    with TrxSource.open(path) as source:
+        return source.headers()
 
 
 def plan_cohort_directly(
@@ -117,8 +97,8 @@ def plan_cohort_directly(
     bundles: bool,
     positions_dtype: str,
     missing_metadata: MissingPolicy,
-    out_of_volume: str,
-    nonfinite: str,
+    out_of_volume: OutOfVolume,
+    nonfinite: NonFinite,
     empty_streamlines: str,
 ) -> None:
     """Give each input its byte ranges in the cohort's archive, without a ``.trx`` of each subject in between.
@@ -134,20 +114,25 @@ def plan_cohort_directly(
     bundles, positions_dtype, missing_metadata, out_of_volume, nonfinite, empty_streamlines
         See `convert_subject`. Streamlines can only be left out once all have been looked at, so inputs are read
         twice then.
+
+    Raises
+    ------
+    InputError
+        If the plan or the archive would replace an input or lie in one.
     """
+    check_outputs([output, archive], paths_of_rows(rows))
     by_entity: dict[str, list[Row]] = {}
     for row in rows:
         entity = f"{row['subject']}_{row['session']}" if row["session"] else row["subject"]
         by_entity.setdefault(entity, []).append(row)
+    common = ReadOptions(
+        positions_dtype=None if positions_dtype == "keep" else positions_dtype,
+        out_of_volume=out_of_volume,
+        nonfinite=nonfinite,
+        drop_empty=empty_streamlines == "drop",
+    )
     parts = {
-        entity: plan_conversion(
-            convert_inputs(by_entity[entity], bundles=bundles),
-            positions_dtype=None if positions_dtype == "keep" else positions_dtype,
-            missing=missing_metadata,
-            out_of_volume=out_of_volume,
-            nonfinite=nonfinite,
-            drop_empty=empty_streamlines == "drop",
-        )
+        entity: plan_conversion(convert_inputs(by_entity[entity], bundles=bundles), common, missing=missing_metadata)
         for entity in groups
     }
     plan = plan_nested(parts, whole_groups=list(groups.values()), missing=missing_metadata, nb_shards=nb_shards)
@@ -189,8 +174,17 @@ def fill_cohort(plan: str | Path, archive: str | Path, receipt: str | Path, *, s
         Which part of the plan.
     workers : int
         Threads.
+
+    Raises
+    ------
+    InputError
+        If the archive or the receipt would replace one of these inputs.
+    StaleError
+        If an input is not as it was planned with.
     """
     loaded = Plan.load(plan)
+    low, high = loaded.shards[shard] if shard in range(len(loaded.shards)) else (0, 0)
+    check_outputs([archive, receipt], [plan, *_inputs_of(loaded.inputs[low:high])])
     target = PartialArchive(archive, loaded.layout, _partial_path(loaded, archive))
     try:
         filled = fill_shard(
@@ -205,9 +199,13 @@ def fill_cohort(plan: str | Path, archive: str | Path, receipt: str | Path, *, s
     logger.info("shard %d of %s: %.1f MB", shard, archive, sum(piece.nbytes for piece in filled.ranges) / 1e6)
 
 
+def _inputs_of(items: Iterable[InputPlan]) -> list[str]:
+    return [path for item in items for path in (item.path, *(item.options.files() if item.options else ()))]
+
+
 def _open_planned(_: int, item: InputPlan) -> Source:
     # A subject's .trx was checked when it was written, and is copied as it is.
-    return open_input(item.path, **item.options) if item.options else BundleSource.open(item.path)
+    return TrxSource.open(item.path) if item.options is None else open_input(item.path, item.options)
 
 
 # Seal
@@ -242,9 +240,17 @@ def seal_cohort(
         As given to `plan_cohort_directly`.
     workers : int
         Threads, to fill a damaged shard.
+
+    Raises
+    ------
+    InputError
+        If an output would replace an input.
+    StaleError
+        If not all shards were filled, with the inputs that were planned with.
     """
     loaded = Plan.load(plan)
-    paths = [Path(path) for path in receipts]
+    paths, records = [Path(path) for path in receipts], list(records)
+    check_outputs([archive, provenance], [plan, *paths, *records, *_inputs_of(loaded.inputs)])
     found = _load_receipts(loaded, paths)
     ranges = check_receipts(loaded, found)
     partial = _partial_path(loaded, archive)
@@ -252,13 +258,13 @@ def seal_cohort(
         target = PartialArchive(archive, loaded.layout, partial, create=False)
         try:
             found = _repair(loaded, target, found, paths, workers)
-            _write_provenance(loaded, found, provenance, records, rows)
+            write_provenance(loaded, found, provenance, records, rows)
             seal_container(loaded, target, check_receipts(loaded, found))
         finally:
             target.close()
     elif is_sealed(loaded, ranges, archive):
         logger.info("%s: was sealed already, by another job of the same plan", archive)
-        _write_provenance(loaded, found, provenance, records, rows)
+        write_provenance(loaded, found, provenance, records, rows)
     else:
         for path in paths:
             path.unlink(missing_ok=True)
@@ -323,41 +329,6 @@ def _blame(plan: Plan, shards: Iterable[int]) -> str:
     if bad:
         return f"the cause is in the inputs: {', '.join(bad)}; make them again"
     return "the inputs are good, so suspect the file system"
-
-
-def _write_provenance(
-    plan: Plan, receipts: Sequence[Receipt], output: str | Path, records: Paths, rows: Sequence[Row]
-) -> None:
-    lines: list[list[Any]] = []
-    if rows:
-        read = [item for receipt in sorted(receipts, key=lambda one: one.shard) for item in receipt.inputs]
-        for place, row, source in zip(plan.inputs, rows, read, strict=True):
-            names = [row["subject"], row["session"], row["bundle"], row["tractogram"], source.format]
-            lines.append([*names, *_spans(place), source.fingerprint])
-    else:
-        for place, path in zip(plan.inputs, records, strict=True):
-            lines += _lines_of_record(place, Path(path))
-    write_table(output, _PROVENANCE_COLUMNS, lines)
-
-
-def _lines_of_record(place: InputPlan, path: Path) -> list[list[Any]]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    lines = []
-    for source in content["inputs"]:
-        streamlines = _span(place.first_streamline + source["first_streamline"], source["nb_streamlines"])
-        vertices = _span(place.first_vertex + source["first_vertex"], source["nb_vertices"])
-        names = [content["subject"], content["session"], source["bundle"], source["tractogram"], source["format"]]
-        lines.append([*names, *streamlines, *vertices, source["fingerprint"]])
-    return lines
-
-
-def _spans(place: InputPlan) -> tuple[int | str, ...]:
-    return (*_span(place.first_streamline, place.nb_streamlines), *_span(place.first_vertex, place.nb_vertices))
-
-
-def _span(first: int, count: int) -> tuple[int | str, int | str]:
-    """Return first and last; an input without streamlines has neither."""
-    return (first, first + count - 1) if count else ("", "")
 
 
 def _inputs_of_shard(plan: Plan, shard: int) -> str:

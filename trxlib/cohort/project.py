@@ -16,8 +16,9 @@ from typing import Any
 import jsonschema
 
 from trxlib.cohort.sheet import Mistake, Sample, find_mistakes, raise_mistakes, unknown_words
+from trxlib.container.outputs import Folders
 
-__all__ = ["Batch", "Project", "check_config", "load_project"]
+__all__ = ["Batch", "Project", "load_project"]
 
 _MANY = 2000  # subjects; a dry run takes 5 to 10 ms for each job
 _SMALL_BYTES = 64_000_000  # of a batch of small subjects: converted in a second
@@ -193,6 +194,7 @@ def load_project(
     if isinstance(full.get("samples"), str):
         samples, more = find_mistakes(Path(full["samples"]), samples_schema, made)
         mistakes += more
+        mistakes += _mistaken_results(samples, full.get("results"))
     refused: dict[str, list[str]] = {}
     for mistake in mistakes:
         refused.setdefault(mistake.cohort, []).append(mistake.text)
@@ -220,17 +222,24 @@ def _results_mistakes(results: Any) -> list[Mistake]:
     return []
 
 
-def check_config(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration with the schema's defaults filled in.
-
-    Raises
-    ------
-    InputError
-        Lists every mistake.
-    """
-    full, mistakes = _config_mistakes(config, schema)
-    raise_mistakes(mistakes, "configuration")
-    return full
+def _mistaken_results(samples: Iterable[Sample], results: Any) -> list[Mistake]:
+    """Find inputs that lie where the results of their own cohort go, by whatever name: a run would replace them."""
+    if not isinstance(results, str):
+        return []
+    mistakes: dict[tuple[str, str], Mistake] = {}
+    folders: dict[str, Folders] = {}
+    for sample in samples:
+        if sample.cohort not in folders:
+            folders[sample.cohort] = Folders([Path(results, sample.cohort)])
+        for path in sample.paths:
+            folder = folders[sample.cohort].around(path)
+            if folder is not None and (sample.cohort, path) not in mistakes:
+                text = (
+                    f"sample sheet, line {sample.line}: {path!r} lies in {folder}, where the results of its own cohort "
+                    "go and would replace it; move it away, or name another folder as 'results'"
+                )
+                mistakes[sample.cohort, path] = Mistake(text, sample.cohort)
+    return list(mistakes.values())
 
 
 def _size(path: str) -> int:

@@ -1,7 +1,7 @@
 """The sample sheet: read, checked, all mistakes told at once, each with its line and column.
 
-Knows nothing of Snakemake. Headers of tractograms are not read here (`trxlib.cohort.steps.preflight` does), so that a dry
-run over thousands of subjects stays quick.
+Knows nothing of Snakemake. Headers of tractograms are not read here (`trxlib.cohort.preflight` does), so that a dry run
+over thousands of subjects stays quick.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import jsonschema
 from trxlib.errors import ArrayNameError, InputError
 from trxlib.model.names import check_key
 
-__all__ = ["Mistake", "Sample", "find_mistakes", "raise_mistakes", "read_samples", "unknown_words"]
+__all__ = ["Mistake", "Row", "Sample", "find_mistakes", "raise_mistakes", "unknown_words"]
 
+#: A row as scripts get it, see `Sample.to_params`.
+Row = Mapping[str, Any]
 #: Formats that do not store the grid of their image.
 _NEEDS_REFERENCE = (".tck", ".tck.gz", ".vtk", ".vtp", ".fib", ".dpy")
 _COMPANIONS = ("dps_", "dpv_")
@@ -100,33 +102,6 @@ class Sample:
         }
 
 
-def read_samples(path: str | Path, schema: Mapping[str, Any], *, made: Iterable[str] = ()) -> list[Sample]:
-    """Read and check a sample sheet.
-
-    Parameters
-    ----------
-    path : str or Path
-        A table with tabs, its first line naming the columns.
-    schema : mapping
-        JSON schema of a row.
-    made : iterable of str
-        Folders whose files are made by the workflow itself, so that they may be missing now.
-
-    Returns
-    -------
-    list of Sample
-        In the order of the sheet.
-
-    Raises
-    ------
-    InputError
-        Lists every mistake with its line and column.
-    """
-    samples, mistakes = find_mistakes(Path(path), schema, tuple(made))
-    raise_mistakes(mistakes, "sample sheet")
-    return samples
-
-
 def raise_mistakes(mistakes: list[Mistake], what: str) -> None:
     """Raise one InputError that lists all `mistakes`, if there are any; `what` has them."""
     if mistakes:
@@ -146,7 +121,24 @@ def unknown_words(noun: str, unknown: list[Any], known: Iterable[str]) -> str:
 
 
 def find_mistakes(path: Path, schema: Mapping[str, Any], made: tuple[str, ...]) -> tuple[list[Sample], list[Mistake]]:
-    """Return the rows of a sheet and all its mistakes, as `read_samples` would raise them."""
+    """Return the rows of a sheet and all its mistakes.
+
+    Parameters
+    ----------
+    path : Path
+        A table with tabs, its first line naming the columns.
+    schema : mapping
+        JSON schema of a row.
+    made : tuple of str
+        Folders whose files are made by the workflow itself, so that they may be missing now.
+
+    Returns
+    -------
+    list of Sample
+        In the order of the sheet.
+    list of Mistake
+        Each with its line and column.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -8,27 +8,28 @@ import time
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from trxlib.commands.export import EXPORT_SUFFIXES, export, input_paths
+from trxlib.commands.export import EXPORT_SUFFIXES, export_source
 from trxlib.commands.progress import log_progress
+from trxlib.container.outputs import check_outputs
 from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.engine.write import write_container
 from trxlib.errors import CountError, InputError
-from trxlib.formats.open import NonFinite, OutOfVolume, open_input, read_headers
-from trxlib.formats.output_file import check_outputs
+from trxlib.formats.open import open_input, read_headers
 from trxlib.formats.registry import detect_format
 from trxlib.model.dtypes import check_float_dtype
+from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions, StrPath
 from trxlib.model.source import Progress, Source, SourceInfo
 
 __all__ = ["ConvertInput", "ConvertedInput", "convert", "plan_conversion"]
 
 logger = logging.getLogger(__name__)
-StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def convert(
     drop_empty : bool
         Whether streamlines without vertices are left out, with their dps rows.
     accept_count_mismatch : bool
-        Whether a TRK whose header states another number of streamlines is read, with a warning.
+        Whether what is there is taken, with a warning, of a TRK whose header counts other streamlines, and of a TCK
+        that was cut: it lacks its end marker and streamlines that its header counts. Otherwise an error.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     level : int, optional
@@ -139,66 +141,60 @@ def convert(
     Raises
     ------
     InputError
-        If an argument does not fit the output, or an output would replace an input.
+        If an argument does not fit the output, or an output would replace an input or lie in one.
     InputNotFoundError, UnsupportedFormatError, FormatError
         Name the file, and the byte and record where it breaks its format.
     SpaceMismatchError, MetadataMismatchError
         List every input that does not fit.
     """
     items = _normalise(source)
-    common = {
-        "positions_dtype": positions_dtype,
-        "out_of_volume": out_of_volume,
-        "nonfinite": nonfinite,
-        "drop_empty": drop_empty,
-        "accept_count_mismatch": accept_count_mismatch,
-    }
-    options = [{**_own_options(item, reference, transform), **common} for item in items]
+    common = ReadOptions(
+        reference=reference,
+        transform=transform,
+        positions_dtype=positions_dtype,
+        out_of_volume=out_of_volume,
+        nonfinite=nonfinite,
+        drop_empty=drop_empty,
+        accept_count_mismatch=accept_count_mismatch,
+    )
+    options = [_own_options(item, common) for item in items]
     if Path(output).suffix.lower() in EXPORT_SUFFIXES:
         _check_export(items, output, missing, compression, level)
         return _export(items, output, options, overwrite, progress)
-    inputs = [path for item, how in zip(items, options, strict=True) for path in input_paths(item.path, how)]
+    inputs = [path for item, how in zip(items, options, strict=True) for path in (item.path, *how.files())]
     check_outputs([output], inputs, overwrite=overwrite)
-    keywords: dict[str, Any] = {
-        "positions_dtype": check_float_dtype(positions_dtype, "positions_dtype")
-        if positions_dtype is not None
-        else None,
-        "missing": missing,
-    }
     writing: dict[str, Any] = {
         "compression": compression,
         "level": level,
         "progress": log_progress(os.fspath(output)) if progress is None else progress,
     }
     try:
-        return _convert(items, options, output, keywords, writing)
+        return _convert(items, options, output, missing, writing)
     except CountError as error:
         if not any(detect_format(os.fspath(item.path)) == "tck" for item in items):
             raise
         # Rare, and known only at the end of a large file: the data are delimited, so they can be counted.
         logger.warning("%s; counting", error)
-        options = [{**how, "trust_count": False} for how in options]
-        return _convert(items, options, output, keywords, writing)
+        return _convert(items, [how.counted() for how in options], output, missing, writing)
 
 
 def _convert(
     items: Sequence[ConvertInput],
-    options: Sequence[dict[str, Any]],
+    options: Sequence[ReadOptions],
     output: StrPath,
-    keywords: dict[str, Any],
+    missing: MissingPolicy,
     writing: dict[str, Any],
 ) -> list[ConvertedInput]:
     begin = time.perf_counter()
     with ExitStack() as stack:
         sources: list[Source] = []
         for item, how in zip(items, options, strict=True):
-            opened = open_input(item.path, **how)
-            close = getattr(opened, "close", None)
-            if close is not None:
-                stack.callback(close)
-            sources.append(opened)
+            sources.append(stack.enter_context(open_input(item.path, how)))
         whole_groups = [[item.group] if item.group else [] for item in items]
-        plan = plan_merge(sources, names=_names(items), whole_groups=whole_groups, **keywords)
+        plan = plan_merge(
+            sources, names=_names(items), whole_groups=whole_groups, missing=missing,
+            positions_dtype=_plan_dtype(options),
+        )  # fmt: skip
         write_container(plan, sources, output, **writing)
         _log(output, plan, begin)
         return [
@@ -208,11 +204,7 @@ def _convert(
 
 
 def plan_conversion(
-    items: Sequence[ConvertInput],
-    *,
-    positions_dtype: npt.DTypeLike | None = None,
-    missing: MissingPolicy = "error",
-    **opening: Any,
+    items: Sequence[ConvertInput], common: ReadOptions | None = None, *, missing: MissingPolicy = "error"
 ) -> Plan:
     """Plan what `convert` would write, without writing it; whoever has the plan can open the inputs again.
 
@@ -220,38 +212,32 @@ def plan_conversion(
     ----------
     items : sequence of ConvertInput
         At least one; reference and transform must be paths.
-    positions_dtype, missing
+    common : ReadOptions, optional
+        What holds for all inputs.
+    missing : {"error", "drop", "fill"}
         See `convert`.
-    **opening
-        The other options of `convert`, JSON values.
 
     Returns
     -------
     Plan
-        `trxlib.formats.open.open_input` opens an input by its ``path`` and ``options``.
+        `trxlib.formats.registry.open_input` opens an input by its ``path`` and ``options``.
     """
-    dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
-    options = [
-        {
-            **opening,
-            # Who fills cannot plan again: the counts must be right now.
-            "trust_count": False,
-            "positions_dtype": dtype.name if dtype is not None else None,
-            "reference": item.reference,
-            "transform": item.transform,
-            "dps": dict(item.dps),
-            "dpv": dict(item.dpv),
-        }
-        for item in items
-    ]
+    # Who fills cannot plan again: the counts must be right now.
+    options = [_own_options(item, common or ReadOptions()).counted() for item in items]
     return plan_merge(
-        [read_headers(item.path, **how) for item, how in zip(items, options, strict=True)],
+        [read_headers(item.path, how) for item, how in zip(items, options, strict=True)],
         names=_names(items),
         whole_groups=[[item.group] if item.group else [] for item in items],
         options=options,
-        positions_dtype=dtype,
+        positions_dtype=_plan_dtype(options),
         missing=missing,
     )
+
+
+def _plan_dtype(options: Sequence[ReadOptions]) -> np.dtype[Any] | None:
+    """Return the type of positions that is asked for, the same for all inputs."""
+    wanted = options[0].positions_dtype
+    return None if wanted is None else check_float_dtype(wanted, "positions_dtype")
 
 
 def _normalise(source: Any) -> list[ConvertInput]:
@@ -275,14 +261,15 @@ def _normalise(source: Any) -> list[ConvertInput]:
     return items
 
 
-def _own_options(item: ConvertInput, reference: Any, transform: Any) -> dict[str, Any]:
+def _own_options(item: ConvertInput, common: ReadOptions) -> ReadOptions:
     """Return how one file is opened: what is particular to it comes before what is common."""
-    return {
-        "reference": item.reference if item.reference is not None else reference,
-        "transform": item.transform if item.transform is not None else transform,
-        "dps": item.dps,
-        "dpv": item.dpv,
-    }
+    return replace(
+        common,
+        reference=item.reference if item.reference is not None else common.reference,
+        transform=item.transform if item.transform is not None else common.transform,
+        dps=item.dps,
+        dpv=item.dpv,
+    )
 
 
 def _check_export(
@@ -310,14 +297,14 @@ def _check_export(
 def _export(
     items: Sequence[ConvertInput],
     output: StrPath,
-    options: Sequence[dict[str, Any]],
+    options: Sequence[ReadOptions],
     overwrite: bool,
     progress: Progress | None,
 ) -> list[ConvertedInput]:
     """Write TRK or TCK, which hold one tractogram without groups."""
-    info, fingerprint = export(items[0].path, output, overwrite=overwrite, progress=progress, **options[0])
+    info, fingerprint = export_source(items[0].path, output, options[0], overwrite=overwrite, progress=progress)
     name = _names(items)[0]
-    place = InputPlan(name, info.path, {}, None, 0, info.nb_streamlines, 0, info.nb_vertices, {})
+    place = InputPlan(name, info.path, None, None, 0, info.nb_streamlines, 0, info.nb_vertices, {})
     return [ConvertedInput(info, "", place, fingerprint)]
 
 

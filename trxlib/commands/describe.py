@@ -127,9 +127,11 @@ def _describe_space(dimensions: tuple[int, int, int], affine: Rows) -> dict[str,
 
 def _describe_other(path: Path, *, placed: bool) -> dict[str, Any]:
     from trxlib.formats.open import open_input
+    from trxlib.model.options import ReadOptions
 
     # Counts and keys of a TCK, VTK or DPY do not depend on the reference that it needs.
-    info = open_input(path, reference=None if placed else _UNKNOWN_SPACE).info
+    with open_input(path, ReadOptions(reference=None if placed else _UNKNOWN_SPACE)) as source:
+        info = source.info
     space: dict[str, Any] = {"dimensions": None, "voxel_sizes": None, "voxel_to_rasmm": None}
     if placed:
         space = _describe_space(info.space.dimensions, info.space.voxel_to_rasmm.tolist())

@@ -11,25 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trxlib.commands.progress import log_progress
-from trxlib.engine.trx_source import BundleSource
+from trxlib.container.outputs import check_outputs
 from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
 from trxlib.formats.header_facts import sound_facts
 from trxlib.formats.open import open_input, read_headers
-from trxlib.formats.output_file import check_outputs
 from trxlib.formats.registry import detect_format
 from trxlib.formats.tck.beside import NonfiniteError, companion_paths
 from trxlib.formats.tck.writer import check_tck_dtype, write_tck
 from trxlib.formats.trk.writer import write_trk
+from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions, StrPath
 from trxlib.model.rules import check_members
-from trxlib.model.select import select_runs
 from trxlib.model.source import Progress, Source, SourceInfo
 
-__all__ = ["EXPORT_SUFFIXES", "export", "input_paths"]
+__all__ = ["EXPORT_SUFFIXES", "export", "export_source"]
 
 logger = logging.getLogger(__name__)
-StrPath = str | os.PathLike[str]
 #: Suffixes of outputs that `export` writes.
 EXPORT_SUFFIXES = (".trk", ".tck")
 
@@ -39,9 +38,17 @@ def export(
     output: StrPath,
     *,
     group: str | None = None,
+    reference: Any = None,
+    transform: Any = None,
+    positions_dtype: npt.DTypeLike | None = None,
+    dps: Mapping[str, StrPath] | None = None,
+    dpv: Mapping[str, StrPath] | None = None,
+    out_of_volume: OutOfVolume = "keep",
+    nonfinite: NonFinite = "fail",
+    drop_empty: bool = False,
+    accept_count_mismatch: bool = False,
     overwrite: bool = True,
     progress: Progress | None = None,
-    **options: Any,
 ) -> tuple[SourceInfo, str]:
     """Write a tractogram as TRK or TCK.
 
@@ -59,13 +66,16 @@ def export(
         ``.trk`` or ``.tck``; it appears when it is complete.
     group : str, optional
         Write only the streamlines of this group of a TRX file.
+    reference, transform, out_of_volume, nonfinite, drop_empty, accept_count_mismatch
+        See `trxlib.convert`.
+    positions_dtype : dtype, optional
+        float32 or float64 for a TCK; a TRK holds float32 only.
+    dps, dpv : mapping of str to path, optional
+        Files whose values are attached under these keys.
     overwrite : bool
         Whether files that exist may be replaced, `output` or those beside it. Inputs are never.
     progress : callable, optional
         Called with vertex bytes done and in all; by default a line in the log every few seconds.
-    **options
-        ``reference``, ``transform``, ``positions_dtype`` (TCK: float32 or float64), ``dps``, ``dpv``,
-        ``out_of_volume``, ``nonfinite``, ``drop_empty`` and ``accept_count_mismatch``, see `trxlib.convert`.
 
     Returns
     -------
@@ -77,18 +87,42 @@ def export(
     Raises
     ------
     InputError
-        If `output` has another suffix, or a file that is written would replace an input.
+        If `output` has another suffix, or a file that is written would replace an input or lie in one.
     GroupNotFoundError
         If there is no such group.
     """
+    options = ReadOptions(
+        reference=reference,
+        transform=transform,
+        positions_dtype=positions_dtype,
+        dps=dps or {},
+        dpv=dpv or {},
+        out_of_volume=out_of_volume,
+        nonfinite=nonfinite,
+        drop_empty=drop_empty,
+        accept_count_mismatch=accept_count_mismatch,
+    )
+    return export_source(source, output, options, group=group, overwrite=overwrite, progress=progress)
+
+
+def export_source(
+    source: StrPath,
+    output: StrPath,
+    options: ReadOptions,
+    *,
+    group: str | None = None,
+    overwrite: bool = True,
+    progress: Progress | None = None,
+) -> tuple[SourceInfo, str]:
+    """Do what `export` does, with its options as one value."""
     suffix = Path(output).suffix.lower()
     if suffix not in EXPORT_SUFFIXES:
         raise InputError(f"{output}: the suffix is {suffix!r}, expected {' or '.join(EXPORT_SUFFIXES)}")
-    if options.get("positions_dtype") is not None:
+    if options.positions_dtype is not None:
         if suffix == ".trk":
             raise InputError(f"{output}: TRK holds float32 only; leave positions_dtype out")
-        options["positions_dtype"] = check_tck_dtype(options["positions_dtype"], output)
-    check_outputs([output], input_paths(source, options), overwrite=overwrite)
+        check_tck_dtype(options.positions_dtype, output)
+    check_outputs([output], [source, *options.files()], overwrite=overwrite)
     progress = log_progress(os.fspath(output)) if progress is None else progress
     try:
         return _export(source, output, group, overwrite, progress, options)
@@ -96,20 +130,7 @@ def export(
         if detect_format(os.fspath(source)) != "tck":
             raise
         logger.warning("%s; counting", error)  # the data are delimited, so they can be counted
-        return _export(source, output, group, overwrite, progress, {**options, "trust_count": False})
-
-
-def input_paths(source: StrPath, options: Mapping[str, Any]) -> list[StrPath]:
-    """Return every file that is read for a source, as `trxlib.formats.open.open_input` opens it."""
-    reference = options.get("reference")
-    # A pair may be the path of an affine, and dimensions.
-    given = [
-        source,
-        *(reference[:1] if isinstance(reference, (tuple, list)) else [reference]),
-        options.get("transform"),
-    ]
-    given += [*(options.get("dps") or {}).values(), *(options.get("dpv") or {}).values()]
-    return [path for path in given if isinstance(path, (str, os.PathLike))]
+        return _export(source, output, group, overwrite, progress, options.counted())
 
 
 def _export(
@@ -118,22 +139,18 @@ def _export(
     group: str | None,
     overwrite: bool,
     progress: Progress,
-    options: dict[str, Any],
+    options: ReadOptions,
 ) -> tuple[SourceInfo, str]:
     begin = time.perf_counter()
-    opened = open_input(source, **options)
-    try:
+    with open_input(source, options) as opened:
         part = opened if group is None else _group_of(opened, group, source)
-        _warn_of_groups(part, group, output)
+        if group is None:
+            _warn_of_groups(part, output)
         if Path(output).suffix.lower() == ".trk":
             write_trk(output, part.info, part.chunks(), facts=_facts(part, "trk"), progress=progress)
         else:
-            _write_tck(part, output, input_paths(source, options), overwrite, options.get("positions_dtype"), progress)
+            _write_tck(part, output, [source, *options.files()], overwrite, options.positions_dtype, progress)
         info, fingerprint = part.info, opened.fingerprint()
-    finally:
-        close = getattr(opened, "close", None)
-        if close is not None:
-            close()
     logger.info(
         "%s: %d streamlines, %d vertices in %.2f s",
         output, info.nb_streamlines, info.nb_vertices, time.perf_counter() - begin,
@@ -174,35 +191,38 @@ def _write_tck(
         )
 
 
-def _group_of(source: Source, group: str, path: StrPath) -> BundleSource:
-    groups = source.arrays.groups if isinstance(source, BundleSource) else {}
-    if isinstance(source, BundleSource) and group in groups:
+def _group_of(source: Source, group: str, path: StrPath) -> Source:
+    groups = source.groups
+    if group in groups:
         source.check_entries()
         rows = groups[group]
         check_members(rows, source.info.nb_streamlines, f"{path}: groups/{group}")
     # A group of which all members were left out is gone, with a warning; the file has it.
-    elif isinstance(source, BundleSource) and group in read_headers(path).groups:
+    elif group in _groups_of_file(source, path):
         rows = np.zeros(0, dtype=np.uint32)
     else:
         raise GroupNotFoundError(f"{path}: no group {group!r}; it has {', '.join(sorted(groups)) or 'none'}")
-    return source.with_selection(*select_runs(source.arrays, rows, runs=source.runs, keep_groups=False), rows)
+    return source.select(rows, keep_groups=False)
 
 
-def _warn_of_groups(source: Source, group: str | None, output: StrPath) -> None:
-    if isinstance(source, BundleSource) and group is None and source.arrays.groups:
-        names = sorted(source.arrays.groups)
+def _groups_of_file(source: Source, path: StrPath) -> Mapping[str, Any]:
+    return read_headers(path).groups if source.info.format == "trx" else {}
+
+
+def _warn_of_groups(source: Source, output: StrPath) -> None:
+    if source.groups:
+        names = sorted(source.groups)
         warnings.warn(
             f"{output}: this format has no groups; left out: {', '.join(names[:8])}"
             + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             + "; export each by its name (--group, group=)",
             DataLossWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _facts(source: Source, name: str) -> Mapping[str, Any] | None:
-    """Return header facts of the output's format that a TRX file has kept; None leaves it to the writer."""
-    if not isinstance(source, BundleSource):
-        return None
-    extra = source.arrays.header.extra
-    return sound_facts(extra[name.upper()], name, source.path) if name.upper() in extra else {}
+def _facts(source: Source, name: str) -> Mapping[str, Any]:
+    """Return header facts of the output's format that the file, or one that it was made of, has had."""
+    facts = source.facts_of(name)
+    # Its own header has been checked where it was read.
+    return facts if source.info.format == name else sound_facts(facts, name, source.info.path)

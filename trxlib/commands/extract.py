@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.container.outputs import check_outputs
 from trxlib.engine.plan import plan_merge
-from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import GroupNotFoundError, InputError
 from trxlib.model.rules import check_members
 from trxlib.model.select import select_runs
 
-__all__ = ["ExtractedGroup", "extract_groups"]
+__all__ = ["extract_groups"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def extract_groups(
     GroupNotFoundError
         If a name is no group of the file; nothing has been written then.
     InputError
-        If a group's file would replace the input; nothing has been written then.
+        If a group's file would replace the input or lie in it; nothing has been written then.
     FormatError
         If a group has members that are no streamlines of the file.
     """
@@ -77,7 +77,7 @@ def extract_groups(
         raise InputError(f"names is {names!r}, expected a list; put a single name in brackets")
     if Path(folder).exists() and not Path(folder).is_dir():
         raise InputError(f"{folder}: is a file, expected the name of a folder")
-    with closing(BundleSource.open(path)) as source:
+    with TrxSource.open(path) as source:
         source.check_entries()
         groups = source.arrays.groups
         wanted = sorted(set(groups if names is None else names))
@@ -88,23 +88,18 @@ def extract_groups(
             )
         for name in groups:
             check_members(groups[name], source.info.nb_streamlines, f"{path}: groups/{name}")
-        for name in wanted:
-            output = Path(folder, f"{name}.trx")
-            if output.exists() and output.samefile(path):
-                raise InputError(
-                    f"{path}: group {name!r} would replace the very file that it is read from; choose another folder"
-                )
+        check_outputs([Path(folder, f"{name}.trx") for name in wanted], [path], folders=[folder])
         Path(folder).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(max(1, workers)) as pool:
             return list(pool.map(lambda name: _extract(source, name, Path(folder, f"{name}.trx")), wanted))
 
 
-def _extract(source: BundleSource, name: str, output: Path) -> ExtractedGroup:
+def _extract(source: TrxSource, name: str, output: Path) -> ExtractedGroup:
     arrays, runs = select_runs(source.arrays, _ascending(source.arrays.groups[name]))
     # The group itself stays if it has no members, so that its file says what it is.
     arrays.groups = {group: members for group, members in arrays.groups.items() if len(members) or group == name}
     arrays.dpg = {group: values for group, values in arrays.dpg.items() if group in arrays.groups}
-    part = BundleSource(arrays, runs=runs, path=source.path)
+    part = TrxSource(arrays, runs=runs, path=source.path)
     write_container(plan_merge([part]), [part], output)
     logger.debug("%s: %d streamlines", output, arrays.header.nb_streamlines)
     return ExtractedGroup(name, output, arrays.header.nb_streamlines, arrays.header.nb_vertices)

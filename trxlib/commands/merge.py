@@ -7,18 +7,18 @@ import os
 import time
 import zipfile
 from collections.abc import Sequence
-from contextlib import closing
 
 import numpy.typing as npt
 
 from trxlib.commands.progress import log_progress
+from trxlib.container.outputs import check_outputs
 from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
-from trxlib.engine.trx_source import BundleSource, headers_of
+from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import InputError
-from trxlib.formats.open import cast_positions
 from trxlib.model.dtypes import check_float_dtype
-from trxlib.model.source import Progress
+from trxlib.model.source import Progress, Source
+from trxlib.spaces.positions import PositionsCast
 
 __all__ = ["merge"]
 
@@ -37,6 +37,7 @@ def merge(
     check_space: bool = True,
     compression: int = zipfile.ZIP_STORED,
     workers: int = 1,
+    overwrite: bool = True,
     progress: Progress | None = None,
 ) -> Plan:
     """Concatenate TRX files into one container, in the order given.
@@ -66,6 +67,8 @@ def merge(
         A method of Python's zipfile; stored by default, which every program can map.
     workers : int
         Threads; the bytes do not depend on it.
+    overwrite : bool
+        Whether a file or TRX folder that exists may be replaced. Inputs are never.
     progress : callable, optional
         Called with vertex bytes done and in all; by default a line in the log every few seconds.
 
@@ -77,7 +80,7 @@ def merge(
     Raises
     ------
     InputError
-        If the names do not fit.
+        If the names do not fit, or the output would replace an input or lie in one.
     SpaceMismatchError, MetadataMismatchError
         List every input that does not fit.
     FormatError, InputNotFoundError
@@ -96,29 +99,30 @@ def merge(
         raise InputError(f"{len(names)} names are given for {len(paths)} inputs; give one for each")
     if names is not None and len(set(names)) != len(names):
         raise InputError("two inputs have the same name; give each its own")
+    check_outputs([output], paths, overwrite=overwrite)
     begin = time.perf_counter()
     dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
     grouped = name_groups if name_groups is not None else names is not None
     headers = []
     for path in paths:  # one open file at a time, however many there are
-        with closing(BundleSource.open(path)) as source:
-            headers.append(headers_of(source))
+        with TrxSource.open(path) as source:
+            headers.append(source.headers())
     plan = plan_merge(
         headers,
         names=names,
         whole_groups=[[name] for name in names or map(str, range(1, len(paths) + 1))] if grouped else None,
-        options=[{}] * len(paths),
+        options=[None] * len(paths),
         missing=missing,
         keep_groups=keep_groups,
         positions_dtype=dtype,
         check_space=check_space,
     )
 
-    def reopen(_: int, item: InputPlan) -> BundleSource:
-        source = BundleSource.open(item.path)
-        if dtype is not None:
-            cast_positions(source, source.arrays.positions.dtype, dtype)
-        return source
+    def reopen(_: int, item: InputPlan) -> Source:
+        source = TrxSource.open(item.path)
+        if dtype is None or source.info.positions_dtype == dtype:
+            return source
+        return source.through(PositionsCast(dtype, source.path), dtype=dtype)
 
     write_container(
         plan,

@@ -11,13 +11,15 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from trxlib.errors import ArchiveError, InputError, InputNotFoundError, open_error
+from trxlib.files import open_regular
 from trxlib.model.names import check_path
 
-__all__ = ["Member", "is_junk", "iter_files", "list_archive", "list_folder"]
+__all__ = ["Member", "iter_files", "list_archive", "list_folder"]
 
 #: What zipfile raises for damaged directories; NotImplementedError is a RuntimeError.
 _UNREADABLE = (zipfile.BadZipFile, EOFError, struct.error, ValueError, RuntimeError, OverflowError)
@@ -71,13 +73,15 @@ def is_junk(path: str) -> bool:
     return path.startswith("__MACOSX/") or name in (".DS_Store", "Thumbs.db", "desktop.ini") or name.startswith("._")
 
 
-def list_archive(path: str | os.PathLike[str]) -> list[Member]:
+def list_archive(path: str | os.PathLike[str], file: IO[bytes] | None = None) -> list[Member]:
     """Return the entries of a zip archive; folders and junk of file managers are left out.
 
     Parameters
     ----------
     path : path
         The archive. Only its directory and local records are read.
+    file : binary file, optional
+        The same file, if it is open already. It is not closed.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def list_archive(path: str | os.PathLike[str]) -> list[Member]:
     ArrayNameError
         If an entry's name would leave the folder it is unpacked to.
     """
-    with _open(path) as file:
+    with nullcontext(file) if file is not None else open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
             with zipfile.ZipFile(file) as archive:
@@ -184,13 +188,6 @@ def _without_dot(name: str) -> str:
     while name.startswith("./"):
         name = name[2:]
     return name
-
-
-def _open(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise open_error(path, error) from None
 
 
 def _data_start(fd: int, info: zipfile.ZipInfo, path: str | os.PathLike[str]) -> int:

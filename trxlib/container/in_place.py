@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from isal import isal_zlib
+import numpy as np
 
-from trxlib.container.entries import list_archive
-from trxlib.container.mapping import FileStamp
+from trxlib.container.crc import crc_of_bytes, crc_of_range
+from trxlib.container.entries import Member, list_archive
+from trxlib.container.mapping import FileStamp, MappedFile
+from trxlib.errors import TrxError
+from trxlib.files import open_regular
 
-__all__ = ["ChangesInPlace", "refresh_crcs"]
+__all__ = ["ChangesInPlace"]
 
-_BLOCK = 1 << 18
 _CENTRAL_SIZE, _LOCAL_CRC, _CENTRAL_CRC = 46, 14, 16
 _HAS_DESCRIPTOR = 0x8
 
@@ -28,21 +30,21 @@ class ChangesInPlace:
 
     Parameters
     ----------
-    path : path
+    file : MappedFile
         The archive, just mapped. It is read: an entry that is damaged already keeps the CRC that tells so.
+    members : sequence of Member
+        Its entries.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = str(Path(path).absolute())
+    def __init__(self, file: MappedFile, members: Sequence[Member]) -> None:
+        self.path = str(Path(file.path).absolute())
         self.is_mapped = True
-        self._stamp = FileStamp.of(self.path)
-        self._damaged = find_damaged(self.path)
+        self._stamp = file.stamp
+        self._damaged = find_damaged(file, members)
 
     def refresh(self) -> None:
         """Write the CRCs of what was changed; a file that took the archive's name meanwhile is left alone."""
-        now, then = FileStamp.of(self.path), self._stamp
-        if now is not None and then is not None and (now.device, now.inode) == (then.device, then.inode):
-            refresh_crcs(self.path, self._damaged)
+        refresh_crcs(self.path, self._damaged, only=self._stamp)
 
     def end(self) -> None:
         """Do so for the last time: the mapping is gone, nobody can write any more."""
@@ -50,18 +52,19 @@ class ChangesInPlace:
         self.refresh()
 
 
-def find_damaged(path: str | os.PathLike[str]) -> dict[str, int]:
+def find_damaged(file: MappedFile, members: Sequence[Member]) -> dict[str, int]:
     """Return the stored entries whose CRC is not the one stated, with the one they have."""
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        members = [member for member in list_archive(path) if member.is_stored]
-        crcs = {member.entry_name: (_crc_of_range(fd, member.start, member.nbytes), member.crc) for member in members}
-    finally:
-        os.close(fd)
-    return {name: found for name, (found, stated) in crcs.items() if found != stated}
+    crcs = {
+        member: crc_of_bytes(file.array(np.dtype(np.uint8), (member.nbytes,), member.start))
+        for member in members
+        if member.is_stored
+    }
+    return {member.entry_name: found for member, found in crcs.items() if found != member.crc}
 
 
-def refresh_crcs(path: str | os.PathLike[str], damaged: Mapping[str, int] | None = None) -> int:
+def refresh_crcs(
+    path: str | os.PathLike[str], damaged: Mapping[str, int] | None = None, only: FileStamp | None = None
+) -> int:
     """Write the CRC-32 of each stored entry anew, wherever an archive states it.
 
     Parameters
@@ -70,6 +73,8 @@ def refresh_crcs(path: str | os.PathLike[str], damaged: Mapping[str, int] | None
         The archive, changed in place. One that cannot be read any more is left alone.
     damaged : mapping of str to int, optional
         Entries that are left alone as long as they have this CRC: they were damaged, not changed.
+    only : FileStamp, optional
+        The file that was changed. Another that took its name is left alone.
 
     Returns
     -------
@@ -77,26 +82,33 @@ def refresh_crcs(path: str | os.PathLike[str], damaged: Mapping[str, int] | None
         How many entries had another CRC.
     """
     try:
-        starts = {member.entry_name: member.start for member in list_archive(path) if member.is_stored}
-        with zipfile.ZipFile(path) as archive:
-            infos, place = archive.infolist(), archive.start_dir
-        fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError):
+        with open_regular(path, for_change=True) as file:
+            now = FileStamp.of_status(os.fstat(file.fileno()))
+            if only is not None and (now.device, now.inode) != (only.device, only.inode):
+                return 0
+            starts = {member.entry_name: member.start for member in list_archive(path, file) if member.is_stored}
+            with zipfile.ZipFile(file) as archive:
+                infos, place = archive.infolist(), archive.start_dir
+            return _refresh(file.fileno(), infos, place, starts, damaged or {})
+    except (OSError, ValueError, TrxError):
         return 0
+
+
+def _refresh(
+    fd: int, infos: list[zipfile.ZipInfo], place: int, starts: Mapping[str, int], damaged: Mapping[str, int]
+) -> int:
+    """Write the CRCs of the entries that begin at `starts`; the directory begins at `place`."""
     changed = 0
-    try:
-        for info in infos:
-            sizes = struct.unpack("<3H", os.pread(fd, 6, place + 28))
-            if info.filename in starts:
-                start = starts[info.filename]
-                crc = _crc_of_range(fd, start, info.file_size)
-                if crc != info.CRC and (damaged or {}).get(info.filename) != crc:
-                    changed += 1
-                    os.pwrite(fd, struct.pack("<L", crc), place + _CENTRAL_CRC)
-                    _write_local(fd, info, start + info.file_size, crc)
-            place += _CENTRAL_SIZE + sum(sizes)
-    finally:
-        os.close(fd)
+    for info in infos:
+        sizes = struct.unpack("<3H", os.pread(fd, 6, place + 28))
+        if info.filename in starts:
+            start = starts[info.filename]
+            crc = crc_of_range(fd, start, info.file_size)
+            if crc not in (info.CRC, damaged.get(info.filename)):
+                changed += 1
+                os.pwrite(fd, struct.pack("<L", crc), place + _CENTRAL_CRC)
+                _write_local(fd, info, start + info.file_size, crc)
+        place += _CENTRAL_SIZE + sum(sizes)
     return changed
 
 
@@ -108,12 +120,3 @@ def _write_local(fd: int, info: zipfile.ZipInfo, end: int, crc: int) -> None:
     # The descriptor behind the data may begin with a signature, or with the CRC itself.
     signed = os.pread(fd, 4, end) == b"PK\7\x08"
     os.pwrite(fd, new, end + 4 if signed else end)
-
-
-def _crc_of_range(fd: int, start: int, nbytes: int) -> int:
-    crc = 0
-    buffer = memoryview(bytearray(_BLOCK))
-    for done in range(0, nbytes, _BLOCK):
-        count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], start + done)
-        crc = isal_zlib.crc32(buffer[:count], crc)
-    return crc

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["ALIGNMENT", "Entry", "Layout", "plan_layout"]
+__all__ = ["Layout", "plan_layout"]
 
 ALIGNMENT = 64
 _LOCAL = struct.Struct("<4s5H3L2H")

@@ -6,34 +6,32 @@ after everything else is closed.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import mmap
 import os
-import re
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import ReadOnlyError, ShapeError, open_error
+from trxlib.errors import ShapeError, open_error
+from trxlib.files import open_regular
 
-__all__ = ["FileStamp", "MappedFile", "Mode", "changed_ranges", "is_open_for_change", "open_error"]
+__all__ = ["FileStamp", "MappedFile", "Mode", "is_open_for_change"]
 
 Mode = Literal["r", "c", "r+"]
 # Without it Linux refuses a copy-on-write mapping larger than memory, although nothing is ever written to it.
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if hasattr(os, "sched_getaffinity") else 0)
-# Each of a few hundred mappings has two dozen lines, of which these count.
-# Python keeps a descriptor for each mapping, unless it is told not to (3.13 and later).
+# A mapping needs no descriptor once it is made, but Python keeps one, unless it is told not to (3.13 and later).
 _NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 #: Device and inode of each file that this process has mapped "r+", as long as an array of it is held.
 _CHANGEABLE: dict[int, tuple[int, int]] = {}
 _NUMBERS = itertools.count()
-_SMAPS_LINE = re.compile(rb"^(?:([0-9a-f]+)-([0-9a-f]+) |(?:Anonymous|Swap): +[1-9])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -73,38 +71,31 @@ class MappedFile:
         The file.
     mode : {"c", "r", "r+"}
         "c": arrays can be written to, in memory only (copy-on-write). "r": read-only. "r+": writes change the file.
+    file : binary file, optional
+        The same file, if it is open already (for "r+": for writing). It is not closed.
 
     Raises
     ------
     InputNotFoundError
         If the file cannot be read.
+    InputError
+        If it is no file, but a folder, a device or a pipe.
     ReadOnlyError
         If it may not be written and `mode` is "r+".
     CapacityError
         If too many files are open.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode = "c") -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: Mode = "c", file: IO[bytes] | None = None) -> None:
         self.path = os.fspath(path)
         self.mode = mode
-        try:
-            fd = os.open(path, (os.O_RDWR if mode == "r+" else os.O_RDONLY) | getattr(os, "O_BINARY", 0))
-        except PermissionError as error:
-            if mode == "r+":
-                raise ReadOnlyError(
-                    f"{path}: may not be written ({error.strerror}); open it without mode='r+'"
-                ) from None
-            raise open_error(path, error) from None
-        except OSError as error:
-            raise open_error(path, error) from None
-        try:
-            self.stamp = FileStamp.of_status(os.fstat(fd))
+        with nullcontext(file) if file is not None else open_regular(path, for_change=mode == "r+") as opened:
+            self.stamp = FileStamp.of_status(os.fstat(opened.fileno()))
             self.nbytes = self.stamp.nbytes
-            self._map = _map(fd, self.nbytes, mode) if self.nbytes else None
-        except OSError as error:
-            raise open_error(path, error) from None
-        finally:
-            os.close(fd)
+            try:
+                self._map = _map(opened.fileno(), self.nbytes, mode) if self.nbytes else None
+            except OSError as error:
+                raise open_error(path, error) from None
         if mode == "r+" and self._map is not None:
             number = next(_NUMBERS)
             _CHANGEABLE[number] = (self.stamp.device, self.stamp.inode)
@@ -137,62 +128,6 @@ class MappedFile:
         """Write changes of an "r+" mapping to the file."""
         if self._map is not None and self.mode == "r+":
             self._map.flush()
-
-
-def changed_ranges() -> list[tuple[int, int]] | None:
-    """Return the address ranges of all mappings that have a page of their own, changed in memory.
-
-    A copy-on-write mapping outside of these is still what its file holds, and nothing of it need be read to know.
-
-    Returns
-    -------
-    list of (int, int) or None
-        First address and end of each; None where the system does not tell (it does on Linux).
-    """
-    return _read_smaps() if _tells_changes() else None
-
-
-@functools.cache
-def _tells_changes() -> bool:
-    """Try out, once, whether the system tells a page that was written to from one that was only read."""
-    try:
-        import tempfile
-
-        with tempfile.TemporaryFile() as file:
-            file.write(bytes(2 * mmap.PAGESIZE))
-            file.flush()
-            pages = np.frombuffer(_map(file.fileno(), 2 * mmap.PAGESIZE, "c"), dtype=np.uint8)
-    except OSError:  # a full disk, say
-        return False
-    low = int(pages.__array_interface__["data"][0])
-
-    def is_told() -> bool:
-        return any(first <= low < end for first, end in _read_smaps() or ())
-
-    pages.max()  # only read
-    before = is_told()
-    pages[0] = 1
-    return is_told() and not before
-
-
-def _read_smaps() -> list[tuple[int, int]] | None:
-    try:
-        with open("/proc/self/smaps", "rb") as file:  # noqa: PTH123 (no file)
-            return _parse_smaps(file.read())
-    except (OSError, ValueError):
-        return None
-
-
-def _parse_smaps(text: bytes) -> list[tuple[int, int]]:
-    """Return the mappings that have pages of their own, some of which may be swapped out."""
-    ranges: list[tuple[int, int]] = []
-    current = (0, 0)
-    for found in _SMAPS_LINE.finditer(text):
-        if found[1]:
-            current = (int(found[1], 16), int(found[2], 16))
-        elif not ranges or ranges[-1] != current:
-            ranges.append(current)
-    return ranges
 
 
 def _map(fd: int, nbytes: int, mode: Mode) -> mmap.mmap:

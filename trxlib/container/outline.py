@@ -12,15 +12,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from trxlib.container.entries import Member, list_archive, list_folder
 from trxlib.errors import ArchiveError, HeaderError, InputNotFoundError, ShapeError, TrxError, open_error
+from trxlib.files import open_regular
 from trxlib.model.entry_rules import check_unique, shape_of_entry
 from trxlib.model.header_fields import HeaderFields
 from trxlib.model.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
 
-__all__ = ["Outline", "crc_error", "iter_unpacked", "list_entries", "naming", "read_fields", "read_outline"]
+__all__ = ["Outline", "crc_error", "iter_unpacked", "list_entries", "naming", "opened", "read_fields", "read_outline"]
 
 _BLOCK = 4 << 20
 _UNPACKING = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, lzma.LZMAError)
@@ -39,21 +40,26 @@ class Outline(NamedTuple):
         By header, names and sizes, which agree.
     sidecars : dict of str to bytes
         JSON files beside the header.
+    entries : list of Member
+        All that the archive or folder holds.
     """
 
     header: HeaderFields
     members: dict[ArrayName, Member]
     shapes: dict[ArrayName, tuple[int, ...]]
     sidecars: dict[str, bytes]
+    entries: list[Member]
 
 
-def read_outline(path: str | os.PathLike[str]) -> Outline:
+def read_outline(path: str | os.PathLike[str], file: IO[bytes] | None = None) -> Outline:
     """Read header, names and sizes, and check that they agree.
 
     Parameters
     ----------
     path : path
         ``.trx`` archive (stored or deflated, of any zip program) or folder.
+    file : binary file, optional
+        The archive, if it is open already (see `opened`).
 
     Raises
     ------
@@ -62,13 +68,16 @@ def read_outline(path: str | os.PathLike[str]) -> Outline:
     InputNotFoundError
         If there is no such file.
     """
-    entries = list_entries(path)
+    if file is None and not Path(path).is_dir():
+        with opened(path) as own:
+            return read_outline(path, own)
+    entries = list_entries(path, file)
     with naming(path):
         names: list[ArrayName] = []
-        outline = Outline(read_fields(entries, path), {}, {}, {})
+        outline = Outline(read_fields(entries, path, file), {}, {}, {}, entries)
         for member in entries:
             if is_sidecar(member.path):
-                outline.sidecars[member.path] = _read_small(path, member)
+                outline.sidecars[member.path] = _read_small(path, member, file)
             elif member.path != HEADER_NAME:
                 name = parse_name(member.path)
                 outline.members[name] = member
@@ -92,8 +101,20 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
-def list_entries(path: str | os.PathLike[str]) -> list[Member]:
-    """Return the entries of an archive or folder.
+@contextmanager
+def opened(path: str | os.PathLike[str], *, for_change: bool = False) -> Iterator[IO[bytes] | None]:
+    """Open an archive once, for all that is read of it; None for a folder."""
+    if Path(path).is_dir():
+        yield None
+        return
+    if not Path(path).exists():
+        raise InputNotFoundError(f"{path}: no such file or folder")
+    with open_regular(path, for_change=for_change) as file:
+        yield file
+
+
+def list_entries(path: str | os.PathLike[str], file: IO[bytes] | None) -> list[Member]:
+    """Return the entries of an archive, which is open (see `opened`), or of a folder.
 
     Raises
     ------
@@ -102,14 +123,10 @@ def list_entries(path: str | os.PathLike[str]) -> list[Member]:
     ArchiveError, ArrayNameError, InputError
         See `trxlib.container.entries`.
     """
-    if Path(path).is_dir():
-        return list_folder(path)
-    if not Path(path).exists():
-        raise InputNotFoundError(f"{path}: no such file or folder")
-    return list_archive(path)
+    return list_folder(path) if file is None else list_archive(path, file)
 
 
-def read_fields(members: list[Member], path: str | os.PathLike[str]) -> HeaderFields:
+def read_fields(members: list[Member], path: str | os.PathLike[str], file: IO[bytes] | None) -> HeaderFields:
     """Read the header, which is one of the entries.
 
     Raises
@@ -119,27 +136,26 @@ def read_fields(members: list[Member], path: str | os.PathLike[str]) -> HeaderFi
     """
     for member in members:
         if member.path == HEADER_NAME:
-            return HeaderFields.from_json(_read_small(path, member))
+            return HeaderFields.from_json(_read_small(path, member, file))
     nested = [member.path for member in members if member.path.endswith("/" + HEADER_NAME)]
     hint = f"; found {nested[0]!r}: pack the content of that folder, not the folder" if nested else ""
     raise HeaderError(f"{path}: no {HEADER_NAME}, so this is no TRX file{hint}")
 
 
-def _read_small(path: str | os.PathLike[str], member: Member) -> bytes:
+def _read_small(path: str | os.PathLike[str], member: Member, file: IO[bytes] | None) -> bytes:
     """Read a whole JSON entry; a header of more than 64 MB is none."""
     if member.nbytes > 64 << 20:
         raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
-    if member.crc is None:
+    if file is None:
         try:
             return Path(member.file).read_bytes()
         except OSError as error:
             raise open_error(member.file, error) from None
     if not member.is_stored:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             return b"".join(iter_unpacked(archive, path, member))
-    with Path(member.file).open("rb") as file:
-        file.seek(member.start)
-        data = file.read(member.nbytes)
+    file.seek(member.start)
+    data = file.read(member.nbytes)
     if zlib.crc32(data) != member.crc:
         raise crc_error(path, member, zlib.crc32(data))
     return data

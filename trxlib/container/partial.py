@@ -14,11 +14,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from isal import isal_zlib
-
 from trxlib.container.atomic import check_replaceable, final_path, naming_full_disk, private_name, replace_folder
+from trxlib.container.crc import crc_of_bytes, crc_of_range
 from trxlib.container.layout import Layout
-from trxlib.container.scattered import Runs, populate, write_at, write_runs
+from trxlib.container.scattered import RunsOfRows, populate, write_at, write_runs
 from trxlib.errors import ArchiveError, InputError, StaleError
 
 __all__ = ["PartialArchive", "PartialFolder", "Target"]
@@ -35,7 +34,7 @@ class Target(Protocol):
     def write(self, path: str, start: int, data: Buffer) -> int:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
 
-    def gather(self, path: str, start: int, runs: Runs) -> int:
+    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
         """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
 
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
@@ -87,15 +86,15 @@ class PartialArchive:
         view = memoryview(data).cast("B")
         with self._naming_full_disk():
             write_at(self._fd, view, self._place(path, start, len(view)))
-        return int(isal_zlib.crc32(view))
+        return crc_of_bytes(view)
 
-    def gather(self, path: str, start: int, runs: Runs) -> int:
+    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
         """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
         position = self._place(path, start, int(runs.lengths.sum()) * runs.row_nbytes)
         populate(runs)
         with self._naming_full_disk():
             nbytes = write_runs(self._fd, position, [runs])
-        return _read_crc(self._fd, position, nbytes)
+        return crc_of_range(self._fd, position, nbytes)
 
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
         """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
@@ -104,7 +103,7 @@ class PartialArchive:
 
     def read_crc(self, path: str, start: int, nbytes: int) -> int:
         """Read bytes of an entry back and return their CRC-32."""
-        return _read_crc(self._fd, self._place(path, start, nbytes), nbytes)
+        return crc_of_range(self._fd, self._place(path, start, nbytes), nbytes)
 
     def _naming_full_disk(self) -> AbstractContextManager[None]:
         needed = f"the complete archive takes {self.layout.directory_start / 1e9:.3f} GB"
@@ -203,15 +202,15 @@ class PartialFolder:
                 write_at(fd, view, start)
         finally:
             os.close(fd)
-        return int(isal_zlib.crc32(view))
+        return crc_of_bytes(view)
 
-    def gather(self, path: str, start: int, runs: Runs) -> int:
+    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
         """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
         populate(runs)
         fd = os.open(self.partial / path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         try:
             with naming_full_disk(self.partial / path):
-                return _read_crc(fd, start, write_runs(fd, start, [runs]))
+                return crc_of_range(fd, start, write_runs(fd, start, [runs]))
         finally:
             os.close(fd)
 
@@ -231,18 +230,6 @@ class PartialFolder:
     def discard(self) -> None:
         """Remove the unfinished folder."""
         shutil.rmtree(self.partial, ignore_errors=True)
-
-
-def _read_crc(fd: int, position: int, nbytes: int) -> int:
-    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
-    crc = done = 0
-    while done < nbytes:
-        count = os.preadv(fd, [buffer[: min(_BLOCK, nbytes - done)]], position + done)
-        if not count:
-            raise StaleError(f"{nbytes - done} of {nbytes} bytes at byte {position} are missing; was the file cut?")
-        crc = isal_zlib.crc32(buffer[:count], crc)
-        done += count
-    return int(crc)
 
 
 def _copy_range(source: int, source_start: int, target: int, target_start: int, nbytes: int) -> int | None:
@@ -267,5 +254,5 @@ def _copy_range(source: int, source_start: int, target: int, target_start: int, 
         if count != wanted:
             raise StaleError(f"an input ended {wanted - count} bytes early while it was copied; was it replaced?")
         write_at(target, buffer[:wanted], target_start + start)
-        crc = isal_zlib.crc32(buffer[:wanted], crc)
-    return int(crc)
+        crc = crc_of_bytes(buffer[:wanted], crc)
+    return crc

@@ -12,31 +12,35 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 from trxlib.container.atomic import TemporaryFolder, temporary_error
+from trxlib.container.crc import crc_of_file, crc_of_range
 from trxlib.container.entries import Member, list_archive
 from trxlib.container.in_place import ChangesInPlace
-from trxlib.container.mapping import FileStamp, MappedFile, Mode, is_open_for_change, open_error
-from trxlib.container.outline import Outline, crc_error, iter_unpacked, list_entries, naming, read_fields, read_outline
+from trxlib.container.mapping import FileStamp, MappedFile, Mode, is_open_for_change
+from trxlib.container.outline import Outline, crc_error, iter_unpacked, naming, opened, read_outline
 from trxlib.errors import (
     ArchiveError,
     InputError,
     ReadOnlyError,
     ShapeError,
+    open_error,
 )
+from trxlib.files import open_regular
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers
 from trxlib.model.header import Header
 from trxlib.model.names import ArrayName
 from trxlib.model.offsets import check_offsets, complete_offsets
 
-__all__ = ["Container", "check_crc", "check_crcs", "open_container", "read_header"]
+__all__ = ["SECTIONS", "Container", "check_crc", "check_crcs", "crc_error", "open_container"]
 
+#: The sections of a TRX file that hold arrays.
+SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
 logger = logging.getLogger(__name__)
 _SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping may hold a file descriptor
 _ALIGNMENT = 64
@@ -57,6 +61,9 @@ class Container:
         Where the bytes of each array lie on disk.
     mode : {"c", "r", "r+"}
         As opened.
+    exposed : set of str
+        Those of `SECTIONS` of which somebody was handed an array that can be written
+        to. All others hold what the file holds.
     """
 
     path: str
@@ -65,12 +72,20 @@ class Container:
     mode: Mode
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
+    exposed: set[str] = field(default_factory=set)
+    #: Files and folders that the content is from; of a temporary file, those that it was made of.
+    origins: tuple[str, ...] = ()
     #: Of an archive opened "r+": states its CRCs anew, here and when the last array that was handed out is gone.
     changes: ChangesInPlace | None = None
 
+    def expose(self, *sections: str) -> None:
+        """Note that somebody is handed the arrays of these sections, and may write into them from now on."""
+        if self.mode != "r":
+            self.exposed.update(sections)
+
     def close(self) -> None:
         """Write "r+" changes and remove the temporary folder, if there is one; arrays stay readable."""
-        while self.files:  # no name holds the mapping any longer than its flush
+        while self.mode == "r+" and self.files:  # no name holds the mapping any longer than its flush
             self.files.popitem()[1].flush()
         if self.changes is not None:
             # If nobody else has an array of the file, its mapping ends here, and that states the CRCs.
@@ -79,11 +94,6 @@ class Container:
                 self.changes.refresh()
         if self.folder is not None:
             self.folder.close()
-
-
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read only the header of an archive or folder."""
-    return Header.from_fields(read_fields(list_entries(path), path))
 
 
 def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
@@ -110,17 +120,17 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
     """
     if mode not in ("r", "c", "r+"):
         raise InputError(f"{path}: mode is {mode!r}, expected 'c', 'r' or 'r+'")
-    outline = read_outline(path)
-    with naming(path):
-        container = _Opener(path, mode).open(outline)
-    if mode != "r+":
-        if not Path(path).is_dir() and is_open_for_change(FileStamp.of(path)):
+    with opened(path, for_change=mode == "r+") as file:
+        outline = read_outline(path, file)
+        with naming(path):
+            container = _Opener(path, mode, file).open(outline)
+        if file is not None and mode != "r+" and is_open_for_change(FileStamp.of_status(os.fstat(file.fileno()))):
             # What the archive states is out of date as soon as somebody writes: CRCs are those of the bytes read.
             container.members = {name: member._replace(crc=None) for name, member in container.members.items()}
-    elif not Path(path).is_dir() and container.files:
-        container.changes = ChangesInPlace(path)
-        for file in container.files.values():
-            file.when_released(container.changes.end)
+    if file is not None and mode == "r+":
+        for mapped in container.files.values():
+            container.changes = ChangesInPlace(mapped, outline.entries)
+            mapped.when_released(container.changes.end)
     return container
 
 
@@ -134,13 +144,15 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
     """
     if Path(path).is_dir():
         return
-    with zipfile.ZipFile(path) as archive:
-        for member in list_archive(path):
-            if member.is_stored:
-                check_crc(path, member)
-            else:
-                for _ in iter_unpacked(archive, path, member):
-                    pass
+    with open_regular(path) as file:
+        members = list_archive(path, file)
+        with zipfile.ZipFile(file) as archive:
+            for member in members:
+                if not member.is_stored:
+                    for _ in iter_unpacked(archive, path, member):
+                        pass
+                elif (found := crc_of_range(file.fileno(), member.start, member.nbytes, block=_BLOCK)) != member.crc:
+                    raise crc_error(path, member, found)
 
 
 def check_crc(path: str | os.PathLike[str], member: Member) -> None:
@@ -151,7 +163,7 @@ def check_crc(path: str | os.PathLike[str], member: Member) -> None:
     ArchiveError
         Names the entry.
     """
-    found = member.crc if member.crc is None else _crc_of_file(member)
+    found = member.crc if member.crc is None else crc_of_file(member.file, member.start, member.nbytes)
     if found != member.crc:
         raise crc_error(path, member, found)
 
@@ -159,8 +171,9 @@ def check_crc(path: str | os.PathLike[str], member: Member) -> None:
 class _Opener:
     """One call of `open_container`: turns what an outline names into checked arrays."""
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: Mode, file: IO[bytes] | None) -> None:
         self.path = os.fspath(path)
+        self.file = file
         self.mode = mode
         self.files: dict[str, MappedFile] = {}
         self.folder: TemporaryFolder | None = None
@@ -215,13 +228,14 @@ class _Opener:
             return array
         file = self.files.get(member.file)
         if file is None:
-            file = self.files[member.file] = MappedFile(member.file, self.mode)
+            opened = self.file if member.file == self.path else None
+            file = self.files[member.file] = MappedFile(member.file, self.mode, opened)
         return file.array(name.dtype, shape, member.start)
 
     def _unpack(self, names: dict[ArrayName, Member]) -> dict[ArrayName, Member]:
         """Unpack compressed entries and return where all arrays lie then."""
         needed = sum(member.nbytes + _ALIGNMENT for member in names.values() if not member.is_stored)
-        if all(member.is_stored for member in names.values()):
+        if self.file is None or all(member.is_stored for member in names.values()):
             return names
         if self.mode == "r+":
             raise ReadOnlyError(f"{self.path}: is compressed and cannot be changed in place; save it stored first")
@@ -237,7 +251,7 @@ class _Opener:
         target = str(self.folder.file)
         places = {}
         try:
-            with zipfile.ZipFile(self.path) as archive, Path(target).open("wb") as out:
+            with zipfile.ZipFile(self.file) as archive, Path(target).open("wb") as out:
                 for name, member in names.items():
                     places[name] = member
                     if not member.is_stored:
@@ -248,17 +262,3 @@ class _Opener:
         except OSError as error:
             raise temporary_error(self.folder.path.parent, error, f"unpacking {self.path}") from None
         return places
-
-
-def _crc_of_file(member: Member) -> int:
-    crc, done = 0, 0
-    buffer = bytearray(min(_BLOCK, max(1, member.nbytes)))
-    with Path(member.file).open("rb", buffering=0) as file:
-        file.seek(member.start)
-        while done < member.nbytes:
-            count = file.readinto(memoryview(buffer)[: member.nbytes - done])
-            if not count:
-                break
-            crc = isal_zlib.crc32(memoryview(buffer)[:count], crc)
-            done += count
-    return crc

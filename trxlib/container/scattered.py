@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from trxlib.errors import StaleError
 
-__all__ = ["Runs", "populate", "write_at", "write_runs"]
+__all__ = ["RunsOfRows", "populate", "write_at", "write_runs"]
 
 Array = npt.NDArray[Any]
 _MAX_PIECES = 1024  # of one call, on every system
@@ -29,8 +29,8 @@ _MADV_POPULATE_READ = 22  # of Linux 5.14 and later; others refuse it, and nothi
 _SPARSE = 128
 
 
-class Runs(NamedTuple):
-    """Runs of rows of an array.
+class RunsOfRows(NamedTuple):
+    """Runs of rows of an array, and the array.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def write_at(fd: int, view: memoryview, position: int) -> None:
         position += count
 
 
-def write_runs(fd: int, position: int, parts: Sequence[Runs]) -> int:
+def write_runs(fd: int, position: int, parts: Sequence[RunsOfRows]) -> int:
     """Write the first run of every part, then the second of every part, and so on.
 
     Parameters
@@ -67,7 +67,7 @@ def write_runs(fd: int, position: int, parts: Sequence[Runs]) -> int:
         An open file.
     position : int
         Where the first byte goes.
-    parts : sequence of Runs
+    parts : sequence of RunsOfRows
         All with the same number of runs.
 
     Returns
@@ -100,7 +100,7 @@ def write_runs(fd: int, position: int, parts: Sequence[Runs]) -> int:
     return done
 
 
-def populate(runs: Runs) -> None:
+def populate(runs: RunsOfRows) -> None:
     """Map the pages of runs of a mapped file: one that is missed in the middle of a write costs ten times as much."""
     wanted = int(runs.lengths.sum()) * runs.row_nbytes
     if wanted < mmap.PAGESIZE or _madvise is None:
@@ -173,7 +173,7 @@ def _find_madvise() -> Callable[..., int] | None:
 _madvise = _find_madvise()
 
 
-def _write_joined(fd: int, position: int, parts: Sequence[Runs]) -> int:
+def _write_joined(fd: int, position: int, parts: Sequence[RunsOfRows]) -> int:
     """Do the same with slices."""
     columns = []
     for part in parts:

@@ -10,7 +10,7 @@ import numpy as np
 
 from trxlib.errors import DataLossWarning, DtypeError, FormatError, InputError, MetadataMismatchError, ShapeError
 from trxlib.model.dtypes import widest_dtype
-from trxlib.model.source import ArraySpec, Headers
+from trxlib.model.source import ArraySpec, SourceHeaders
 
 __all__ = ["MissingPolicy", "unite_columns", "united_positions_dtype"]
 
@@ -18,20 +18,20 @@ __all__ = ["MissingPolicy", "unite_columns", "united_positions_dtype"]
 MissingPolicy = Literal["error", "drop", "fill"]
 
 
-def united_positions_dtype(sources: Sequence[Headers]) -> np.dtype[Any]:
+def united_positions_dtype(sources: Sequence[SourceHeaders]) -> np.dtype[Any]:
     """Return the widest type of all positions; sources without vertices do not count."""
     dtypes = [source.info.positions_dtype for source in sources if source.info.nb_vertices]
     return widest_dtype(dtypes or [sources[0].info.positions_dtype], "positions")
 
 
 def unite_columns(
-    sources: Sequence[Headers], names: Sequence[str], section: str, missing: MissingPolicy
+    sources: Sequence[SourceHeaders], names: Sequence[str], section: str, missing: MissingPolicy
 ) -> dict[str, ArraySpec]:
     """Return the dps or dpv keys of the result with their widths and types.
 
     Parameters
     ----------
-    sources : sequence of Headers
+    sources : sequence of SourceHeaders
         Those without streamlines lack nothing.
     names : sequence of str
         What messages call them.

@@ -16,17 +16,18 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from trxlib.container.entries import Member
+from trxlib.container.crc import crc_of_bytes
 from trxlib.container.partial import Target
-from trxlib.container.scattered import Runs
-from trxlib.engine.plan import InputPlan, Plan, companions_of, stamp_of
+from trxlib.container.scattered import RunsOfRows
+from trxlib.engine.plan import InputPlan, Plan, stamp_of
 from trxlib.engine.receipt import Range, ReadInput, Receipt, merge_ranges
-from trxlib.engine.trx_source import BundleSource
-from trxlib.errors import ArchiveError, DtypeError, FormatError, ShapeError, StaleError
+from trxlib.errors import ArchiveError, FormatError, ShapeError, StaleError
+from trxlib.model.chunk import Chunk, placed
+from trxlib.model.dtypes import cast
 from trxlib.model.names import ArrayName
 from trxlib.model.offsets import join_neighbours
 from trxlib.model.rules import check_members
-from trxlib.model.source import Chunk, Progress, Source, placed
+from trxlib.model.source import ArrayBlocks, Progress, Source, StoredBytes
 from trxlib.parallel import run_each, threads_for
 
 __all__ = ["Opener", "fill_inputs", "fill_shard"]
@@ -119,9 +120,8 @@ def _fill_all(
                 return ranges, None
             return ranges, ReadInput(tuple(item.stamp), source.info.format, source.fingerprint())
         finally:
-            close = getattr(source, "close", None)
-            if close is not None and item.stamp is not None:
-                close()
+            if item.stamp is not None:
+                source.close()
 
     filled: list[tuple[list[Range], ReadInput | None]] = []
     run_each(iter(range(low, high)), fill_one, filled.append, threads=share)
@@ -129,7 +129,7 @@ def _fill_all(
 
 
 def _check_stamp(item: InputPlan) -> None:
-    if item.stamp is not None and stamp_of(item.path, *companions_of(item.options)) != tuple(item.stamp):
+    if item.stamp is not None and stamp_of(item.path, item.options) != tuple(item.stamp):
         raise StaleError(f"{item.path}: was changed since the plan was made; plan again (run the workflow again)")
 
 
@@ -195,11 +195,11 @@ class _Cursor:
         """Write rows from the input's row `row` on, and return their bytes and CRC for `add`; safe in any thread."""
         if not rows.size:
             return 0, 0
-        data = np.ascontiguousarray(convert_values(rows, self.name.dtype, self.name.label))
+        data = np.ascontiguousarray(cast(rows, self.name.dtype, self.name.label))
         place = self._place(row, data.nbytes)
         return data.nbytes, self.target.write(self.path, place, data)
 
-    def put_runs(self, row: int, runs: Runs) -> tuple[int, int]:
+    def put_runs(self, row: int, runs: RunsOfRows) -> tuple[int, int]:
         """Do the same with runs of rows, which have the entry's type."""
         nbytes = int(runs.lengths.sum()) * runs.row_nbytes
         return nbytes, self.target.gather(self.path, self._place(row, nbytes), runs)
@@ -223,26 +223,6 @@ class _Cursor:
         return self.start + first
 
 
-def convert_values(rows: Array, dtype: np.dtype[Any], what: str) -> Array:
-    """Convert values to the type of the result.
-
-    Raises
-    ------
-    DtypeError
-        If a finite value becomes infinite (float16 ends at 65504).
-    """
-    if rows.dtype == dtype:
-        return rows
-    with np.errstate(over="ignore"):
-        result = rows.astype(dtype)
-    if dtype.kind == "f" and dtype.itemsize < rows.dtype.itemsize and not np.isfinite(result).all():
-        lost = np.isinf(result) & np.isfinite(rows)
-        if lost.any():
-            worst = float(np.abs(rows[lost]).max())
-            raise DtypeError(f"{what}: {worst:g} does not fit {dtype.name}; choose a wider type")
-    return result
-
-
 class _InputFiller:
     """Fills the rows of one input; `share` others are at work at the same time."""
 
@@ -255,11 +235,18 @@ class _InputFiller:
 
     def fill(self, source: Source) -> list[Range]:
         """Copy everything of `source` and return the ranges written."""
-        if isinstance(source, BundleSource):
-            source.check_entries()
-            ranges = [self._fill_array(source, name) for name in self.plan.names.values() if name.section != "groups"]
-        else:
-            ranges = self._fill_chunks(source)
+        source.check_entries()
+        left = {}
+        ranges = []
+        for key, name in self.plan.names.items():
+            if name.section != "groups":
+                written = self._fill_array(source, name)
+                if written is None:
+                    left[key] = self._cursor(name)
+                else:
+                    ranges.append(written)
+        if left:
+            ranges += self._fill_chunks(source, left)
         for group in self.item.groups:
             ranges.append(self._fill_group(source, group))
         return [piece for piece in ranges if piece.nbytes]
@@ -275,39 +262,56 @@ class _InputFiller:
                 first, count = item.first_streamline, item.nb_streamlines
         return _Cursor(self.target, name, first, count)
 
-    def _fill_array(self, source: BundleSource, name: ArrayName) -> Range:
+    def _fill_array(self, source: Source, name: ArrayName) -> Range | None:
+        """Write an array apart from the others and in the way that costs least, or return None if there is none."""
         cursor = self._cursor(name)
         if name.section == "offsets":
-            for starts in source.iter_starts():
-                cursor.write(starts + self.item.first_vertex)
-            return cursor.end()
-        rows = source.rows(name.section, name.name)
-        if rows is None:
+            return self._fill_offsets(source, cursor)
+        columns = {"dps": source.info.dps, "dpv": source.info.dpv}.get(name.section)
+        if columns is not None and name.name not in columns:
             return self._fill_nan(cursor)
-        copied = self._copy(source, name, cursor, rows)
-        if copied is not None:
-            return copied
-        runs = source.plain_runs(name.section, name.name)
-        if runs is not None and rows.dtype == name.dtype and rows.shape[1] == name.ncols:
+        is_same = columns is None and source.info.positions_dtype == name.dtype
+        if columns is not None:
+            is_same = (columns[name.name].ncols, columns[name.name].dtype) == (name.ncols, name.dtype)
+        stored = source.stored(name.section, name.name) if is_same else None
+        if stored is not None:
+            return self._copy(stored, cursor)
+        found = source.runs_in_memory(name.section, name.name) if is_same else None
+        if found is not None:
             # Straight from where they lie.
-            self._write_parts(cursor, _blocks(runs), lambda item: (*cursor.put_runs(*item), 0, 0))
+            runs = _blocks(RunsOfRows(found[0], *found[1]))
+            self._write_parts(cursor, runs, lambda item: (*cursor.put_runs(*item), 0, 0))
             return cursor.end()
-        moves = name.section == "positions"
-        stated = source.stated(name.section, name.name)
+        blocks = source.blocks(name.section, name.name)
+        return None if blocks is None else self._fill_blocks(blocks, cursor)
+
+    def _fill_offsets(self, source: Source, cursor: _Cursor) -> Range | None:
+        parts = source.starts()
+        if parts is None:
+            return None
+        for starts in parts:
+            cursor.write(self._shifted(starts, self.item.first_vertex, cursor.name))
+        return cursor.end()
+
+    def _shifted(self, numbers: Array, first: int, name: ArrayName) -> Array:
+        """Return numbers of the input as those of the result, whose type the plan has chosen to hold them all."""
+        return (numbers.astype(np.int64, copy=False) + first).astype(name.dtype)
+
+    def _fill_blocks(self, blocks: ArrayBlocks, cursor: _Cursor) -> Range:
+        stated, dtype = blocks.stated, cursor.name.dtype
 
         def put(item: tuple[int, Array]) -> _Written:
             row, block = item
-            moved = source.pass_positions(block, row) if moves else block
-            nbytes, crc = cursor.put(row, moved)
-            if stated is None or (moved is block and block.dtype == name.dtype):
+            rows = blocks.convert(block, row)
+            nbytes, crc = cursor.put(row, rows)
+            if stated is None or (rows is block and block.dtype == dtype):
                 return nbytes, crc, nbytes, crc
-            return nbytes, crc, block.nbytes, isal_zlib.crc32(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
+            return nbytes, crc, block.nbytes, crc_of_bytes(block)
 
-        read = self._write_parts(cursor, _numbered(source.iter_rows(name.section, name.name)), put)
+        read = self._write_parts(cursor, _numbered(blocks.parts), put)
         if stated is not None and read != stated.crc:
             raise _damaged(stated, read)
-        if moves:
-            source.end_passes()
+        blocks.end()
         return cursor.end()
 
     def _write_parts(self, cursor: _Cursor, parts: Iterator[T], put: Callable[[T], _Written]) -> int:
@@ -323,23 +327,21 @@ class _InputFiller:
         run_each(parts, put, add, threads=threads_for(cursor.nbytes, self.share))
         return read
 
-    def _copy(self, source: BundleSource, name: ArrayName, cursor: _Cursor, rows: Array) -> Range | None:
-        """Copy an array's bytes as they lie on disk, if they are just those wanted."""
-        member = source.member(name.section, name.name)
-        if member is None or member.crc is None or rows.dtype != name.dtype or rows.shape[1] != name.ncols:
-            return None
-        if member.nbytes != cursor.left:
-            raise ShapeError(f"{name.label} has {member.nbytes} bytes, {cursor.left} were planned")
-        fd = os.open(member.file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    def _copy(self, stored: StoredBytes, cursor: _Cursor) -> Range:
+        """Copy an array's bytes as they lie on disk."""
+        if stored.nbytes != cursor.left:
+            raise ShapeError(f"{cursor.name.label} has {stored.nbytes} bytes, {cursor.left} were planned")
+        fd = os.open(stored.file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
-            crc = self.target.copy(cursor.path, cursor.start, fd, member.start, member.nbytes)
+            crc = self.target.copy(cursor.path, cursor.start, fd, stored.start, stored.nbytes)
         finally:
             os.close(fd)
-        self._tick(name, member.nbytes)
-        if crc is not None and crc != member.crc:
-            raise _damaged(member, crc)
+        self._tick(cursor.name, stored.nbytes)
+        assert stored.crc is not None
+        if crc is not None and crc != stored.crc:
+            raise _damaged(stored, crc)
         # Bytes that the kernel copied unseen have the CRC they should have, so that damage stays visible.
-        return Range(cursor.path, cursor.start, member.nbytes, member.crc)
+        return Range(cursor.path, cursor.start, stored.nbytes, stored.crc)
 
     def _fill_nan(self, cursor: _Cursor) -> Range:
         nb_rows = cursor.left // cursor.name.row_nbytes
@@ -355,24 +357,15 @@ class _InputFiller:
                 stop = min(start + _STEP, nb_streamlines)
                 cursor.write(np.arange(first + start, first + stop, dtype=np.uint32))
             return cursor.end()
-        assert isinstance(source, BundleSource)
-        members = source.arrays.groups[group]
+        members = source.groups[group]
         for start in range(0, len(members), _STEP):
             part = members[start : start + _STEP]
             check_members(part, nb_streamlines, f"groups/{group}")
-            cursor.write(part.astype(np.int64) + first)
+            cursor.write(self._shifted(part, first, cursor.name))
         return cursor.end()
 
-    def _fill_chunks(self, source: Source) -> list[Range]:
-        cursors = {key: self._cursor(name) for key, name in self.plan.names.items() if name.section != "groups"}
-        info = source.info
-        lacking = [
-            (section, key)
-            for section, columns in (("dps", info.dps), ("dpv", info.dpv))
-            for key in getattr(self.plan, section)
-            if key not in columns
-        ]
-        ranges = [self._fill_nan(cursors.pop(key)) for key in lacking]
+    def _fill_chunks(self, source: Source, cursors: dict[tuple[str, str], _Cursor]) -> list[Range]:
+        """Read the source from front to back and write all arrays that are left side by side."""
 
         def put(item: tuple[Chunk, int, int]) -> list[tuple[_Cursor, int, int]]:
             return self._put_chunk(*item, cursors)
@@ -382,8 +375,8 @@ class _InputFiller:
                 cursor.add(nbytes, crc)
                 self._tick(cursor.name, nbytes)
 
-        run_each(placed(source.chunks()), put, add, threads=threads_for(info.nbytes, self.share))
-        return ranges + [cursor.end() for cursor in cursors.values()]
+        run_each(placed(source.chunks()), put, add, threads=threads_for(source.info.nbytes, self.share))
+        return [cursor.end() for cursor in cursors.values()]
 
     def _put_chunk(
         self, chunk: Chunk, streamline: int, vertex: int, cursors: dict[tuple[str, str], _Cursor]
@@ -397,7 +390,7 @@ class _InputFiller:
                     row, rows = vertex, chunk.positions
                 case "offsets":
                     starts = np.cumsum(chunk.lengths, dtype=np.int64) - chunk.lengths
-                    rows = starts + (self.item.first_vertex + vertex)
+                    rows = self._shifted(starts, self.item.first_vertex + vertex, cursor.name)
                 case "dpv":
                     row, rows = vertex, chunk.dpv[key]
                 case _:
@@ -410,8 +403,8 @@ class _InputFiller:
             self.tick.add(nbytes)
 
 
-def _damaged(member: Member, found: int) -> ArchiveError:
-    return ArchiveError(f"{member.path} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged")
+def _damaged(stored: StoredBytes, found: int) -> ArchiveError:
+    return ArchiveError(f"{stored.path} has CRC {found:08x}, {stored.crc:08x} is stated; the file is damaged")
 
 
 def _numbered(parts: Iterator[Array]) -> Iterator[tuple[int, Array]]:
@@ -422,7 +415,7 @@ def _numbered(parts: Iterator[Array]) -> Iterator[tuple[int, Array]]:
         row += len(part)
 
 
-def _blocks(runs: Runs) -> Iterator[tuple[int, Runs]]:
+def _blocks(runs: RunsOfRows) -> Iterator[tuple[int, RunsOfRows]]:
     """Yield some runs at a time, with the row at which they are written; a long run comes in pieces."""
     most = max(1, _BLOCK_BYTES // runs.row_nbytes)
     row = 0
@@ -433,11 +426,11 @@ def _blocks(runs: Runs) -> Iterator[tuple[int, Runs]]:
         while low < len(ends):
             high = min(int(np.searchsorted(ends, done + most, side="right")), low + _BLOCK_RUNS)
             if high > low:
-                yield row + done, Runs(runs.data, starts[low:high], lengths[low:high])
+                yield row + done, RunsOfRows(runs.data, starts[low:high], lengths[low:high])
             else:
                 high = low + 1
                 for cut in range(0, int(lengths[low]), most):
                     piece = np.array([min(most, int(lengths[low]) - cut)], dtype=np.int64)
-                    yield row + done + cut, Runs(runs.data, starts[low:high] + cut, piece)
+                    yield row + done + cut, RunsOfRows(runs.data, starts[low:high] + cut, piece)
             low, done = high, int(ends[high - 1])
         row += done

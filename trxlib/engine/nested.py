@@ -15,7 +15,7 @@ import numpy as np
 from trxlib.engine.columns import MissingPolicy
 from trxlib.engine.plan import InputPlan, Plan, divide, plan_merge
 from trxlib.model.names import HEADER_NAME, parse_name
-from trxlib.model.source import Headers, SourceInfo
+from trxlib.model.source import SourceHeaders, SourceInfo
 from trxlib.model.space import Space
 
 __all__ = ["plan_nested"]
@@ -60,7 +60,7 @@ def plan_nested(
     return replace(outer, inputs=tuple(inputs), shards=divide(inputs, nb_shards))
 
 
-def _headers_of(name: str, part: Plan) -> Headers:
+def _headers_of(name: str, part: Plan) -> SourceHeaders:
     """Return what reading the headers of a part's result would say."""
     header = part.header
     info = SourceInfo(
@@ -81,7 +81,7 @@ def _headers_of(name: str, part: Plan) -> Headers:
             dpg.setdefault(array.group, {})[array.name] = np.frombuffer(data, array.dtype).reshape(1, array.ncols)
         elif path != HEADER_NAME:
             sidecars[path] = data
-    return Headers(info, groups=part.groups, dpg=dpg, extra=header.extra, sidecars=sidecars)
+    return SourceHeaders(info, groups=part.groups, dpg=dpg, extra=header.extra, sidecars=sidecars)
 
 
 def _put_into(item: InputPlan, place: InputPlan, part: str) -> InputPlan:

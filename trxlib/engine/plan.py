@@ -22,7 +22,6 @@ from trxlib.container.atomic import writing
 from trxlib.container.entries import iter_files
 from trxlib.container.layout import Layout, plan_layout
 from trxlib.engine.columns import MissingPolicy, unite_columns, united_positions_dtype
-from trxlib.engine.trx_source import headers_of
 from trxlib.engine.unite import unite_small
 from trxlib.errors import (
     CapacityError,
@@ -35,13 +34,14 @@ from trxlib.model.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
 from trxlib.model.header import Header
 from trxlib.model.names import HEADER_NAME, ArrayName
 from trxlib.model.offsets import UINT32_MAX, offsets_dtype
+from trxlib.model.options import ReadOptions
 from trxlib.model.rules import check_writable
-from trxlib.model.source import ArraySpec, Headers, Source
+from trxlib.model.source import ArraySpec, Source, SourceHeaders
 from trxlib.model.space import check_same_space, invert_affine
 
-__all__ = ["InputPlan", "MissingPolicy", "Plan", "companions_of", "divide", "plan_merge", "stamp_of"]
+__all__ = ["InputPlan", "MissingPolicy", "Plan", "divide", "plan_merge", "stamp_of"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class InputPlan:
         What it is called in messages and in renamed keys.
     path : str
         The file; empty for an input in memory.
-    options : mapping
-        How it is opened (JSON values), see `trxlib.formats`.
+    options : ReadOptions, optional
+        How it is opened; None for a TRX file that is taken as it is.
     stamp : tuple of 2 int, optional
         Size and time of change when planned, see `stamp_of`, so that a replaced input is noticed.
     first_streamline, nb_streamlines, first_vertex, nb_vertices : int
@@ -68,7 +68,7 @@ class InputPlan:
 
     name: str
     path: str
-    options: Mapping[str, Any]
+    options: ReadOptions | None
     stamp: tuple[int, int] | None
     first_streamline: int
     nb_streamlines: int
@@ -175,7 +175,7 @@ class Plan:
             "small": {path: data.hex() for path, data in self.small.items()},
             "shards": self.shards,
             # Not asdict, which copies all that is inside: a minute for ten thousand inputs.
-            "inputs": [vars(item) for item in self.inputs],
+            "inputs": [_input_to_json(item) for item in self.inputs],
         }
         # One line for each input: a person can read it and `diff` it.
         inputs = ",\n".join(json.dumps(item, ensure_ascii=False) for item in content.pop("inputs"))
@@ -215,11 +215,11 @@ class Plan:
 
 
 def plan_merge(
-    sources: Sequence[Source | Headers],
+    sources: Sequence[Source | SourceHeaders],
     *,
     names: Sequence[str] | None = None,
     whole_groups: Sequence[Sequence[str]] | None = None,
-    options: Sequence[Mapping[str, Any]] | None = None,
+    options: Sequence[ReadOptions | None] | None = None,
     positions_dtype: np.dtype[Any] | None = None,
     missing: MissingPolicy = "error",
     keep_groups: bool = True,
@@ -230,8 +230,8 @@ def plan_merge(
 
     Parameters
     ----------
-    sources : sequence of Source or Headers
-        At least one. `Headers` of sources that are closed again spare open files where there are thousands.
+    sources : sequence of Source or SourceHeaders
+        At least one. `SourceHeaders` of sources that are closed again spare open files where there are thousands.
     names : sequence of str, optional
         Name of each source; by default "1", "2", ...
     whole_groups : sequence of sequence of str, optional
@@ -264,7 +264,7 @@ def plan_merge(
     """
     if not sources:
         raise InputError("nothing to merge: give at least one input")
-    inputs = [source if isinstance(source, Headers) else headers_of(source) for source in sources]
+    inputs = [source if isinstance(source, SourceHeaders) else source.headers() for source in sources]
     if not keep_groups:
         inputs = [replace(item, groups={}, dpg={}) for item in inputs]
     infos = [item.info for item in inputs]
@@ -309,21 +309,16 @@ def plan_merge(
     return plan
 
 
-def companions_of(options: Mapping[str, Any]) -> list[str]:
-    """Return the other files that an input's options name: reference, transform, values that are attached."""
-    attached = [*(options.get("dps") or {}).values(), *(options.get("dpv") or {}).values()]
-    return [path for path in (options.get("reference"), options.get("transform"), *attached) if path]
-
-
-def stamp_of(path: str, *companions: str) -> tuple[int, int]:
-    """Return size and time of change of a file (or of all files of a folder), summed with those that belong to it.
+def stamp_of(path: str, options: ReadOptions | None = None) -> tuple[int, int]:
+    """Return size and time of change of a file (or of all files of a folder), summed with those its options name.
 
     Raises
     ------
     StaleError
         If one is gone.
     """
-    stamps = [_stamp_of_one(file) for file in (path, *companions)]
+    others = options.files() if options is not None else []
+    stamps = [_stamp_of_one(os.fspath(file)) for file in (path, *others)]
     return sum(size for size, _ in stamps), sum(changed for _, changed in stamps)
 
 
@@ -340,10 +335,10 @@ def _stamp_of_one(path: str) -> tuple[int, int]:
 
 
 def _place(
-    sources: Sequence[Headers],
+    sources: Sequence[SourceHeaders],
     names: Sequence[str],
     whole: Sequence[tuple[str, ...]],
-    options: Sequence[Mapping[str, Any]] | None,
+    options: Sequence[ReadOptions | None] | None,
 ) -> tuple[list[InputPlan], dict[str, int]]:
     """Give each input its rows; return the inputs and the size of each group."""
     inputs = []
@@ -369,8 +364,8 @@ def _place(
             InputPlan(
                 name=names[number],
                 path=info.path,
-                options=dict(options[number]) if options is not None else {},
-                stamp=stamp_of(info.path, *companions_of(options[number])) if options is not None else None,
+                options=options[number] if options is not None else None,
+                stamp=stamp_of(info.path, options[number]) if options is not None else None,
                 first_streamline=streamline,
                 nb_streamlines=info.nb_streamlines,
                 first_vertex=vertex,
@@ -404,8 +399,13 @@ def _specs_from_json(content: Mapping[str, Any]) -> dict[str, ArraySpec]:
     return {key: ArraySpec(ncols, dtype_of_extension(dtype)) for key, (ncols, dtype) in content.items()}
 
 
+def _input_to_json(item: InputPlan) -> dict[str, Any]:
+    return {**vars(item), "options": None if item.options is None else item.options.to_json()}
+
+
 def _input_from_json(item: dict[str, Any]) -> InputPlan:
     item["groups"] = {group: (first, count) for group, (first, count) in item["groups"].items()}
     item["stamp"] = tuple(item["stamp"]) if item["stamp"] else None
     item["whole"] = tuple(item["whole"])
+    item["options"] = None if item["options"] is None else ReadOptions.from_json(item["options"])
     return InputPlan(**item)

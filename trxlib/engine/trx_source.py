@@ -1,4 +1,4 @@
-"""A TRX bundle as an input of the engine: from a file, from memory, or a selection of either.
+"""TRX as a source: from a file, from arrays in memory, or a selection of either.
 
 Bytes that lie unchanged in a stored archive or folder are copied from there inside the kernel; everything else is
 streamed in chunks.
@@ -6,46 +6,43 @@ streamed in chunks.
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from functools import cached_property, partial
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
+from trxlib.container.crc import crc_of_file
 from trxlib.container.entries import Member
 from trxlib.container.reader import Container, check_crc, open_container
-from trxlib.container.scattered import Runs
-from trxlib.errors import DataLossWarning
+from trxlib.container.temporary import scratch_arrays
+from trxlib.errors import DataLossWarning, ShapeError
 from trxlib.model.arrays import TrxArrays
+from trxlib.model.chunk import Chunk, DeferredChunks, Place, PositionsStep
 from trxlib.model.dtypes import little_endian
 from trxlib.model.header import copy_values
 from trxlib.model.names import ArrayName, check_key, fit_names
-from trxlib.model.offsets import iter_gathered
-from trxlib.model.source import ArraySpec, Chunk, DeferredChunks, Headers, Progress, Source, SourceInfo
+from trxlib.model.offsets import iter_gathered, resolve_indices
+from trxlib.model.select import Runs, select_runs
+from trxlib.model.source import ArrayBlocks, ArraySpec, Columns, Progress, Source, SourceHeaders, SourceInfo
+from trxlib.model.space import Space
 
-__all__ = ["BundleSource", "PositionsPass", "headers_of"]
+__all__ = ["TrxSource"]
 
 Array = npt.NDArray[Any]
 _CHUNK_BYTES = 1 << 19  # stays in a core's cache between its CRC and its copy
+_COLUMN_ROWS = 1 << 15  # streamlines whose values are read from other files at a time
 _STREAM_BYTES = 1_920_000  # of positions that writers of other formats get at a time, as readers give them
 
 
-class PositionsPass(Protocol):
-    """Something that positions pass through: checked, moved or given their type, not modified in place."""
-
-    def __call__(self, block: Array, vertex: int, source: BundleSource) -> Array:
-        """Return the block that goes on; its first vertex in `source` is given. Safe in any thread."""
-
-    def end(self) -> None:
-        """Log what was counted."""
-
-
-class BundleSource:
-    """A TRX file, or arrays in memory, as the engine reads them.
+class TrxSource(Source):
+    """A TRX file, or arrays in memory.
 
     Parameters
     ----------
@@ -57,7 +54,7 @@ class BundleSource:
         Start and length of each streamline in `positions` and `dpv`, for a selection. By default they lie one
         behind the other as `offsets` says.
     path : str
-        Where the bundle is from, for messages.
+        Where the arrays are from, for messages.
     """
 
     def __init__(
@@ -70,20 +67,26 @@ class BundleSource:
     ) -> None:
         self.arrays = arrays
         self.members = dict(members or {})
+        self._member_by_key = {
+            (name.section, name.name): member
+            for name, member in self.members.items()
+            if name.section in ("positions", "dps", "dpv")
+        }
         self.runs = runs
         self.path = path
-        #: Positions pass through these on their way, block by block, in any thread and order.
-        self.passes: list[PositionsPass] = []
-        #: Their type behind all passes.
-        self.positions_dtype: np.dtype[Any] = arrays.positions.dtype
-        #: The file's numbers of the streamlines of a selection, for messages.
-        self.numbers: Array | None = None
-        #: What is asked for the fingerprint instead, where more than the TRX file went into this bundle.
-        self.origin: Source | None = None
+        self.info = _info_of(arrays, path)
+        # Positions pass through these on their way, block by block, in any thread and order.
+        self._steps: tuple[PositionsStep, ...] = ()
+        # The file's numbers of the streamlines of a selection, for messages.
+        self._numbers: Array | None = None
+        # Makes the fingerprint of all that went into this of that of the TRX file.
+        self._combine: Callable[[str], str] = str
+        # What a selection was selected from.
+        self._whole: TrxSource | None = None
         self._container: Container | None = None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> BundleSource:
+    def open(cls, path: str | os.PathLike[str]) -> TrxSource:
         """Open a TRX archive or folder; `close` releases it.
 
         Names that cannot be written (with a dot, say, which is legal to read) are changed, with a HeaderWarning.
@@ -94,58 +97,177 @@ class BundleSource:
         source._container = container
         return source
 
-    def with_selection(self, arrays: TrxArrays, runs: tuple[Array, Array], rows: Array) -> BundleSource:
-        """Return a source of a selection of this one, as made by `trxlib.model.select.select_runs` of `rows`."""
-        selected = BundleSource(arrays, runs=runs, path=self.path)
-        selected.numbers = rows if self.numbers is None else self.numbers[rows]
-        selected.passes, selected.positions_dtype = self.passes, self.positions_dtype
-        selected.origin = self.origin or self
-        selected._container = self._container
-        return selected
-
     def close(self) -> None:
         """Release what `open` opened."""
         if self._container is not None:
             self._container.close()
 
-    @cached_property
-    def info(self) -> SourceInfo:
-        """What the header and the entry names say."""
+    def headers(self) -> SourceHeaders:
+        """Return what a plan needs to know; it holds nothing open.
+
+        Warns
+        -----
+        DataLossWarning
+            Names dpg without a group.
+        """
         arrays = self.arrays
-        return SourceInfo(
-            path=self.path,
-            format="trx",
-            space=arrays.space,
-            nb_streamlines=arrays.header.nb_streamlines,
-            nb_vertices=arrays.header.nb_vertices,
-            positions_dtype=self.positions_dtype,
-            dps={key: _spec(array) for key, array in arrays.dps.items()},
-            dpv={key: _spec(array) for key, array in arrays.dpv.items()},
-            nbytes=arrays.positions.itemsize * 3 * arrays.header.nb_vertices,
+        for section in ("groups", "dps", "dpv", "dpg"):
+            for key in getattr(arrays, section):
+                if not isinstance(key, str):
+                    check_key(key, f"{section} key")  # which says so: keys of two types cannot even be sorted
+        orphans = sorted(set(arrays.dpg) - set(arrays.groups))
+        if orphans:
+            warnings.warn(
+                f"{self.path or 'dpg'}: left out, since there are no such groups: dpg/{', dpg/'.join(orphans)}",
+                DataLossWarning,
+                stacklevel=3,
+            )
+        return SourceHeaders(
+            info=self.info,
+            groups={group: len(members) for group, members in arrays.groups.items()},
+            dpg={
+                group: {key: little_endian(array).reshape(1, -1).copy() for key, array in values.items()}
+                for group, values in arrays.dpg.items()
+                if group in arrays.groups
+            },
+            extra=copy_values(arrays.header.extra),
+            sidecars=dict(arrays.sidecars),
         )
 
-    def rows(self, section: str, key: str) -> Array | None:
-        """Return the array of a section and key (shape (rows, k)), or None if there is none."""
+    def facts_of(self, format_name: str) -> Any:
+        """Return what a header key of the format's name (``TRK``) has kept; anybody may have written it."""
+        return self.arrays.header.extra.get(format_name.upper(), {})
+
+    @property
+    def default_dtype(self) -> np.dtype[Any]:
+        """Type of the file, also where positions are moved in a wider one."""
+        return self.arrays.positions.dtype
+
+    @property
+    def groups(self) -> Mapping[str, Array]:
+        """Members of each group."""
+        return self.arrays.groups
+
+    # What happens on the way
+
+    def with_columns(self, columns: Columns) -> TrxSource:
+        """Return a source with further dps and dpv, which are copied into a temporary file."""
+        info = self.info
+        specs = [("dps", key, spec, info.nb_streamlines) for key, spec in columns.dps.items()]
+        specs += [("dpv", key, spec, info.nb_vertices) for key, spec in columns.dpv.items()]
+        arrays = scratch_arrays([(spec.dtype, (rows, spec.ncols)) for _, _, spec, rows in specs])
+        reader, lengths, vertex = columns.reader(), self._runs()[1], 0
+        for low in range(0, len(lengths), _COLUMN_ROWS):
+            part = lengths[low : low + _COLUMN_ROWS]
+            values = dict(zip(("dps", "dpv"), reader.take(part), strict=True))
+            stop = vertex + int(part.sum(dtype=np.int64))
+            places = {"dps": slice(low, low + len(part)), "dpv": slice(vertex, stop)}
+            for (section, key, _, _), array in zip(specs, arrays, strict=True):
+                array[places[section]] = values[section][key]
+            vertex = stop
+        reader.check_end()
+        tables = {"dps": dict(self.arrays.dps), "dpv": dict(self.arrays.dpv)}
+        for (section, key, _, _), array in zip(specs, arrays, strict=True):
+            tables[section][key] = array
+        before = self._combine
+
+        def combine(own: str) -> str:
+            return columns.fingerprint(before(own))
+
+        return self._changed(replace(self.arrays, dps=tables["dps"], dpv=tables["dpv"]), combine=combine)
+
+    def through(
+        self, step: PositionsStep | None, *, dtype: np.dtype[Any] | None = None, space: Space | None = None
+    ) -> TrxSource:
+        """Return a source of the same arrays whose positions pass through a further step on their way."""
+        arrays = self.arrays
+        if space is not None:
+            header = replace(arrays.header, voxel_to_rasmm=space.voxel_to_rasmm, dimensions=space.dimensions)
+            arrays = replace(arrays, header=header)
+        return self._changed(arrays, steps=self._steps if step is None else (*self._steps, step), dtype=dtype)
+
+    def select(self, rows: Array, *, nb_vertices: int | None = None, keep_groups: bool = True) -> TrxSource:
+        """Return a source of some streamlines, in any order; no vertex is copied.
+
+        Parameters
+        ----------
+        rows : ndarray, int of shape (n,) or bool of shape (nb_streamlines,)
+            Which ones.
+        nb_vertices : int, optional
+            Not needed.
+        keep_groups : bool
+            Whether the groups come along, renumbered.
+
+        Raises
+        ------
+        ShapeError
+            If a group has a member that is no streamline.
+        """
+        try:
+            selection = select_runs(self.arrays, rows, runs=self.runs, keep_groups=keep_groups)
+        except ShapeError as error:  # of a group, which says nothing of the file
+            raise ShapeError(f"{self.path}: {error}") from None
+        numbers = resolve_indices(rows, self.info.nb_streamlines)
+        selected = self._changed(selection.arrays)
+        selected.members, selected._member_by_key, selected.runs = {}, {}, selection.runs
+        selected._combine = str
+        selected._numbers = numbers if self._numbers is None else self._numbers[numbers]
+        selected._whole = self._whole or self
+        return selected
+
+    def _changed(
+        self,
+        arrays: TrxArrays,
+        *,
+        steps: tuple[PositionsStep, ...] | None = None,
+        dtype: np.dtype[Any] | None = None,
+        combine: Callable[[str], str] | None = None,
+    ) -> TrxSource:
+        """Return a copy with other arrays; the file stays that of both."""
+        found = copy.copy(self)
+        found.arrays = arrays
+        found.info = replace(_info_of(arrays, self.path), positions_dtype=dtype or self.info.positions_dtype)
+        found._steps = self._steps if steps is None else steps
+        found._combine = combine or self._combine
+        return found
+
+    # What can be had without reading from front to back
+
+    def stored(self, section: str, key: str) -> Member | None:
+        """Return the place on disk that holds exactly the bytes of an array of the result, and their CRC, or None."""
+        if section == "positions" and self._steps:
+            return None
+        return self._stated(section, key)
+
+    def _stated(self, section: str, key: str) -> Member | None:
+        """Return the place on disk of a whole array whose CRC is stated there, or None."""
+        if self.runs is not None and section in ("positions", "dpv"):
+            return None
+        member = self._member_by_key.get((section, key))
+        return member if member is not None and member.crc is not None else None
+
+    def runs_in_memory(self, section: str, key: str) -> tuple[Array, Runs] | None:
+        """Return an array and the runs of its rows that only need to be copied, for a selection."""
+        array = self._array(section, key)
+        is_plain = section == "dpv" or (section == "positions" and not self._steps)
+        if self.runs is None or not is_plain or array is None or not array.flags.c_contiguous:
+            return None
+        return array, self.runs
+
+    def blocks(self, section: str, key: str) -> ArrayBlocks | None:
+        """Return the rows of an array, half a megabyte at a time."""
+        array = self._array(section, key)
+        if array is None:
+            return None
+        parts, stated = self._iter_rows(array, section), self._stated(section, key)
+        if section == "positions":
+            return ArrayBlocks(parts, self._pass, self._end_steps, stated)
+        return ArrayBlocks(parts, lambda block, _: block, lambda: None, stated)
+
+    def _array(self, section: str, key: str) -> Array | None:
         if section == "positions":
             return self.arrays.positions
         return getattr(self.arrays, section).get(key)  # type: ignore[no-any-return]
-
-    def member(self, section: str, key: str) -> Member | None:
-        """Return the place on disk that holds exactly the bytes the engine needs, or None."""
-        if self.runs is not None and section in ("positions", "dpv"):
-            return None
-        if section == "positions" and self.passes:
-            return None
-        return self._member_by_key.get((section, key))
-
-    @cached_property
-    def _member_by_key(self) -> dict[tuple[str, str], Member]:
-        return {(name.section, name.name): member for name, member in self.members.items() if not name.group}
-
-    def stated(self, section: str, key: str) -> Member | None:
-        """Return the place on disk of a whole array whose CRC is stated there, or None."""
-        member = self._member_by_key.get((section, key)) if self.runs is None else None
-        return member if member is not None and member.crc is not None else None
 
     def check_entries(self) -> None:
         """Compare what is read only in part, or changed on its way, with the CRCs that the archive states.
@@ -159,18 +281,7 @@ class BundleSource:
             if name.section == "offsets" or name.section == "groups" or name.group:
                 check_crc(self.path, member)
 
-    def plain_runs(self, section: str, key: str) -> Runs | None:
-        """Return runs of rows in memory that only need to be copied, or None."""
-        array = self.rows(section, key)
-        is_plain = section == "dpv" or (section == "positions" and not self.passes)
-        if self.runs is None or not is_plain or array is None or not array.flags.c_contiguous:
-            return None
-        return Runs(array, *self.runs)
-
-    def iter_rows(self, section: str, key: str) -> Iterator[Array]:
-        """Yield the rows of an array in order, half a megabyte at a time, as they are before `pass_positions`."""
-        array = self.rows(section, key)
-        assert array is not None
+    def _iter_rows(self, array: Array, section: str) -> Iterator[Array]:
         if self.runs is not None and section in ("positions", "dpv"):
             yield from iter_gathered(array, *self.runs, chunk_bytes=_CHUNK_BYTES)
             return
@@ -178,29 +289,25 @@ class BundleSource:
         for start in range(0, len(array), step):
             yield array[start : start + step]
 
-    def pass_positions(self, block: Array, vertex: int) -> Array:
-        """Return the positions of the result, for a block of which the first vertex is given; safe in any thread.
-
-        Raises
-        ------
-        FormatError
-            Naming the streamline that breaks a rule.
-        """
-        for step in self.passes:
-            block = step(block, vertex, self)
+    def _pass(self, block: Array, vertex: int) -> Array:
+        """Return the positions of the result, for a block of which the first vertex is given; safe in any thread."""
+        if self._steps:
+            place = Place(lambda rows: self._locate(rows + vertex))
+            for step in self._steps:
+                block = step.apply(block, place)
         return block
 
-    def streamlines_at(self, vertices: Any) -> Any:
-        """Return the streamlines that some vertices belong to, by their numbers in the file."""
+    def _locate(self, vertices: Any) -> tuple[Any, Any]:
+        """Return the streamlines that some vertices belong to, by their numbers in the file, and their places there."""
         rows = np.searchsorted(self.arrays.offsets, vertices, side="right") - 1
-        return rows if self.numbers is None else self.numbers[rows]
+        places = vertices - self.arrays.offsets[rows].astype(np.int64)
+        return rows if self._numbers is None else self._numbers[rows], places
 
-    def end_passes(self) -> None:
-        """Log what was counted, now that all positions have passed."""
-        for step in self.passes:
+    def _end_steps(self) -> None:
+        for step in self._steps:
             step.end()
 
-    def iter_starts(self) -> Iterator[Array]:
+    def starts(self) -> Iterator[Array]:
         """Yield the first vertex of each streamline (int64), chunk by chunk, without the closing offset."""
         step = _CHUNK_BYTES // 8
         if self.runs is None:
@@ -237,7 +344,7 @@ class BundleSource:
             if progress is not None:
                 progress(self.info.nbytes * part.stop // total, self.info.nbytes)
         deferred.settle()
-        self.end_passes()
+        self._end_steps()
 
     def _make_chunk(self, part: slice, starts: Array, lengths: Array, vertex: int) -> Chunk:
         arrays = self.arrays
@@ -249,7 +356,7 @@ class BundleSource:
 
         return Chunk(
             lengths=lengths,
-            positions=self.pass_positions(rows_of(arrays.positions), vertex),
+            positions=self._pass(rows_of(arrays.positions), vertex),
             dps={key: array[part] for key, array in arrays.dps.items()},
             dpv={key: rows_of(array) for key, array in arrays.dpv.items()},
         )
@@ -261,57 +368,30 @@ class BundleSource:
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the arrays' stated CRCs; the container itself does not count."""
-        if self.origin is not None:
-            return self.origin.fingerprint()
+        if self._whole is not None:
+            return self._combine(self._whole.fingerprint())
         members = sorted(self.members.values(), key=lambda member: member.path)
         crc = 0
         for member in members:
-            text = f"{member.path}:{member.nbytes}:{self._crc(member):08x};"
+            stated = member.crc
+            own = crc_of_file(member.file, member.start, member.nbytes) if stated is None else stated
+            text = f"{member.path}:{member.nbytes}:{own:08x};"
             crc = isal_zlib.crc32(text.encode(errors="surrogateescape"), crc)
-        return f"crc32:{crc:08x}:{sum(member.nbytes for member in members)}"
-
-    def _crc(self, member: Member) -> int:
-        if member.crc is not None:
-            return member.crc
-        crc, left = 0, member.nbytes
-        with open(member.file, "rb") as file:  # noqa: PTH123 (a str)
-            file.seek(member.start)
-            while block := file.read(min(left, _CHUNK_BYTES)):
-                crc = isal_zlib.crc32(block, crc)
-                left -= len(block)
-        return crc
+        return self._combine(f"crc32:{crc:08x}:{sum(member.nbytes for member in members)}")
 
 
-def headers_of(source: Source) -> Headers:
-    """Return what a plan needs to know of a source, which may be closed afterwards.
-
-    Header facts of inputs that are no TRX files become a header key of the format's name (``TRK``).
-    """
-    if not isinstance(source, BundleSource):
-        facts = dict(source.info.facts)
-        return Headers(source.info, extra={source.info.format.upper(): facts} if facts else {})
-    arrays = source.arrays
-    for section in ("groups", "dps", "dpv", "dpg"):
-        for key in getattr(arrays, section):
-            if not isinstance(key, str):
-                check_key(key, f"{section} key")  # which says so: keys of two types cannot even be sorted
-    orphans = sorted(set(arrays.dpg) - set(arrays.groups))
-    if orphans:
-        warnings.warn(
-            f"{source.path or 'dpg'}: left out, since there are no such groups: dpg/{', dpg/'.join(orphans)}",
-            DataLossWarning,
-            stacklevel=3,
-        )
-    return Headers(
-        info=source.info,
-        groups={group: len(members) for group, members in arrays.groups.items()},
-        dpg={
-            group: {key: little_endian(array).reshape(1, -1).copy() for key, array in values.items()}
-            for group, values in arrays.dpg.items()
-            if group in arrays.groups
-        },
-        extra=copy_values(arrays.header.extra),
-        sidecars=dict(arrays.sidecars),
+def _info_of(arrays: TrxArrays, path: str) -> SourceInfo:
+    """Return what the header and the names of the arrays say."""
+    return SourceInfo(
+        path=path,
+        format="trx",
+        space=arrays.space,
+        nb_streamlines=arrays.header.nb_streamlines,
+        nb_vertices=arrays.header.nb_vertices,
+        positions_dtype=arrays.positions.dtype,
+        dps={key: _spec(array) for key, array in arrays.dps.items()},
+        dpv={key: _spec(array) for key, array in arrays.dpv.items()},
+        nbytes=arrays.positions.itemsize * 3 * arrays.header.nb_vertices,
     )
 
 

@@ -14,9 +14,9 @@ from trxlib.errors import ArrayNameError
 from trxlib.model.header import canonical_json
 from trxlib.model.names import ArrayName, make_key
 from trxlib.model.rules import check_writable
-from trxlib.model.source import Headers
+from trxlib.model.source import SourceHeaders
 
-__all__ = ["SmallEntries", "unite_small"]
+__all__ = ["unite_small"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class SmallEntries:
     entries: dict[str, bytes]
 
 
-def unite_small(inputs: Sequence[Headers], names: Sequence[str]) -> SmallEntries:
+def unite_small(inputs: Sequence[SourceHeaders], names: Sequence[str]) -> SmallEntries:
     """Unite header keys, dpg and sidecars of all inputs.
 
     Parameters
     ----------
-    inputs : sequence of Headers
+    inputs : sequence of SourceHeaders
         In the order of the result.
     names : sequence of str
         What each is called in new names.
@@ -67,7 +67,7 @@ def unite_small(inputs: Sequence[Headers], names: Sequence[str]) -> SmallEntries
     return SmallEntries(extra, {**entries, **dict(sorted(sidecars.items()))})
 
 
-def _dpg_items(named: Iterable[tuple[str, Headers]]) -> Iterable[tuple[str, Any, Any]]:
+def _dpg_items(named: Iterable[tuple[str, SourceHeaders]]) -> Iterable[tuple[str, Any, Any]]:
     for name, item in named:
         for group, arrays in item.dpg.items():
             for key, row in arrays.items():

@@ -1,4 +1,4 @@
-"""Values in files beside a tractogram: text and CSV (SIFT2 weights), ``.tsf``, ``.npy``; attached to its chunks.
+"""Values in files beside a tractogram of any format: text and CSV (SIFT2 weights), ``.tsf``, ``.npy``.
 
 Files with a row per vertex are read beside the tractogram, chunk by chunk; those with a row per streamline are
 small and read at once.
@@ -6,9 +6,7 @@ small and read at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +21,15 @@ from trxlib.formats.tck.header import TSF_MAGIC, read_tck_header
 from trxlib.formats.tck.reader import DelimitedRows
 from trxlib.model.dtypes import DTYPES
 from trxlib.model.names import check_key
-from trxlib.model.source import ArraySpec, Chunk, DeferredChunk, Progress, Source, SourceInfo
+from trxlib.model.options import StrPath
+from trxlib.model.source import ArraySpec, Source
 
-__all__ = ["AttachedSource", "attach_companions"]
+__all__ = ["attach"]
 
 Array = npt.NDArray[Any]
 
 
-def attach_companions(source: Source, dps: Mapping[str, str | Path], dpv: Mapping[str, str | Path]) -> AttachedSource:
+def attach(source: Source, dps: Mapping[str, StrPath], dpv: Mapping[str, StrPath]) -> Source:
     """Add the values of files to a source.
 
     Parameters
@@ -47,55 +46,28 @@ def attach_companions(source: Source, dps: Mapping[str, str | Path], dpv: Mappin
     ShapeError
         If a file has other rows than the tractogram; file and row are named.
     """
-    return AttachedSource(source, dps, dpv)
+    return source.with_columns(_FileColumns(source, dps, dpv)) if dps or dpv else source
 
 
-class AttachedSource:
-    """A source with further dps and dpv; see `attach_companions`."""
+class _FileColumns:
+    """dps and dpv of files beside a tractogram."""
 
-    def __init__(self, source: Source, dps: Mapping[str, str | Path], dpv: Mapping[str, str | Path]) -> None:
-        self._source = source
+    def __init__(self, source: Source, dps: Mapping[str, StrPath], dpv: Mapping[str, StrPath]) -> None:
+        self._info, self._trusts_count = source.info, source.trusts_count
         self._paths = [str(path) for path in (*dps.values(), *dpv.values())]
-        self._dps: dict[str, Array] = {}
-        self._dpv: dict[str, Array | Path] = {}
-        info = source.info
-        specs: dict[str, dict[str, ArraySpec]] = {"dps": dict(info.dps), "dpv": dict(info.dpv)}
-        for section, files in (("dps", dps), ("dpv", dpv)):
-            for key, path in files.items():
-                check_key(key, f"{section} key")
-                if key in specs[section]:
-                    raise InputError(f"{info.path}: {section}/{key} of {path} is in the tractogram already; rename it")
-                specs[section][key] = self._open(section, key, Path(path))
-        self.info: SourceInfo = replace(info, dps=specs["dps"], dpv=specs["dpv"])
+        self._dps_rows: dict[str, Array] = {}
+        self._dpv_rows: dict[str, Array | Path] = {}
+        self.dps = {key: self._open("dps", key, Path(path)) for key, path in dps.items()}
+        self.dpv = {key: self._open("dpv", key, Path(path)) for key, path in dpv.items()}
 
-    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
-        """Yield the chunks of the tractogram with all values.
+    def reader(self) -> _Reader:
+        """Begin with the first streamline."""
+        return _Reader(self._info.path, self._dps_rows, self._dpv_rows)
 
-        Raises
-        ------
-        ShapeError
-            If a ``.tsf`` has other streamlines than the tractogram.
-        """
-        scalars = {key: _TsfReader(path) for key, path in self._dpv.items() if isinstance(path, Path)}
-        streamline = vertex = 0
-        for chunk in self._source.chunks(progress):
-            stop = streamline + len(chunk.lengths), vertex + chunk.nb_vertices
-            dps = {key: np.ascontiguousarray(values[streamline : stop[0]]) for key, values in self._dps.items()}
-            dpv = {
-                key: scalars[key].take(chunk.lengths, streamline, self.info.path)
-                if isinstance(rows, Path)
-                else np.ascontiguousarray(rows[vertex : stop[1]])
-                for key, rows in self._dpv.items()
-            }
-            streamline, vertex = stop
-            yield DeferredChunk(chunk.lengths, partial(_with_values, chunk, dps, dpv))
-        for reader in scalars.values():
-            reader.check_end(streamline, self.info.path)
-
-    def fingerprint(self) -> str:
-        """Return that of the tractogram, combined with those of the files beside it."""
-        own, _, nbytes = self._source.fingerprint().removeprefix("crc32:").partition(":")
-        crc, total = int(own, 16), int(nbytes)
+    def fingerprint(self, own: str) -> str:
+        """Return a tractogram's fingerprint combined with those of the files."""
+        text, _, nbytes = own.removeprefix("crc32:").partition(":")
+        crc, total = int(text, 16), int(nbytes)
         for path in self._paths:
             file = InputFile(path)
             other = int(file.fingerprint().split(":")[1], 16)
@@ -104,29 +76,52 @@ class AttachedSource:
         return f"crc32:{crc:08x}:{total}"
 
     def _open(self, section: str, key: str, path: Path) -> ArraySpec:
+        info = self._info
+        check_key(key, f"{section} key")
+        if key in getattr(info, section):
+            raise InputError(f"{info.path}: {section}/{key} of {path} is in the tractogram already; rename it")
         if section == "dpv" and _is_tsf(path):
-            self._dpv[key] = path
+            self._dpv_rows[key] = path
             return ArraySpec(1, DTYPES[read_tck_header(InputFile(path), TSF_MAGIC).dtype.newbyteorder("=").name])
-        info = self._source.info
         values = read_rows(path)
         expected, what = (info.nb_streamlines, "streamlines") if section == "dps" else (info.nb_vertices, "vertices")
         if len(values) == 1 != expected:
             values = np.ascontiguousarray(values.T)  # MRtrix also writes all weights into one line
         if len(values) != expected:
             # A count that was trusted and not counted may be what is wrong.
-            kind = CountError if getattr(self._source, "trusts_count", False) else ShapeError
+            kind = CountError if self._trusts_count else ShapeError
             raise kind(
                 f"{path}: {len(values)} rows, but {info.path} has {expected} {what}; row {min(len(values), expected)} "
                 "is the first without its counterpart"
             )
-        (self._dps if section == "dps" else self._dpv)[key] = values
+        (self._dps_rows if section == "dps" else self._dpv_rows)[key] = values
         return ArraySpec(values.shape[1], values.dtype)
 
 
-def _with_values(chunk: Chunk, dps: dict[str, Array], dpv: dict[str, Array]) -> Chunk:
-    chunk.dps.update(dps)
-    chunk.dpv.update(dpv)
-    return chunk
+class _Reader:
+    """Yields the values of all files for as many streamlines as are asked for."""
+
+    def __init__(self, tracks: str, dps: Mapping[str, Array], dpv: Mapping[str, Array | Path]) -> None:
+        self._tracks, self._dps = tracks, dps
+        self._dpv = {key: rows for key, rows in dpv.items() if not isinstance(rows, Path)}
+        self._scalars = {key: _TsfReader(path) for key, path in dpv.items() if isinstance(path, Path)}
+        self._streamline = self._vertex = 0
+
+    def take(self, lengths: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return dps and dpv of the next streamlines."""
+        streamlines = slice(self._streamline, self._streamline + len(lengths))
+        vertices = slice(self._vertex, self._vertex + int(lengths.sum(dtype=np.int64)))
+        dps = {key: np.ascontiguousarray(rows[streamlines]) for key, rows in self._dps.items()}
+        dpv = {key: np.ascontiguousarray(rows[vertices]) for key, rows in self._dpv.items()}
+        for key, reader in self._scalars.items():
+            dpv[key] = reader.take(lengths, self._streamline, self._tracks)
+        self._streamline, self._vertex = streamlines.stop, vertices.stop
+        return dps, dpv
+
+    def check_end(self) -> None:
+        """Check that no file goes on."""
+        for reader in self._scalars.values():
+            reader.check_end(self._streamline, self._tracks)
 
 
 class _TsfReader:

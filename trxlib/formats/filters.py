@@ -1,75 +1,174 @@
 """Streamlines left out or refused: NaN and infinite vertices, vertices outside the grid, no vertices at all.
 
-A source that drops something is read twice: first to count what stays, since counts are stated before any
-streamline is written.
+Positions are judged as precise as they are, after all that moves them and before they get their last type. Where
+nothing may be left out, they are looked at on their way to the output. Where something may, the tractogram is read
+once to see what stays, since counts are stated before any streamline is written, and again to be written.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DataLossWarning, FormatError, InputError
-from trxlib.model.source import Chunk, DeferredChunks, Progress, Source, SourceInfo
+from trxlib.errors import DataLossWarning, FormatError
+from trxlib.model.chunk import Chunk, Place, placed
+from trxlib.model.dtypes import all_finite
+from trxlib.model.options import FilterPolicy
+from trxlib.model.source import Source, SourceInfo
+from trxlib.parallel import run_each, threads_for
 from trxlib.spaces.grid import Grid
-from trxlib.spaces.positions import all_finite
 
-__all__ = ["FilteredSource", "filter_source", "log_kept"]
+__all__ = ["apply_policy"]
 
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
+_NONE = np.zeros(0, dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class _Rules:
-    nonfinite: str
-    out_of_volume: str
-    drop_empty: bool
-
-    @property
-    def drops(self) -> bool:
-        return self.drop_empty or "drop" in (self.nonfinite, self.out_of_volume)
-
-
-def filter_source(
-    source: Source, *, nonfinite: str = "fail", out_of_volume: str = "keep", drop_empty: bool = False
-) -> FilteredSource:
-    """Wrap a source so that these rules hold for every streamline it yields.
+def apply_policy(source: Source, policy: FilterPolicy) -> Source:
+    """Return a source that has no streamlines but those that a policy lets pass.
 
     Parameters
     ----------
     source : Source
-        Read twice if something is to be dropped.
-    nonfinite : {"fail", "drop"}
-        For streamlines with a NaN or infinite vertex.
-    out_of_volume : {"keep", "drop", "fail"}
-        For streamlines with a vertex outside the grid; those kept are counted and logged.
-    drop_empty : bool
-        Leave out streamlines without vertices.
+        Of any format; read once here if something may be left out.
+    policy : FilterPolicy
+        What becomes of odd streamlines.
+
+    Returns
+    -------
+    Source
+        `source` itself if it was read and all of it stays.
 
     Raises
     ------
-    InputError
-        If a rule has another value.
+    FormatError
+        Naming the streamline that the policy refuses, here or while the positions are read.
+
+    Warns
+    -----
+    DataLossWarning
+        Says how many are left out.
     """
-    for name, value, known in (
-        ("nonfinite", nonfinite, ("fail", "drop")),
-        ("out_of_volume", out_of_volume, ("keep", "drop", "fail")),
-    ):
-        if value not in known:
-            raise InputError(f"{name} is {value!r}, expected {' or '.join(map(repr, known))}")
-    return FilteredSource(source, _Rules(nonfinite, out_of_volume, drop_empty))
+    if not policy.drops:
+        return source.through(_Look(source.info, policy))
+    kept, nb_vertices, outside = _find_kept(source, policy)
+    info = replace(source.info, nb_streamlines=int(kept.sum()))
+    _log_kept(info, outside)
+    total = source.info.nb_streamlines
+    if info.nb_streamlines == total:
+        return source
+    warnings.warn(
+        f"{info.path}: {total - info.nb_streamlines} of {total} streamlines are left out ({policy})",
+        DataLossWarning,
+        stacklevel=3,
+    )
+    return source.select(kept, nb_vertices=nb_vertices)
 
 
-def log_kept(info: SourceInfo, outside: int) -> None:
-    """Warn in the log of streamlines that leave the grid of their source and are kept, if there are any."""
+def _find_kept(source: Source, policy: FilterPolicy) -> tuple[Array, int, int]:
+    """Return a mask of the streamlines that stay, how many vertices they have, and how many of them go outside."""
+    judge = _Judge(source.info, policy)
+    masks: list[Array] = []
+    nb_vertices = nb_outside = 0
+
+    def look(item: tuple[Chunk, int, int]) -> tuple[Array, int, int]:
+        chunk, first, _ = item
+        kept = chunk.lengths > 0 if policy.drop_empty else np.ones(len(chunk.lengths), dtype=np.bool_)
+
+        def locate(vertices: Any) -> tuple[Any, Any]:
+            rows, places = chunk.locate(vertices)
+            return rows + first, places
+
+        nonfinite, outside = judge.find(chunk.positions, Place(locate, chunk.is_inside))
+        kept[nonfinite - first] = False
+        if policy.out_of_volume == "drop":
+            kept[outside - first] = False
+            outside = _NONE
+        return kept, int(chunk.lengths[kept].sum(dtype=np.int64)), len(outside)
+
+    def add(found: tuple[Array, int, int]) -> None:
+        nonlocal nb_vertices, nb_outside
+        masks.append(found[0])
+        nb_vertices += found[1]
+        nb_outside += found[2]
+
+    run_each(placed(source.chunks()), look, add, threads=threads_for(source.info.nbytes))
+    return np.concatenate([np.zeros(0, dtype=np.bool_), *masks]), nb_vertices, nb_outside
+
+
+class _Judge:
+    """Finds the odd streamlines of some vertices, and refuses those that a policy refuses."""
+
+    def __init__(self, info: SourceInfo, policy: FilterPolicy) -> None:
+        self._info, self._policy = info, policy
+        self._grid = Grid(info.space)
+
+    def find(self, positions: Array, place: Place) -> tuple[Array, Array]:
+        """Return the streamlines with vertices that are not finite, and the others with vertices outside: increasing.
+
+        Raises
+        ------
+        FormatError
+            Naming the first streamline that is refused.
+        """
+        if place.is_inside or self._grid.contains(positions):  # by the bounding box: nearly always
+            return _NONE, _NONE
+        bad = _NONE if all_finite(positions) else np.flatnonzero(~np.isfinite(positions).all(axis=1))
+        nonfinite = np.unique(place.locate(bad)[0])
+        outside = np.setdiff1d(place.locate(self._grid.find_outside(positions))[0], nonfinite)
+        first_bad = nonfinite[:1] if self._policy.nonfinite == "fail" else _NONE
+        first_outside = outside[:1] if self._policy.out_of_volume == "fail" else _NONE
+        if len(first_bad) and not (len(first_outside) and first_outside[0] < first_bad[0]):
+            raise self._is_nonfinite(positions, int(bad[0]), place)
+        if len(first_outside):
+            raise FormatError(
+                f"{self._info.path}: streamline {first_outside[0]} leaves the grid of "
+                f"{list(self._info.space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or check "
+                "the reference"
+            )
+        return nonfinite, outside
+
+    def _is_nonfinite(self, positions: Array, vertex: int, place: Place) -> FormatError:
+        streamline, number = place.locate(vertex)
+        return FormatError(
+            f"{self._info.path}: streamline {streamline} has the vertex {positions[vertex].tolist()} (vertex {number}),"
+            " expected finite numbers; repair the file, or drop such streamlines (nonfinite='drop')"
+        )
+
+
+class _Look:
+    """A step for positions of which nothing is left out: counts the streamlines that leave the grid."""
+
+    def __init__(self, info: SourceInfo, policy: FilterPolicy) -> None:
+        self._info, self._judge = info, _Judge(info, policy)
+        #: First and last streamline and how many, for each block that has some.
+        self._outside: list[tuple[int, int, int]] = []
+
+    def apply(self, positions: Array, place: Place) -> Array:
+        """Return the positions as they are."""
+        _, outside = self._judge.find(positions, place)
+        if len(outside):
+            self._outside.append((int(outside[0]), int(outside[-1]), len(outside)))
+        return positions
+
+    def end(self) -> None:
+        """Log how many streamlines leave the grid."""
+        blocks = sorted(self._outside)
+        count = sum(block[2] for block in blocks)
+        # A streamline may go on in the next block.
+        count -= sum(before[1] == after[0] for before, after in pairwise(blocks))
+        _log_kept(self._info, count)
+        self._outside = []
+
+
+def _log_kept(info: SourceInfo, outside: int) -> None:
     if outside:
         logger.warning(
             "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
@@ -78,145 +177,3 @@ def log_kept(info: SourceInfo, outside: int) -> None:
             info.nb_streamlines,
             "x".join(map(str, info.space.dimensions)),
         )
-
-
-class FilteredSource:
-    """A source without the streamlines that its rules leave out; see `filter_source`."""
-
-    def __init__(self, source: Source, rules: _Rules) -> None:
-        self._source, self._rules = source, rules
-        self._grid = Grid(source.info.space)
-        self.info: SourceInfo = source.info
-        if rules.drops:
-            self._count()
-
-    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
-        """Yield the streamlines that stay.
-
-        Raises
-        ------
-        FormatError
-            Naming the streamline, if a rule says ``"fail"``.
-        """
-        deferred, first = DeferredChunks(), 0
-        outside: list[int] = []
-        for chunk in self._source.chunks(progress):
-            if not self._rules.drops:
-                yield deferred.add(chunk.lengths, partial(self._check, chunk, first, outside))
-                first += len(chunk.lengths)
-                continue
-            dropped, count = self._judge(chunk, first)
-            first += len(chunk.lengths)
-            outside.append(count)
-            if dropped is not None:
-                chunk = _take(chunk, ~dropped)
-            if len(chunk.lengths):
-                yield chunk
-        deferred.settle()
-        log_kept(self.info, sum(outside))
-
-    def _check(self, chunk: Chunk, first: int, outside: list[int]) -> Chunk:
-        """Return a chunk of which nothing is dropped, or raise what is wrong with it."""
-        _, count = self._judge(chunk, first)
-        if count:
-            outside.append(count)
-        return chunk
-
-    def fingerprint(self) -> str:
-        """Return that of the file."""
-        return self._source.fingerprint()
-
-    def kept_rows(self) -> Array:
-        """Read the source once and return the numbers of the streamlines that stay: int64, ascending."""
-        kept, first, outside = [np.zeros(0, dtype=np.int64)], 0, 0
-        for chunk in self._source.chunks():
-            dropped, count = self._judge(chunk, first)
-            outside += count
-            stays = np.ones(len(chunk.lengths), dtype=np.bool_) if dropped is None else ~dropped
-            kept.append(np.flatnonzero(stays) + first)
-            first += len(chunk.lengths)
-        log_kept(self.info, outside)
-        return np.concatenate(kept)
-
-    def _count(self) -> None:
-        info = self._source.info
-        streamlines = vertices = first = 0
-        for chunk in self._source.chunks():
-            dropped, _ = self._judge(chunk, first)
-            first += len(chunk.lengths)
-            kept = chunk.lengths if dropped is None else chunk.lengths[~dropped]
-            streamlines += len(kept)
-            vertices += int(kept.sum(dtype=np.int64))
-        self.info = replace(info, nb_streamlines=streamlines, nb_vertices=vertices)
-        if streamlines != info.nb_streamlines:
-            warnings.warn(
-                f"{info.path}: {info.nb_streamlines - streamlines} of {info.nb_streamlines} streamlines are left out "
-                f"(nonfinite={self._rules.nonfinite}, out_of_volume={self._rules.out_of_volume}, "
-                f"drop_empty={self._rules.drop_empty})",
-                DataLossWarning,
-                stacklevel=4,
-            )
-
-    def _judge(self, chunk: Chunk, first: int) -> tuple[Array | None, int]:
-        """Return a mask of what to drop (None: nothing), and how many that stay have vertices outside."""
-        dropped = np.zeros(len(chunk.lengths), dtype=np.bool_)
-        if self._rules.drop_empty:
-            dropped |= chunk.lengths == 0
-        outside = 0
-        # Sources that have looked already say so (CheckedChunk).
-        if not getattr(chunk, "inside", False) and not self._grid.contains(chunk.positions):
-            nonfinite = self._find_nonfinite(chunk)
-            leaving = _streamlines_of(self._grid.find_outside(chunk.positions), chunk.lengths) & ~nonfinite
-            self._refuse(chunk, first, nonfinite, leaving)
-            dropped |= nonfinite
-            if self._rules.out_of_volume == "drop":
-                dropped |= leaving
-            outside = int((leaving & ~dropped).sum())
-        return (dropped if dropped.any() else None), outside
-
-    def _find_nonfinite(self, chunk: Chunk) -> Array:
-        if all_finite(chunk.positions):
-            return np.zeros(len(chunk.lengths), dtype=np.bool_)
-        return _streamlines_of(np.flatnonzero(~np.isfinite(chunk.positions).all(axis=1)), chunk.lengths)
-
-    def _refuse(self, chunk: Chunk, first: int, nonfinite: Array, leaving: Array) -> None:
-        """Name the first streamline that breaks a rule, if there is one."""
-        rules = self._rules
-        refused = nonfinite & (rules.nonfinite == "fail") | leaving & (rules.out_of_volume == "fail")
-        if not refused.any():
-            return
-        row = int(np.argmax(refused))
-        if nonfinite[row]:
-            raise FormatError(self._first_bad(chunk, row, first))
-        raise FormatError(
-            f"{self.info.path}: streamline {first + row} leaves the grid of {list(self.info.space.dimensions)} voxels; "
-            "keep or drop such streamlines (out_of_volume), or check the reference"
-        )
-
-    def _first_bad(self, chunk: Chunk, row: int, first: int) -> str:
-        start = int(chunk.lengths[:row].sum(dtype=np.int64))
-        vertices = chunk.positions[start : start + int(chunk.lengths[row])]
-        vertex = int(np.argmin(np.isfinite(vertices).all(axis=1)))
-        return (
-            f"{self.info.path}: streamline {first + row} has the vertex {vertices[vertex].tolist()} (vertex {vertex}), "
-            "expected finite numbers; repair the file, or drop such streamlines (nonfinite='drop')"
-        )
-
-
-def _streamlines_of(vertices: Array, lengths: Array) -> Array:
-    """Return a mask of the streamlines that have one of these vertices."""
-    found = np.zeros(len(lengths), dtype=np.bool_)
-    if len(vertices):
-        ends = np.cumsum(lengths, dtype=np.int64)
-        found[np.searchsorted(ends, vertices, side="right")] = True
-    return found
-
-
-def _take(chunk: Chunk, kept: Array) -> Chunk:
-    rows = np.repeat(kept, chunk.lengths)
-    return Chunk(
-        chunk.lengths[kept],
-        chunk.positions[rows],
-        {key: values[kept] for key, values in chunk.dps.items()},
-        {key: values[rows] for key, values in chunk.dpv.items()},
-    )

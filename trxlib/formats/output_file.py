@@ -1,11 +1,11 @@
-"""What the writers of all formats share: outputs that may be written, a file written at given places, float32."""
+"""What the writers of all formats share: a file written at given places, float32."""
 
 from __future__ import annotations
 
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,53 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.atomic import naming_full_disk, writing
-from trxlib.container.scattered import Runs, write_at, write_runs
-from trxlib.errors import DataLossWarning, DtypeError, InputError
-from trxlib.model.source import Chunk
+from trxlib.container.scattered import RunsOfRows, write_at, write_runs
+from trxlib.errors import DataLossWarning, DtypeError
+from trxlib.model.chunk import Chunk
+from trxlib.model.dtypes import cast
 
-__all__ = ["Float32Caster", "Output", "beyond_float32", "check_outputs", "open_output", "streamline_of"]
+__all__ = ["Float32Caster", "Output", "cast_positions", "open_output"]
 
 Array = npt.NDArray[Any]
 StrPath = str | os.PathLike[str]
-
-
-def check_outputs(outputs: Iterable[StrPath], inputs: Iterable[StrPath], *, overwrite: bool = True) -> None:
-    """Check that no output takes the place of an input or of another output, links followed.
-
-    Parameters
-    ----------
-    outputs : iterable of path
-        The main one, and the files beside it.
-    inputs : iterable of path
-        Whatever is read. A folder counts with all that is in it.
-    overwrite : bool
-        Whether an output may replace a file that is no input.
-
-    Raises
-    ------
-    InputError
-        Naming the output, and what it would replace.
-    """
-    taken = [(Path(os.path.realpath(path)), path) for path in inputs]
-    written: dict[Path, StrPath] = {}
-    for output in outputs:
-        final = Path(os.path.realpath(output))
-        if final in written:
-            raise InputError(f"{output} is to be written twice, also as {written[final]}; name one of them otherwise")
-        written[final] = output
-        is_old = final.exists()
-        for path, name in taken:
-            if final == path or final in path.parents or path in final.parents or (is_old and _is_same(final, path)):
-                raise InputError(
-                    f"{output}: would replace the input {name}, and inputs are never changed; choose another name"
-                )
-        if is_old and not overwrite:
-            raise InputError(f"{output}: exists, and would be replaced; move it away, or allow it (overwrite, --force)")
-
-
-def _is_same(first: Path, second: Path) -> bool:
-    """Tell whether two names are one file, as on a file system that ignores case."""
-    return second.exists() and first.samefile(second)
 
 
 class Output:
@@ -81,7 +43,7 @@ class Output:
             write_at(self._fd, view, position)
         return len(view)
 
-    def put_runs(self, position: int, parts: Sequence[Runs]) -> int:
+    def put_runs(self, position: int, parts: Sequence[RunsOfRows]) -> int:
         """Write the first runs of all parts, then the second, and so on, and return their size."""
         with naming_full_disk(self._path):
             return write_runs(self._fd, position, parts)
@@ -94,18 +56,37 @@ def open_output(path: StrPath) -> Iterator[Output]:
         yield Output(stream.fileno(), os.fspath(path))
 
 
-def streamline_of(chunk: Chunk, vertex: int) -> int:
-    """Return which streamline of a chunk has its vertex of this number."""
-    return int(np.searchsorted(np.cumsum(chunk.lengths, dtype=np.int64), vertex, side="right"))
+def cast_positions(positions: Array, dtype: npt.DTypeLike, chunk: Chunk, streamline: int, path: StrPath) -> Array:
+    """Return the positions of a chunk in the type of a file.
 
+    Parameters
+    ----------
+    positions : ndarray of floats, shape (v, 3)
+        Those of the chunk, perhaps in other coordinates.
+    dtype : dtype
+        The type.
+    chunk : Chunk
+        Says which streamline is to blame.
+    streamline : int
+        The first of the chunk.
+    path : path
+        The file, for the message.
 
-def beyond_float32(path: StrPath, result: Array, chunk: Chunk, streamline: int) -> str:
-    """Return the message for positions that became infinite as float32; `streamline` is the chunk's first."""
-    vertex = int(np.argmin(np.isfinite(result).all(axis=1)))
-    return (
-        f"{path}: streamline {streamline + streamline_of(chunk, vertex)} has the vertex "
-        f"{chunk.positions[vertex].tolist()}, which is beyond float32; repair or drop it"
-    )
+    Raises
+    ------
+    DtypeError
+        Naming the streamline with a vertex that would become infinite.
+    """
+    try:
+        return cast(positions, dtype, "positions")
+    except DtypeError:
+        with np.errstate(over="ignore"):
+            lost = np.isinf(positions.astype(dtype)) & np.isfinite(positions)
+        vertex = int(np.argmax(lost.any(axis=1)))
+        raise DtypeError(
+            f"{path}: streamline {streamline + int(chunk.locate(vertex)[0])} has the vertex "
+            f"{chunk.positions[vertex].tolist()}, which is beyond {np.dtype(dtype).name}; repair or drop it"
+        ) from None
 
 
 class Float32Caster:
@@ -132,12 +113,15 @@ class Float32Caster:
         """
         if values.dtype == np.float32:
             return values.astype("<f4", copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):
-            result = values.astype("<f4")
-            changed = _differs(result, values)
-        if changed.any():
-            if values.dtype.kind == "f" and (np.isinf(result) & np.isfinite(values)).any():
-                raise DtypeError(f"{self._path}: {what} holds values beyond float32, the only type that the format has")
+        try:
+            result = cast(values, "<f4", what, integers="round")
+        except DtypeError:
+            raise DtypeError(
+                f"{self._path}: {what} holds values beyond float32, the only type that the format has"
+            ) from None
+        with np.errstate(invalid="ignore"):
+            is_rounded = bool(_differs(result, values).any())
+        if is_rounded:
             with self._lock:
                 self._rounded[what] = values.dtype
         return result

@@ -5,20 +5,14 @@ Adding a format is one module and one row of `FORMATS`. Modules are imported whe
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from trxlib.errors import InputNotFoundError, UnsupportedFormatError
 from trxlib.formats.heads import read_head
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from trxlib.model.source import Source
-
-__all__ = ["FORMATS", "Format", "detect_format", "open_source"]
+__all__ = ["FORMATS", "detect_format"]
 
 
 class Format(NamedTuple):
@@ -33,9 +27,10 @@ class Format(NamedTuple):
     extensions : tuple of str
         Lower case, with the dot.
     source : str
-        ``module:Class`` of its reader; empty for TRX itself, which has more than a stream of streamlines.
+        ``module:callable`` of its reader, which takes a path and the keywords reference, transform and
+        positions_dtype, and returns a `trxlib.model.source.Source`.
     options : tuple of str
-        Keywords of `open_source` that the reader takes beyond reference, transform and positions_dtype.
+        Fields of `ReadOptions` that the reader takes, too.
     """
 
     name: str
@@ -49,7 +44,7 @@ class Format(NamedTuple):
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
-        Format("trx", (b"PK\x03\x04", b"PK\x05\x06"), (".trx",), ""),
+        Format("trx", (b"PK\x03\x04", b"PK\x05\x06"), (".trx",), "trxlib.formats.trx:open_trx"),
         Format("trk", (b"TRACK",), (".trk",), "trxlib.formats.trk.reader:TrkSource", ("accept_count_mismatch",)),
         Format(
             "tck",
@@ -70,12 +65,12 @@ FORMATS: dict[str, Format] = {
 _MAGIC_BYTES = 24
 
 
-def detect_format(path: str | Path) -> str:
+def detect_format(path: str | os.PathLike[str]) -> str:
     """Return the key of the table for a file or folder.
 
     Parameters
     ----------
-    path : str or Path
+    path : path
         A folder is ``trx`` if it holds ``header.json``. Gzip is looked through.
 
     Raises
@@ -104,76 +99,3 @@ def detect_format(path: str | Path) -> str:
     raise UnsupportedFormatError(
         f"{path} starts with {head[:8]!r} and ends in {suffix or 'nothing'!r}; known formats are {', '.join(FORMATS)}"
     )
-
-
-def open_source(
-    path: str | Path,
-    *,
-    reference: Any = None,
-    transform: Any = None,
-    positions_dtype: npt.DTypeLike | None = None,
-    accept_count_mismatch: bool = False,
-    trust_count: bool | None = None,
-    nonfinite: str = "fail",
-    out_of_volume: str = "keep",
-    drop_empty: bool = False,
-    dps: Mapping[str, str | Path] | None = None,
-    dpv: Mapping[str, str | Path] | None = None,
-) -> Source:
-    """Open a tractogram of any format; its counts are those of what `chunks` will yield.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file, or a TRX folder.
-    reference : any, optional
-        Anything `trxlib.spaces.reference.space_from` takes. It is the space of the result: the file's own, or
-        that to which `transform` leads. TCK needs one.
-    transform : any, optional
-        4x4 RASMM to RASMM, or the path of a text file with one.
-    positions_dtype : dtype, optional
-        float16, float32 or float64; by default that of the file.
-    accept_count_mismatch : bool
-        Take what is there, with a warning, where the header of a TRK or of a cut TCK counts other streamlines.
-    trust_count : bool, optional
-        Take the count of a TCK header, by default in large files; if `chunks` raises CountError, open it with False.
-    nonfinite : {"fail", "drop"}
-        What becomes of a streamline with a NaN or infinite vertex.
-    out_of_volume : {"keep", "drop", "fail"}
-        What becomes of a streamline with a vertex outside the grid; those kept are counted and logged.
-    drop_empty : bool
-        Leave out streamlines without vertices, with their dps rows.
-    dps, dpv : mapping of str to path, optional
-        Files beside the tractogram whose values are attached under these keys.
-
-    Raises
-    ------
-    TrxError
-        One of its kinds, naming file and place.
-    """
-    # Telling a format needs none of these, nor numpy.
-    from trxlib.formats.filters import filter_source
-    from trxlib.spaces.reference import space_from, transform_from
-
-    row = FORMATS[detect_format(path)]
-    if not row.source:
-        raise UnsupportedFormatError(
-            f"{path} is a TRX file, which has groups, too: open it with trxlib.formats.open.open_input"
-        )
-    options: dict[str, Any] = {"accept_count_mismatch": accept_count_mismatch, "trust_count": trust_count}
-    source: Source = _load(row.source)(
-        path,
-        reference=None if reference is None else space_from(reference),
-        transform=transform_from(transform),
-        positions_dtype=positions_dtype,
-        **{name: options[name] for name in row.options},
-    )
-    if dps or dpv:
-        attach: Callable[..., Source] = _load("trxlib.formats.attached:attach_companions")
-        source = attach(source, dps or {}, dpv or {})
-    return filter_source(source, nonfinite=nonfinite, out_of_volume=out_of_volume, drop_empty=drop_empty)
-
-
-def _load(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)

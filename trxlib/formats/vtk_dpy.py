@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,20 @@ import numpy.typing as npt
 
 from trxlib.errors import DtypeError, FormatError, InputError, OffsetsError, ShapeError
 from trxlib.formats.input_file import SLICE_BYTES, InputFile
+from trxlib.formats.stream import Stream
+from trxlib.model.chunk import Chunk
 from trxlib.model.offsets import check_offsets
-from trxlib.model.source import Chunk, Progress, SourceInfo
+from trxlib.model.source import Progress, SourceInfo
 from trxlib.model.space import Space
-from trxlib.spaces.positions import PositionsMap, check_positions_dtype
-from trxlib.spaces.reference import place_result
+from trxlib.spaces.positions import PositionsMap, working_dtype
+from trxlib.spaces.transform import place_result
 
 __all__ = ["DpySource", "VtkSource"]
 
 Array = npt.NDArray[Any]
 
 
-class _MemorySource:
+class _MemorySource(Stream):
     """A file whose streamlines have all been loaded, in RASMM.
 
     Parameters
@@ -34,7 +37,7 @@ class _MemorySource:
     transform : ndarray, float64 of shape (4, 4), optional
         RASMM to RASMM.
     positions_dtype : dtype, optional
-        By default float32.
+        What the positions will become, by default float32. They are yielded in the wider one of that and the file's.
 
     Raises
     ------
@@ -65,8 +68,9 @@ class _MemorySource:
         self._streamlines = self._load(self._file.path)
         self._lengths = np.array([len(streamline) for streamline in self._streamlines], dtype=np.int64)
         space, matrix = place_result(self._file.path, reference, reference, transform)
-        dtype = check_positions_dtype(positions_dtype, "float32")
-        self._map = PositionsMap(matrix, dtype, self._file.path, np.float64)
+        # Moved in float64 whatever the file holds.
+        given = _float_type_of(self._streamlines) if np.array_equal(matrix, np.eye(4)) else np.dtype(np.float64)
+        self._map = PositionsMap(matrix, working_dtype(positions_dtype, given), self._file.path)
         self.info = SourceInfo(
             path=self._file.path,
             format=self.format,
@@ -77,6 +81,11 @@ class _MemorySource:
             nbytes=self._file.nbytes,
         )
 
+    @property
+    def default_dtype(self) -> np.dtype[Any]:
+        """float32, whatever the file holds."""
+        return np.dtype("<f4")
+
     def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
         """Yield all streamlines in order."""
         total = max(1, self.info.nb_vertices)
@@ -86,18 +95,18 @@ class _MemorySource:
             lengths = self._lengths[start : start + step]
             parts = [np.asarray(part).reshape(-1, 3) for part in self._streamlines[start : start + step]]
             rows = np.concatenate(parts)
-            yield Chunk(lengths, self._map.apply(rows.astype(np.float64)))
+            yield Chunk(lengths, self._map.apply(rows.astype(self._map.dtype)))
             vertices += len(rows)
             if progress is not None:
                 progress(self.info.nbytes * vertices // total, self.info.nbytes)
-        self._map.log_error()
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file."""
         return self._file.fingerprint()
 
+    @abstractmethod
     def _load(self, path: str) -> Sequence[Any]:
-        raise NotImplementedError
+        """Return all streamlines."""
 
 
 class VtkSource(_MemorySource):
@@ -134,6 +143,12 @@ class DpySource(_MemorySource):
         except (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError) as error:
             raise FormatError(f"{path} is no DPY file: {error}") from None
         return _split_tracks(rows, ends, path)
+
+
+def _float_type_of(streamlines: Sequence[Any]) -> np.dtype[Any]:
+    """Return the type that holds the coordinates of all streamlines."""
+    dtypes = {np.asarray(streamline).dtype for streamline in streamlines}
+    return min(np.result_type(np.float32, *dtypes), np.dtype(np.float64), key=lambda dtype: dtype.itemsize)
 
 
 def _split_tracks(rows: Array, ends: Array, path: str) -> list[Array]:

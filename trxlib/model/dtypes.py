@@ -6,7 +6,7 @@ little-endian. ``bit`` is one byte per value here, as in the programs of the fie
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,11 @@ from trxlib.model.datatypes import TYPE_BY_KIND, TYPES, type_of_extension
 
 __all__ = [
     "DTYPES",
+    "all_finite",
+    "cast",
     "cast_integers",
     "check_float_dtype",
+    "check_overflow",
     "dtype_of_extension",
     "extension_of_dtype",
     "little_endian",
@@ -81,35 +84,113 @@ def little_endian(array: npt.ArrayLike, what: str = "") -> npt.NDArray[Any]:
     return np.ascontiguousarray(result, dtype=wanted).reshape(result.shape)
 
 
-def cast_integers(array: npt.NDArray[Any], dtype: npt.DTypeLike, what: str) -> npt.NDArray[Any]:
-    """Convert integers to another integer type, or refuse; values never wrap.
+def cast(
+    values: npt.NDArray[Any],
+    dtype: npt.DTypeLike,
+    what: str,
+    *,
+    integers: Literal["refuse", "exact", "round"] = "refuse",
+) -> npt.NDArray[Any]:
+    """Convert values to another type, or refuse; nothing wraps and nothing finite becomes infinite.
+
+    Floats are rounded where the type is narrower, which is what whoever asks for it wants.
 
     Parameters
     ----------
-    array : ndarray of integers
-        Not modified; returned as it is when the type is the same already.
+    values : ndarray
+        Not modified; returned as they are when the type is the same already.
     dtype : dtype
-        The integer type wanted.
+        The type wanted.
     what : str
         The array's name for the message, e.g. ``"groups/CC.uint32"``.
+    integers : {"refuse", "exact", "round"}
+        What happens to integers that are to be floats: refused unless the type holds every integer of theirs,
+        refused where a value would be rounded, or rounded.
+
+    Raises
+    ------
+    DtypeError
+        If a value does not fit, or the kinds cannot be converted without loss.
+    """
+    target = np.dtype(dtype)
+    if values.dtype == target:
+        return values
+    kinds = values.dtype.kind + target.kind
+    if kinds == "ff":
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = values.astype(target)
+        if target.itemsize < values.dtype.itemsize and not all_finite(result):
+            check_overflow(values, result, what)
+        return result
+    is_rounded = kinds[0] in "iu" and kinds[1] == "f"
+    if is_rounded and integers == "exact":
+        # numpy calls int64 to float64 safe.
+        _check_exact(values, target, what)
+    elif kinds[0] in "iu" and kinds[1] in "iu":
+        if not np.can_cast(values.dtype, target):
+            _check_range(values, target, what)
+    elif not np.can_cast(values.dtype, target) and not (is_rounded and integers == "round"):
+        raise DtypeError(
+            f"{what} holds {extension_of_dtype(values.dtype)}, which {extension_of_dtype(target)} cannot hold; convert "
+            "it first"
+        )
+    with np.errstate(over="ignore"):
+        return values.astype(target)
+
+
+def cast_integers(array: npt.NDArray[Any], dtype: npt.DTypeLike, what: str) -> npt.NDArray[Any]:
+    """Convert integers as `cast` does, where anything else (a mask of bools, say) is a mistake.
 
     Raises
     ------
     DtypeError
         If `array` is not of integers, or a value does not fit.
     """
-    target = np.dtype(dtype)
-    if array.dtype == target:
-        return array
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iu" and array.dtype != np.dtype(dtype):
         raise DtypeError(f"{what} holds {array.dtype}, expected integers")
-    if array.size and not np.can_cast(array.dtype, target):
-        info = np.iinfo(target)
-        low, high = int(array.min()), int(array.max())
-        if low < info.min or high > info.max:
-            bad = low if low < info.min else high
-            raise DtypeError(f"{what} holds {bad}, which does not fit {target.name} ({info.min} to {info.max})")
-    return array.astype(target)
+    return cast(array, dtype, what)
+
+
+def check_overflow(values: npt.NDArray[Any], result: npt.NDArray[Any], what: str) -> None:
+    """Check that no finite value has become infinite in a narrower float.
+
+    Raises
+    ------
+    DtypeError
+        With the worst of them.
+    """
+    lost = np.isinf(result) & np.isfinite(values)
+    if lost.any():
+        worst = float(np.abs(values[lost]).max())
+        raise DtypeError(f"{what}: {worst:g} does not fit {result.dtype.name}; choose a wider type")
+
+
+def all_finite(values: npt.NDArray[Any]) -> bool:
+    """Tell whether no value is NaN or infinite; a contiguous array is not copied."""
+    flat = values.reshape(-1)
+    if flat.dtype == np.float16:
+        return bool(np.isfinite(flat).all())
+    # A sum of squares is finite unless a value is not, or is enormous: then look again.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.dot(flat, flat))) or bool(np.isfinite(flat).all())
+
+
+def _check_range(values: npt.NDArray[Any], target: np.dtype[Any], what: str) -> None:
+    if not values.size:
+        return
+    info = np.iinfo(target)
+    low, high = int(values.min()), int(values.max())
+    if low < info.min or high > info.max:
+        bad = low if low < info.min else high
+        raise DtypeError(f"{what} holds {bad}, which does not fit {target.name} ({info.min} to {info.max})")
+
+
+def _check_exact(values: npt.NDArray[Any], target: np.dtype[Any], what: str) -> None:
+    worst = max(int(values.max()), -int(values.min())) if values.size else 0
+    if worst > 2 ** (np.finfo(target).nmant + 1):
+        raise DtypeError(
+            f"{what} holds floats and integers, and {worst} is no {target.name}; give all streamlines one type"
+        )
 
 
 def check_float_dtype(dtype: npt.DTypeLike, what: str) -> np.dtype[Any]:

@@ -1,4 +1,4 @@
-"""The fields of ``header.json``, read and checked as plain numbers; `trxlib.model.header` has them with an affine of numpy.
+"""The fields of ``header.json``, read and checked as plain numbers; `trxlib.model.header` has them as arrays.
 
 TRX specification, "Header". What only looks at a header starts without numpy.
 """

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEADER_NAME",
-    "SECTIONS",
     "ArrayName",
     "check_key",
     "check_path",
@@ -30,8 +29,6 @@ __all__ = [
 ]
 
 HEADER_NAME = "header.json"
-#: Sections in the order in which their entries stand in an archive.
-SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
 _UNFIT = re.compile(r"[\x00-\x1f\x7f./\\:*?\"<>|\ud800-\udfff]")
 
 
@@ -49,7 +46,7 @@ class ArrayName(_Parts):
     Parameters
     ----------
     section : str
-        One of `SECTIONS`.
+        "positions", "offsets", "dpv", "dps", "groups" or "dpg": the order in which they stand in an archive.
     name : str
         The key, e.g. ``"weight"``; ``"positions"`` and ``"offsets"`` for those two.
     ncols : int

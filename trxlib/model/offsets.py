@@ -22,7 +22,6 @@ __all__ = [
     "is_contiguous",
     "iter_gathered",
     "join_neighbours",
-    "lengths_of",
     "offsets_dtype",
     "offsets_of",
     "resolve_indices",
@@ -37,11 +36,6 @@ _CHECK_ROWS = 1 << 18  # offsets checked at a time: 2 MB of uint64, which stays 
 def offsets_dtype(nb_vertices: int) -> np.dtype[Any]:
     """Return uint32, or uint64 when the vertices pass 2^32 - 1."""
     return np.dtype("<u4") if nb_vertices <= UINT32_MAX else np.dtype("<u8")
-
-
-def lengths_of(offsets: Array) -> Array:
-    """Return the number of vertices of each streamline, in the type of `offsets`, shape (n,)."""
-    return np.diff(offsets)
 
 
 def offsets_of(lengths: Array, dtype: npt.DTypeLike | None = None) -> Array:

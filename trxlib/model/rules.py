@@ -20,7 +20,7 @@ from trxlib.model.names import ArrayName, check_key
 from trxlib.model.offsets import check_offsets
 from trxlib.model.space import invert_affine
 
-__all__ = ["check_arrays", "check_members", "check_unique", "check_writable", "iter_problems", "shape_of_entry"]
+__all__ = ["check_members", "check_unique", "check_writable", "iter_problems", "shape_of_entry"]
 
 Array = npt.NDArray[Any]
 _CHUNK = 1 << 18
@@ -45,18 +45,6 @@ def check_members(members: Array, nb_streamlines: int, what: str) -> None:
             bad = low if low < 0 else high
             row = start + int(np.flatnonzero(part == bad)[0])
             raise ShapeError(f"{what} row {row} is streamline {bad}, but NB_STREAMLINES is {nb_streamlines}")
-
-
-def check_arrays(arrays: TrxArrays) -> None:
-    """Check a whole bundle: types, shapes, offsets, group members.
-
-    Raises
-    ------
-    FormatError
-        The first problem found.
-    """
-    for problem in iter_problems(arrays):
-        raise problem
 
 
 def iter_problems(arrays: TrxArrays) -> Iterator[FormatError]:

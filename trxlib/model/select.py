@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.offsets import gather_rows, offsets_of, resolve_indices, row_numbers
+from trxlib.model.offsets import offsets_of, resolve_indices, row_numbers
 from trxlib.model.rules import check_members
+from trxlib.model.source import Runs
 
-__all__ = ["Runs", "renumber_groups", "runs_of", "select_runs", "select_streamlines"]
+__all__ = ["Runs", "Selection", "renumber_groups", "runs_of", "select_runs"]
 
 Array = npt.NDArray[Any]
-#: Start and length of each streamline in an array of vertices, each of shape (n,).
-Runs = tuple[Array, Array]
+
+
+class Selection(NamedTuple):
+    """Streamlines of arrays that may hold more vertices than these streamlines have.
+
+    Parameters
+    ----------
+    arrays : TrxArrays
+        Header, offsets, dps and groups of these streamlines; `positions` and `dpv` may hold more rows.
+    runs : tuple of two ndarray (n,), optional
+        First vertex and number of vertices of each streamline in `positions` and `dpv`. None: they lie one behind
+        the other, as `arrays.offsets` says.
+    """
+
+    arrays: TrxArrays
+    runs: Runs | None
+
+    def known_runs(self) -> Runs:
+        """Return first vertex and number of vertices of each streamline, made of the offsets where `runs` is None."""
+        return runs_of(self.arrays) if self.runs is None else self.runs
 
 
 def runs_of(arrays: TrxArrays) -> Runs:
@@ -24,9 +43,7 @@ def runs_of(arrays: TrxArrays) -> Runs:
     return arrays.offsets[:-1], np.diff(arrays.offsets)
 
 
-def select_runs(
-    arrays: TrxArrays, indices: Any, *, runs: Runs | None = None, keep_groups: bool = True
-) -> tuple[TrxArrays, Runs]:
+def select_runs(arrays: TrxArrays, indices: Any, *, runs: Runs | None = None, keep_groups: bool = True) -> Selection:
     """Select streamlines without copying a vertex.
 
     Parameters
@@ -43,11 +60,7 @@ def select_runs(
 
     Returns
     -------
-    TrxArrays
-        Shares `positions` and `dpv` with the source; the rest is that of the selection. Its offsets are those that
-        the vertices have once they are copied one behind the other.
-    tuple of two ndarray (k,)
-        Start and length of the selected streamlines in those arrays.
+    Selection
 
     Raises
     ------
@@ -76,37 +89,7 @@ def select_runs(
         },
         sidecars=dict(arrays.sidecars),
     )
-    return selection, (starts[rows], lengths_kept)
-
-
-def select_streamlines(arrays: TrxArrays, indices: Any, *, keep_groups: bool = True) -> TrxArrays:
-    """Copy the streamlines at `indices`, in that order, into a new bundle.
-
-    TRX specification, "offsets" and "Groups". Memory: the selected vertices only.
-
-    Parameters
-    ----------
-    arrays : TrxArrays
-        Source, not modified. Positions in RASMM (mm, voxel centre at integer vox).
-    indices : int, slice, list, integer or bool ndarray
-        Negative values count from the end; repeats allowed.
-    keep_groups : bool
-        As for `select_runs`.
-
-    Returns
-    -------
-    TrxArrays
-        `n` streamlines; `offsets` has shape (n + 1,); group members are renumbered.
-
-    Raises
-    ------
-    IndexError
-        If an index lies outside the file.
-    """
-    selection, (starts, lengths) = select_runs(arrays, indices, keep_groups=keep_groups)
-    selection.positions = gather_rows(arrays.positions, starts, lengths)
-    selection.dpv = {key: gather_rows(array, starts, lengths) for key, array in arrays.dpv.items()}
-    return selection
+    return Selection(selection, (starts[rows], lengths_kept))
 
 
 def renumber_groups(groups: Mapping[str, Array], rows: Array, nb_streamlines: int) -> dict[str, Array]:

@@ -1,36 +1,41 @@
-"""What the engine asks of an input of any format: counts from its header, then its streamlines chunk by chunk.
+"""A tractogram in motion, whatever its format: what its headers say, then its streamlines chunk by chunk.
 
-A source is opened with everything that changes its streamlines (reference, transform, positions type, what to
-drop), so that the counts it states are those of the result. The engine never asks which format it is.
+A reader yields what is in the file. What happens to that on its way (values of other files, a transform, rules on
+odd streamlines, another type) is put around it, and the counts that the outermost source states are those of the
+result. Whoever writes a source asks its methods for what it can do, never what class it is.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.model.chunk import Chunk, PositionsStep
 from trxlib.model.space import Space, is_blank
 
 __all__ = [
+    "ArrayBlocks",
     "ArraySpec",
-    "Chunk",
-    "DeferredChunk",
-    "DeferredChunks",
-    "Headers",
+    "Columns",
     "Progress",
+    "Runs",
     "Source",
+    "SourceHeaders",
     "SourceInfo",
-    "placed",
+    "StoredBytes",
 ]
 
 Array = npt.NDArray[Any]
 #: Called as ``progress(done, total)`` with bytes.
 Progress = Callable[[int, int], None]
+#: First row and number of rows of each run, two arrays of shape (n,).
+Runs = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class SourceInfo:
 
 
 @dataclass(frozen=True)
-class Headers:
+class SourceHeaders:
     """All that a plan needs to know of an input. Holds no file open and no large array.
 
     Parameters
@@ -107,107 +112,205 @@ class Headers:
     sidecars: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@dataclass
-class Chunk:
-    """Some consecutive whole streamlines. The arrays hold as long as the source is open.
+class StoredBytes(Protocol):
+    """A range of a file that holds an array's bytes as they are to be written."""
+
+    @property
+    def path(self) -> str:
+        """Name of the array, for messages."""
+
+    @property
+    def file(self) -> str:
+        """The file."""
+
+    @property
+    def start(self) -> int:
+        """First byte."""
+
+    @property
+    def nbytes(self) -> int:
+        """How many."""
+
+    @property
+    def crc(self) -> int | None:
+        """CRC-32 that the file states of them."""
+
+
+@dataclass(frozen=True)
+class ArrayBlocks:
+    """An array whose rows can be had block by block, apart from the other arrays.
 
     Parameters
     ----------
-    lengths : ndarray of integers, shape (n,)
-        Vertices of each streamline; 0 is ordinary.
-    positions : ndarray, shape (v, 3), C order
-        RASMM in mm, in the source's ``positions_dtype``; v is the sum of `lengths`.
-    dps, dpv : dict of str to ndarray
-        Shapes (n, k) and (v, k), in the types the source stated.
+    parts : iterator of ndarray
+        The rows in order, as they lie in the file.
+    convert : callable
+        Takes such a part and the number of its first row, and returns the rows as they are to be written, perhaps
+        the same array. Safe in any thread and order.
+    end : callable
+        To be called when all parts have been converted.
+    stated : StoredBytes, optional
+        Where the parts are from, if it is one range of a file that states the CRC of all of them.
     """
 
-    lengths: Array
-    positions: Array
-    dps: dict[str, Array] = field(default_factory=dict)
-    dpv: dict[str, Array] = field(default_factory=dict)
+    parts: Iterator[Array]
+    convert: Callable[[Array, int], Array]
+    end: Callable[[], None]
+    stated: StoredBytes | None = None
+
+
+class ColumnsReader(Protocol):
+    """Reads values for one streamline after the other."""
+
+    def take(self, lengths: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return dps and dpv of the next streamlines, of which the numbers of vertices are given."""
+
+    def check_end(self) -> None:
+        """Check that nothing is left over."""
+
+
+class Columns(Protocol):
+    """dps and dpv of a tractogram that lie in other files."""
 
     @property
-    def nb_vertices(self) -> int:
-        """The sum of the lengths."""
-        return int(self.lengths.sum(dtype=np.int64))
+    def dps(self) -> Mapping[str, ArraySpec]:
+        """What they give each streamline."""
+
+    @property
+    def dpv(self) -> Mapping[str, ArraySpec]:
+        """What they give each vertex."""
+
+    def reader(self) -> ColumnsReader:
+        """Begin with the first streamline."""
+
+    def fingerprint(self, own: str) -> str:
+        """Return a tractogram's fingerprint combined with those of the files."""
 
 
-class DeferredChunk(Chunk):
-    """A chunk whose positions, dps and dpv are made when one of them is first used, by the thread that uses it.
+class Source(ABC):
+    """An opened tractogram.
 
-    Parameters
-    ----------
-    lengths : ndarray of integers, shape (n,)
-        Known at once.
-    make : callable
-        Returns the chunk; called once, unless it fails.
+    What only some sources can do has the defaults of those that cannot: they are read from front to back, see
+    `trxlib.formats.stream.Stream`, which readers of formats extend.
     """
 
-    def __init__(self, lengths: Array, make: Callable[[], Chunk]) -> None:
-        self.lengths = lengths
-        self._make: Callable[[], Chunk] | None = make
-        self._lock = threading.Lock()
+    #: What the headers say.
+    info: SourceInfo
+    #: Whether the counts are those that a header states, not counted: reading may end in a CountError.
+    trusts_count: bool = False
 
     @property
-    def is_made(self) -> bool:
-        """Whether the arrays are there."""
-        return self._make is None
+    def default_dtype(self) -> np.dtype[Any]:
+        """Type that the positions are written in unless another is asked for."""
+        return self.info.positions_dtype
 
-    def settle(self) -> Chunk:
-        """Make the arrays now; what is wrong with them is raised here, or where they are first used."""
-        with self._lock:
-            if self._make is not None:
-                made = self._make()
-                vars(self).update({name: value for name, value in vars(made).items() if name[0] != "_"})
-                self._make = None
+    @abstractmethod
+    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
+        """Yield all streamlines in order.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with bytes done and in all.
+
+        Raises
+        ------
+        FormatError
+            If they are not what `info` said.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return ``crc32:<8 hex digits>:<bytes>`` of the content; free after `chunks` has ended."""
+
+    def close(self) -> None:  # noqa: B027 (a stream holds no file open)
+        """Release what was opened."""
+
+    def __enter__(self) -> Self:
         return self
 
-    def __getattr__(self, name: str) -> Any:
-        # Asked only for what is not there yet.
-        if name.startswith("_") or name not in vars(self.settle()):
-            raise AttributeError(f"{type(self).__name__} has no {name}")
-        return vars(self)[name]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
+    def headers(self) -> SourceHeaders:
+        """Return what a plan needs to know; it holds nothing open.
 
-class DeferredChunks:
-    """The chunks that a source has handed out and that may not be made yet."""
+        What a header says and a TRX header has no field for becomes a header key of the format's name (``TRK``).
+        """
+        facts = dict(self.info.facts)
+        return SourceHeaders(self.info, extra={self.info.format.upper(): facts} if facts else {})
 
-    def __init__(self) -> None:
-        self._chunks: list[DeferredChunk] = []
-
-    def add(self, lengths: Array, make: Callable[[], Chunk]) -> DeferredChunk:
-        """Return a new chunk and remember it until it is made."""
-        self._chunks = [chunk for chunk in self._chunks if not chunk.is_made]
-        self._chunks.append(DeferredChunk(lengths, make))
-        return self._chunks[-1]
-
-    def settle(self) -> None:
-        """Wait until all are made; afterwards what was counted on the way is complete."""
-        for chunk in self._chunks:
-            chunk.settle()
-        self._chunks = []
-
-
-def placed(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, int, int]]:
-    """Yield each chunk with the numbers of its first streamline and vertex."""
-    streamline = vertex = 0
-    for chunk in chunks:
-        place = streamline, vertex
-        streamline += len(chunk.lengths)
-        vertex += chunk.nb_vertices
-        yield chunk, *place
-        del chunk  # what it holds is free as soon as its arrays are made
-
-
-class Source(Protocol):
-    """An opened input."""
+    def facts_of(self, format_name: str) -> Any:
+        """Return what a header of this format said: the file's own, or one it was made of (and may be unsound then)."""
+        return self.info.facts if self.info.format == format_name else {}
 
     @property
-    def info(self) -> SourceInfo:
-        """What the headers say."""
+    def groups(self) -> Mapping[str, Array]:
+        """Members of each group: streamlines of this source, integers of shape (members,)."""
+        return {}
 
-    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
-        """Yield all streamlines in order; raises FormatError if they are not what `info` said."""
+    @abstractmethod
+    def with_columns(self, columns: Columns) -> Source:
+        """Return a source with further dps and dpv."""
 
-    def fingerprint(self) -> str:
-        """Return ``crc32:<8 hex digits>:<bytes>`` of the file's content; free after `chunks` has ended."""
+    @abstractmethod
+    def through(
+        self, step: PositionsStep | None, *, dtype: np.dtype[Any] | None = None, space: Space | None = None
+    ) -> Source:
+        """Return a source whose positions pass through a further step on their way.
+
+        Parameters
+        ----------
+        step : PositionsStep, optional
+            By default only what follows is changed.
+        dtype : numpy.dtype, optional
+            Of positions behind it, if another.
+        space : Space, optional
+            Of the result, if another.
+        """
+
+    @abstractmethod
+    def select(self, rows: Array, *, nb_vertices: int | None = None, keep_groups: bool = True) -> Source:
+        """Return a source of some streamlines.
+
+        Parameters
+        ----------
+        rows : ndarray, int of shape (n,) or bool of shape (nb_streamlines,)
+            Which ones. A stream can only leave some out, so that its numbers have to increase.
+        nb_vertices : int, optional
+            How many they have; a stream counts them if it is not told.
+        keep_groups : bool
+            Whether the groups come along, renumbered.
+
+        Raises
+        ------
+        UnsupportedFormatError
+            If a stream is to give its streamlines in another order.
+        """
+
+    def check_entries(self) -> None:  # noqa: B027 (a stream states no CRCs)
+        """Compare what is read only in part, or changed on its way, with the CRCs that the file states.
+
+        Raises
+        ------
+        ArchiveError
+            If it is damaged. Large arrays are looked at where they are read.
+        """
+
+    def stored(self, section: str, key: str) -> StoredBytes | None:
+        """Return where an array's bytes lie just as they are to be written, with their CRC; None if nowhere."""
+        return None
+
+    def runs_in_memory(self, section: str, key: str) -> tuple[Array, Runs] | None:
+        """Return an array, and the runs of its rows that only need to be copied; None if it is not so simple."""
+        return None
+
+    def blocks(self, section: str, key: str) -> ArrayBlocks | None:
+        """Return an array's rows block by block; None if they only come with all others, from `chunks`."""
+        return None
+
+    def starts(self) -> Iterator[Array] | None:
+        """Yield the first vertex of each streamline (int64) some at a time, or return None: `chunks` tells lengths."""
+        return None

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.model.source import Chunk
 from trxlib.model.space import Space
 from trxlib.spaces.positions import PositionsMap
 
-__all__ = ["CheckedChunk", "Grid", "VoxmmBox"]
+__all__ = ["Grid", "VoxmmBox"]
 
 Array = npt.NDArray[Any]
 _ROW = 512  # vertices of a long row: numpy is slow on rows of 3
 _MARGIN = 1e-9  # voxels that float64 may be wrong: nearer to an edge than this, each vertex is looked at
-
-
-@dataclass
-class CheckedChunk(Chunk):
-    """A chunk whose source has looked at its vertices already.
-
-    Parameters
-    ----------
-    inside : bool
-        All vertices are finite and inside the grid; False says nothing.
-    """
-
-    inside: bool = False
 
 
 class Grid:
@@ -54,6 +39,12 @@ class Grid:
             corners = [np.array(edge) @ space.voxel_to_rasmm[:3, :3].T for edge in (self._low, self._high)]
             corners = [corner + space.voxel_to_rasmm[:3, 3] for corner in corners]
             self._low, self._high = np.minimum(*corners), np.maximum(*corners)
+            # A vertex on an edge as float32 rounds it is inside, also where it is held as float64.
+            with np.errstate(over="ignore"):
+                self._lowest = np.minimum(self._low, self._low.astype(np.float32))
+                self._highest = np.maximum(self._high, self._high.astype(np.float32))
+        else:
+            self._lowest, self._highest = self._low, self._high
 
     def contains(self, positions: Array) -> bool:
         """Tell from the bounding box whether all vertices are finite and inside; False may still mean so."""
@@ -89,7 +80,7 @@ class Grid:
 
     def _outside(self, rows: Array) -> Array:
         repeat = rows.shape[1] // 3
-        low, high = (np.tile(edge, repeat).astype(rows.dtype) for edge in (self._low, self._high))
+        low, high = (np.tile(edge, repeat).astype(rows.dtype) for edge in (self._lowest, self._highest))
         outside: Array = np.less(rows, low)
         outside |= rows > high
         return outside

@@ -4,54 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trxlib.engine.plan import Plan, plan_merge
-from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import MetadataMismatchError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers
 from trxlib.model.names import is_sidecar, parse_name
 from trxlib.model.rules import check_members
-from trxlib.model.select import Runs, runs_of
+from trxlib.model.select import Selection
 from trxlib.model.space import is_blank
-from trxlib.trxfile.edit import as_room
-from trxlib.trxfile.preallocated import Room
-
-if TYPE_CHECKING:
-    from trxlib.trxfile.trxfile import TrxFile
+from trxlib.trxfile.content import Content
+from trxlib.trxfile.edit import as_preallocated
+from trxlib.trxfile.preallocated import Preallocated
 
 __all__ = ["append", "fill_preallocated"]
 
 Array = npt.NDArray[Any]
-Bundle = tuple[TrxArrays, Runs | None]
 #: Vertices for which room is made with each streamline of an extra buffer, at least.
 _BUFFER_VERTICES = 100
 _COLUMNS = ("dps", "dpv")
 
 
-def append(trx: TrxFile, other: TrxFile, extra_buffer: int) -> None:
+def append(content: Content, other: Content, extra_buffer: int) -> None:
     """Add the streamlines of another file, see `TrxFile.append`."""
-    arrays, runs = trx._bundle()
-    added, added_runs = other._bundle()
+    (arrays, runs), (added, added_runs) = content.selection(), other.selection()
     arrays = _placed_as(arrays, added)
-    sources = [BundleSource(arrays, runs=runs, path="this file"), BundleSource(added, runs=added_runs, path="appended")]
+    sources = [TrxSource(arrays, runs=runs, path="this file"), TrxSource(added, runs=added_runs, path="appended")]
     plan = plan_merge(sources)
     groups = _joined_groups(arrays, added)
     count, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
-    own = trx._own_room() if runs is None else None
+    own = content.preallocated() if runs is None else None
     if own is not None and _takes(own, plan):
         room = own.with_columns(_with_keys(arrays, plan), plan.dps, plan.dpv)
     else:
-        room = _grown(trx._capacity() or (0, 0), arrays, added, plan, extra_buffer)
-        room.write(_with_keys(arrays, plan), runs_of(arrays) if runs is None else runs, (0, 0))
-    room.write(_with_keys(added, plan), runs_of(added) if added_runs is None else added_runs, (count, vertices))
-    trx._hold(room, replace(arrays, groups=groups, **_small_of(plan)))
-    trx.header = plan.header.with_counts(*room.capacity).to_dict()
-    trx._copy_safe = True
+        room = _grown(content.capacity() or (0, 0), arrays, added, plan, extra_buffer)
+        room.write(_with_keys(arrays, plan), Selection(arrays, runs).known_runs(), (0, 0))
+    room.write(_with_keys(added, plan), Selection(added, added_runs).known_runs(), (count, vertices))
+    content.hold(room, replace(arrays, groups=groups, **_small_of(plan)))
+    content.header = plan.header.with_counts(*room.capacity).to_dict()
 
 
 def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
@@ -63,7 +58,7 @@ def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
     return replace(arrays, header=header)
 
 
-def fill_preallocated(target: TrxFile, bundles: Sequence[Bundle], check_space: bool) -> None:
+def fill_preallocated(target: Content, bundles: Sequence[Selection], check_space: bool) -> None:
     """Write all bundles but the first behind what is in `target`, whose bundle is the first.
 
     Parameters
@@ -81,15 +76,16 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[Bundle], check_space: b
         If they do not fit; the file is as full as before then.
     """
     first = bundles[0][0] if len(bundles) == 1 else _placed_as(bundles[0][0], bundles[1][0])
-    bundles = [(first, bundles[0][1]), *bundles[1:]]
-    # Only the first is called by a number that a plain concatenation has not: renamed keys are the same then.
+    bundles = [Selection(first, bundles[0].runs), *bundles[1:]]
+    # The preallocated file is input 0. So the others have the numbers that a plain concatenation of them gives them,
+    # and header keys on which they differ get the same names (`<key>_<number>`).
     plan = plan_merge(
-        [BundleSource(arrays, runs=runs) for arrays, runs in bundles],
+        [TrxSource(arrays, runs=runs) for arrays, runs in bundles],
         names=[str(number) for number in range(len(bundles))],
         keep_groups=False,
         check_space=check_space,
     )
-    room = as_room(target)
+    room = as_preallocated(target)
     kept = replace(
         room,
         dps={key: array for key, array in room.dps.items() if key in first.dps},
@@ -99,17 +95,17 @@ def fill_preallocated(target: TrxFile, bundles: Sequence[Bundle], check_space: b
     _check_fits(kept, bundles, plan, at)
     try:
         end = at
-        for arrays, runs in bundles[1:]:
-            if arrays.header.nb_streamlines:
-                end = kept.write(arrays, runs_of(arrays) if runs is None else runs, end)
+        for selection in bundles[1:]:
+            if selection.arrays.header.nb_streamlines:
+                end = kept.write(selection.arrays, selection.known_runs(), end)
     except BaseException:
         kept.erase(at, (plan.header.nb_streamlines, plan.header.nb_vertices))
         raise
-    target._hold(kept, replace(first, groups={}, **_small_of(plan)))
+    target.hold(kept, replace(first, groups={}, **_small_of(plan)))
     target.header = plan.header.with_counts(*kept.capacity).to_dict()
 
 
-def _check_fits(kept: Room, bundles: Sequence[Bundle], plan: Plan, at: tuple[int, int]) -> None:
+def _check_fits(kept: Preallocated, bundles: Sequence[Selection], plan: Plan, at: tuple[int, int]) -> None:
     """Check that all bundles but the first can be written behind what is filled, before any is."""
     nb_streamlines, nb_vertices = plan.header.nb_streamlines - at[0], plan.header.nb_vertices - at[1]
     for arrays, _ in bundles[1:]:
@@ -124,8 +120,8 @@ def _check_fits(kept: Room, bundles: Sequence[Bundle], plan: Plan, at: tuple[int
             kept.check_fits(arrays, nb_streamlines, nb_vertices, at)
 
 
-def _takes(room: Room, plan: Plan) -> bool:
-    """Tell whether the result of a plan can be written behind what is in a room, without loss."""
+def _takes(room: Preallocated, plan: Plan) -> bool:
+    """Tell whether the result of a plan fits preallocated arrays, without loss."""
     if plan.header.nb_streamlines > room.capacity[0] or plan.header.nb_vertices > room.capacity[1]:
         return False
     for section in ("dps", "dpv"):
@@ -138,14 +134,14 @@ def _takes(room: Room, plan: Plan) -> bool:
     return np.can_cast(plan.positions_dtype, room.positions.dtype, "safe")
 
 
-def _grown(before: tuple[int, int], arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Room:
-    """Return empty room for the result of a plan, and a buffer if more is needed than there was."""
+def _grown(before: tuple[int, int], arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Preallocated:
+    """Return new arrays for the result of a plan, with a buffer if more is needed than there was."""
     n, v = plan.header.nb_streamlines, plan.header.nb_vertices
     if n > before[0] or v > before[1]:
         mean = -(-v // n) if n else 0
         n, v = n + extra_buffer, v + extra_buffer * max(_BUFFER_VERTICES, mean)
     wide = max(arrays.offsets.dtype.itemsize, added.offsets.dtype.itemsize) == 8
-    return Room.allocate(
+    return Preallocated.allocate(
         max(n, before[0]), max(v, before[1]), plan.positions_dtype, plan.dps, plan.dpv, wide_offsets=wide
     )
 

@@ -1,45 +1,178 @@
-"""What a TrxFile holds: plain arrays, views that somebody has looked at, or a concatenation not carried out yet."""
+"""What a TrxFile holds, in one of a few states.
+
+nibabel takes longer to import than a file of 100 MB to load and save. So a file stays as it was loaded (`Loaded`) until
+somebody looks at its attributes (`Shown`), and a concatenation is not carried out before that (`Pending`).
+"""
 
 from __future__ import annotations
 
+import copy
 import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
+
+import numpy as np
 
 from trxlib.container.reader import Container
-from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import ClosedError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
-from trxlib.model.select import Runs
-from trxlib.trxfile.joined import Joined, untouched_members
-from trxlib.trxfile.preallocated import Room
-from trxlib.trxfile.views import Views, check_sequence, check_table
+from trxlib.model.select import Selection
+from trxlib.trxfile.joined import Joined, kept_members
+from trxlib.trxfile.preallocated import Preallocated
+from trxlib.trxfile.views import Views, check_table
 
-__all__ = ["Bundle", "Content"]
+__all__ = ["Content", "Loaded", "Pending", "Shown"]
 
-#: Arrays, and where the streamlines lie in them if not one behind the other.
-Bundle = tuple[TrxArrays, Runs | None]
 _LOCK = threading.Lock()
+_BLANK = Header(np.eye(4), (1, 1, 1), 0, 0)
+
+
+class _State(ABC):
+    """One of the states; never changed, but replaced by another.
+
+    Attributes
+    ----------
+    container : Container or None
+        The opened file that arrays may be mapped from.
+    views : Views or None
+        What is shown, if somebody has looked.
+    joined : Joined or None
+        A concatenation that was not carried out yet.
+    """
+
+    container: Container | None = None
+    views: Views | None = None
+    joined: Joined | None = None
+
+    @abstractmethod
+    def filled(self) -> tuple[int, int]:
+        """Return how many streamlines and vertices are filled."""
+
+    @abstractmethod
+    def selection(self, header: Mapping[str, Any]) -> Selection:
+        """Return what is filled, with a header of which the counts are not looked at."""
+
+    @abstractmethod
+    def shown(self) -> _State:
+        """Return the state in which there are views."""
+
+    def settled(self) -> _State:
+        """Return the state in which nothing waits to be carried out."""
+        return self
+
+    def copied(self) -> _State:
+        """Return a state over the same arrays, with dicts of its own."""
+        return self
+
+
+class Loaded(_State):
+    """Plain arrays, as they were loaded, selected or made."""
+
+    def __init__(self, arrays: Selection, container: Container | None = None) -> None:
+        self.arrays, self.container = arrays, container
+
+    def filled(self) -> tuple[int, int]:
+        header = self.arrays.arrays.header
+        return header.nb_streamlines, header.nb_vertices
+
+    def selection(self, header: Mapping[str, Any]) -> Selection:
+        arrays, runs = self.arrays
+        counts = {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices}
+        return Selection(replace(arrays, header=Header.from_dict({**header, **counts})), runs)
+
+    def shown(self) -> Shown:
+        return Shown(Views.of_arrays(*self.arrays), self.container)
+
+
+class Shown(_State):
+    """Attributes that somebody has looked at or assigned to, or preallocated arrays."""
+
+    views: Views
+
+    def __init__(self, views: Views, container: Container | None = None) -> None:
+        self.views, self.container = views, container
+
+    def filled(self) -> tuple[int, int]:
+        return self.views.filled()
+
+    def selection(self, header: Mapping[str, Any]) -> Selection:
+        return self.views.bundle(header)
+
+    def shown(self) -> Shown:
+        return self
+
+    def copied(self) -> Shown:
+        return Shown(self.views.copy(), self.container)
+
+
+class Pending(_State):
+    """A concatenation that was not carried out yet."""
+
+    joined: Joined
+
+    def __init__(self, joined: Joined) -> None:
+        self.joined = joined
+
+    def filled(self) -> tuple[int, int]:
+        header = self.joined.plan.header
+        return header.nb_streamlines, header.nb_vertices
+
+    def selection(self, header: Mapping[str, Any]) -> Selection:
+        return self.settled().selection(header)
+
+    def shown(self) -> Shown:
+        return self.settled().shown()
+
+    def settled(self) -> Loaded:
+        container = self.joined.materialise()
+        return Loaded(Selection(container.arrays, None), container)
+
+
+class Closed(_State):
+    """No streamlines, and an error for who wants them, until somebody assigns others."""
+
+    def __init__(self, views: Views | None = None) -> None:
+        self.views = views
+
+    def filled(self) -> tuple[int, int]:
+        return self.views.filled() if self.views is not None else (0, 0)
+
+    def selection(self, header: Mapping[str, Any]) -> Selection:
+        if self.views is None or not len(self.views.streamlines):
+            # An empty file in its place would be saved over the real one without a word.
+            raise ClosedError("this TrxFile was closed; load it again, or work with it before close()")
+        return self.views.bundle(header)
+
+    def shown(self) -> Closed:
+        return Closed(Views.of_arrays(TrxArrays.empty(_BLANK)))
+
+    def copied(self) -> Closed:
+        return Closed(self.views.copy()) if self.views is not None else self
 
 
 class Content:
-    """The attributes of a TrxFile, made when they are first asked for.
+    """Header and state of a TrxFile.
 
     Parameters
     ----------
-    header : Header
-        Of a file without streamlines.
+    header : dict
+        As `TrxFile.header`.
+    state : Loaded, Shown, Pending or Closed
+        What is held.
     """
 
-    def __init__(self, header: Header) -> None:
-        self._header = header.to_dict()
-        self._joined: Joined | None = None
-        self._container: Container | None = None
-        self._closed = False
-        # Either plain arrays, as they were loaded or selected, or views of them, once somebody has looked.
-        self._plain: Bundle = (TrxArrays.empty(header), None)
-        self._views: Views | None = None
+    def __init__(self, header: dict[str, Any], state: _State) -> None:
+        self.header = header
+        self._state = state
+
+    @classmethod
+    def empty(cls, header: Header) -> Content:
+        """Return a content without streamlines; the counts of the header are kept."""
+        return cls(header.to_dict(), Loaded(Selection(TrxArrays.empty(header), None)))
 
     @property
     def header(self) -> dict[str, Any]:
@@ -48,121 +181,102 @@ class Content:
 
     @header.setter
     def header(self, value: dict[str, Any]) -> None:
-        self._header = check_table(value, "header")
+        self._header: dict[str, Any] = check_table(value, "header")
 
     @property
-    def streamlines(self) -> Any:
-        """Streamlines in RASMM, mm: a nibabel ArraySequence over the mapped vertices."""
-        return self._shown().streamlines
-
-    @streamlines.setter
-    def streamlines(self, value: Any) -> None:
-        self._shown().streamlines = check_sequence(value)
+    def container(self) -> Container | None:
+        """The opened file that arrays may be mapped from."""
+        return self._state.container
 
     @property
-    def groups(self) -> dict[str, Any]:
-        """Name -> streamline indices."""
-        return self._shown().groups
-
-    @groups.setter
-    def groups(self, value: dict[str, Any]) -> None:
-        self._shown().groups = check_table(value, "groups")
+    def joined(self) -> Joined | None:
+        """The concatenation that was not carried out yet, if there is one."""
+        return self._state.joined
 
     @property
-    def data_per_streamline(self) -> dict[str, Any]:
-        """Key -> array of shape (nb_streamlines, k)."""
-        return self._shown().data_per_streamline
+    def is_closed(self) -> bool:
+        """Whether the file was closed."""
+        return isinstance(self._state, Closed)
 
-    @data_per_streamline.setter
-    def data_per_streamline(self, value: dict[str, Any]) -> None:
-        self._shown().data_per_streamline = check_table(value, "data_per_streamline")
-
-    @property
-    def data_per_vertex(self) -> dict[str, Any]:
-        """Key -> ArraySequence that shares the offsets of `streamlines`."""
-        return self._shown().data_per_vertex
-
-    @data_per_vertex.setter
-    def data_per_vertex(self, value: dict[str, Any]) -> None:
-        self._shown().data_per_vertex = check_table(value, "data_per_vertex")
-
-    @property
-    def data_per_group(self) -> dict[str, dict[str, Any]]:
-        """Group -> key -> array of shape (1, k)."""
-        return self._shown().data_per_group
-
-    @data_per_group.setter
-    def data_per_group(self, value: dict[str, dict[str, Any]]) -> None:
-        self._shown().data_per_group = check_table(value, "data_per_group")
-
-    def _shown(self) -> Views:
-        """Return the views, made when they are first asked for."""
-        self._materialise()
-        if self._views is None:
+    def show(self, *sections: str) -> Views:
+        """Return the views, made when they are first asked for; the arrays of these sections are handed out."""
+        self._settle()
+        if self._state.views is None:
             with _LOCK:  # two threads that look first must see the same
-                if self._views is None:
-                    self._views = Views.of_arrays(*self._plain)
-        return self._views
+                if self._state.views is None:
+                    self._state = self._state.shown()
+        if self._state.container is not None:
+            self._state.container.expose(*sections)
+        assert self._state.views is not None
+        return self._state.views
 
-    def _materialise(self) -> None:
+    def selection(self) -> Selection:
+        """Return what is filled as plain arrays.
+
+        Raises
+        ------
+        ClosedError
+            If the file was closed.
+        FormatError
+            If something assigned has another shape or type than the format allows.
+        """
+        self._settle()
+        return self._state.selection(self.header)
+
+    def source(self) -> TrxSource:
+        """Return what is filled as the engine reads it."""
+        arrays, runs = self.selection()
+        container = self.container
+        members = kept_members(arrays, container) if runs is None else {}
+        return TrxSource(arrays, members=members, runs=runs, path=container.path if container is not None else "")
+
+    def _settle(self) -> None:
         """Carry out a concatenation that nobody has looked at yet, once, however many threads look."""
-        joined = self._joined
-        if joined is None:
-            return
-        with joined.lock:
-            if self._joined is joined:
-                self._container = joined.materialise()
-                self._plain = (self._container.arrays, None)
-                self._joined = None
+        state = self._state
+        if state.joined is not None:
+            with state.joined.lock:
+                if self._state is state:
+                    self._state = state.settled()
 
-    def _bundle(self) -> Bundle:
-        """Return what the file holds as plain arrays, without what is preallocated and not filled."""
-        self._materialise()
-        if self._closed and not len(self):
-            # An empty file in its place would be saved over the real one without a word.
-            raise ClosedError("this TrxFile was closed; load it again, or work with it before close()")
-        if self._views is not None:
-            return self._views.bundle(self.header)
-        arrays, runs = self._plain
-        counts = {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices}
-        return replace(arrays, header=Header.from_dict({**self.header, **counts})), runs
+    def preallocated(self) -> Preallocated | None:
+        """Return the preallocated arrays that are still shown, see `Views.own_preallocated`."""
+        views = self._state.views
+        return views.own_preallocated() if views is not None else None
 
-    def _source(self) -> BundleSource:
-        arrays, runs = self._bundle()
-        members = untouched_members(arrays, self._container) if runs is None else {}
-        path = self._container.path if self._container is not None else ""
-        return BundleSource(arrays, members=members, runs=runs, path=path)
+    def capacity(self) -> tuple[int, int] | None:
+        """Return for how many streamlines and vertices arrays were preallocated; None if they were not."""
+        views = self._state.views
+        return views.capacity() if views is not None else None
 
-    def _own_room(self) -> Room | None:
-        """Return the preallocated arrays that are still shown, see `Views.own_room`."""
-        return self._views.own_room() if self._views is not None else None
-
-    def _capacity(self) -> tuple[int, int] | None:
-        """Return how many streamlines and vertices there is room for, if there is more than what is filled."""
-        return self._views.capacity() if self._views is not None else None
-
-    def _hold(self, content: Bundle | Room, other: TrxArrays | None = None) -> Self:
-        """Hold other arrays from now on: a bundle, or room with the groups, dpg and sidecars of `other`."""
-        self._joined = None
-        if isinstance(content, Room):
-            self._views = Views.of_room(content, other)
+    def hold(self, arrays: Selection | Preallocated, other: TrxArrays | None = None) -> None:
+        """Hold other arrays from now on; preallocated ones with the groups, dpg and sidecars of `other`."""
+        if isinstance(arrays, Preallocated):
+            self._state = Shown(Views.of_preallocated(arrays, other), self.container)
         else:
-            self._plain, self._views = content, None
-        return self
+            self._state = Loaded(arrays, self.container)
 
-    def _get_real_len(self) -> tuple[int, int]:
+    def copy(self) -> Content:
+        """Return a content over the same arrays, with dicts of its own.
+
+        What is preallocated and not filled is not shared: only one of both can write there.
+        """
+        if self.capacity() is not None:
+            arrays, runs = self.selection()
+            return Content(arrays.header.to_dict(), Loaded(Selection(arrays, runs), self.container))
+        return Content(copy.deepcopy(self.header), self._state.copied())
+
+    def close(self) -> None:
+        """Release the file and hold nothing; arrays handed out before stay readable."""
+        container = self.container
+        self.header, self._state = _BLANK.to_dict(), Closed()
+        if container is not None:
+            container.close()
+
+    def filled(self) -> tuple[int, int]:
         """Return how many streamlines and vertices are filled."""
-        joined = self._joined
-        if joined is not None:
-            return joined.plan.header.nb_streamlines, joined.plan.header.nb_vertices
-        if self._views is not None:
-            return self._views.filled()
-        header = self._plain[0].header
-        return header.nb_streamlines, header.nb_vertices
+        return self._state.filled()
 
     def __len__(self) -> int:
         """Return the number of streamlines, with those preallocated."""
-        joined = self._joined
-        if joined is not None:
-            return joined.plan.header.nb_streamlines
-        return len(self._views.streamlines) if self._views is not None else self._plain[0].header.nb_streamlines
+        views = self._state.views
+        return len(views.streamlines) if views is not None else self.filled()[0]

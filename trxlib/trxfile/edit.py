@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,30 +17,29 @@ from trxlib.model.header import Header
 from trxlib.model.names import ArrayName, parse_name
 from trxlib.model.offsets import check_offsets, complete_offsets, offsets_dtype
 from trxlib.model.rules import check_unique, shape_of_entry
-from trxlib.model.select import Runs, runs_of
+from trxlib.model.select import Selection
 from trxlib.model.source import ArraySpec
 from trxlib.model.space import Space
-from trxlib.trxfile.preallocated import Room, check_count
-from trxlib.trxfile.views import Views
+from trxlib.trxfile.content import Content
+from trxlib.trxfile.preallocated import Preallocated, check_count
 
-if TYPE_CHECKING:
-    from trxlib.trxfile.trxfile import TrxFile
-
-__all__ = ["allocate_as", "as_room", "copy_bundle", "copy_views", "describe", "map_pointers", "resize"]
+__all__ = ["allocate_as", "as_preallocated", "copy_selection", "describe", "map_pointers", "resize"]
 
 Array = npt.NDArray[Any]
 
 
-def allocate_as(nb_streamlines: int, nb_vertices: int, init_as: TrxFile | None) -> Room:
-    """Return room with the dtypes, dps and dpv keys of another file."""
+def allocate_as(nb_streamlines: int, nb_vertices: int, init_as: Content | None) -> Preallocated:
+    """Return preallocated arrays with the dtypes, dps and dpv keys of another file."""
     if init_as is None:
-        return Room.allocate(nb_streamlines, nb_vertices)
-    arrays = init_as._bundle()[0]
-    return _room_like(arrays, nb_streamlines, nb_vertices)
+        return Preallocated.allocate(nb_streamlines, nb_vertices)
+    arrays = init_as.selection().arrays
+    return _allocate_like(arrays, nb_streamlines, nb_vertices)
 
 
-def _room_like(arrays: TrxArrays, nb_streamlines: int, nb_vertices: int, *, in_memory: bool = False) -> Room:
-    return Room.allocate(
+def _allocate_like(
+    arrays: TrxArrays, nb_streamlines: int, nb_vertices: int, *, in_memory: bool = False
+) -> Preallocated:
+    return Preallocated.allocate(
         nb_streamlines,
         nb_vertices,
         arrays.positions.dtype,
@@ -51,30 +50,15 @@ def _room_like(arrays: TrxArrays, nb_streamlines: int, nb_vertices: int, *, in_m
     )
 
 
-def copy_views(views: Views) -> Views:
-    """Return views of the same arrays, with dicts of their own."""
-    return replace(
-        views,
-        data_per_vertex=dict(views.data_per_vertex),
-        data_per_streamline=dict(views.data_per_streamline),
-        groups=dict(views.groups),
-        data_per_group={group: dict(values) for group, values in views.data_per_group.items()},
-        sidecars=dict(views.sidecars),
-        room=None,
-    )
-
-
-def copy_bundle(
-    arrays: TrxArrays, runs: Runs | None, capacity: tuple[int, int], *, in_memory: bool = False
-) -> tuple[Room, TrxArrays]:
-    """Copy a bundle into arrays of its own.
+def copy_selection(
+    selection: Selection, capacity: tuple[int, int], *, in_memory: bool = False
+) -> tuple[Preallocated, TrxArrays]:
+    """Copy streamlines into arrays of their own.
 
     Parameters
     ----------
-    arrays : TrxArrays
+    selection : Selection
         Not modified.
-    runs : tuple of two ndarray, optional
-        Where its streamlines lie, if not as its offsets say.
     capacity : tuple of 2 int
         Streamlines and vertices to make room for.
     in_memory : bool
@@ -82,13 +66,14 @@ def copy_bundle(
 
     Returns
     -------
-    Room
+    Preallocated
         The large arrays.
     TrxArrays
         With copies of groups, dpg and sidecars.
     """
-    room = _room_like(arrays, *capacity, in_memory=in_memory)
-    room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))
+    arrays = selection.arrays
+    room = _allocate_like(arrays, *capacity, in_memory=in_memory)
+    room.write(arrays, selection.known_runs(), (0, 0))
     small = replace(
         arrays,
         groups={name: np.array(members) for name, members in arrays.groups.items()},
@@ -97,16 +82,17 @@ def copy_bundle(
     return room, small
 
 
-def as_room(trx: TrxFile) -> Room:
-    """Return the arrays of a file as room to write into; a file that was not preallocated gets arrays of its own."""
-    arrays, runs = trx._bundle()
-    own = trx._own_room() if runs is None else None
+def as_preallocated(content: Content) -> Preallocated:
+    """Return preallocated arrays that hold what a file holds; a file that has none gets some."""
+    selection = content.selection()
+    arrays = selection.arrays
+    own = content.preallocated() if selection.runs is None else None
     if own is None:
         counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
-        room, arrays = copy_bundle(arrays, runs, trx._capacity() or counts)
+        room, arrays = copy_selection(selection, content.capacity() or counts)
     else:
         room = own.with_columns(arrays, _specs_of(arrays.dps), _specs_of(arrays.dpv))
-    trx._hold(room, arrays)
+    content.hold(room, arrays)
     return room
 
 
@@ -114,14 +100,14 @@ def _specs_of(table: Mapping[str, Array]) -> dict[str, ArraySpec]:
     return {key: ArraySpec(array.shape[1], array.dtype) for key, array in table.items()}
 
 
-def resize(trx: TrxFile, nb_streamlines: int | None, nb_vertices: int | None) -> None:
+def resize(content: Content, nb_streamlines: int | None, nb_vertices: int | None) -> None:
     """Cut a file or make room in it, see `TrxFile.resize`."""
-    arrays, runs = trx._bundle()
-    there = arrays.header.nb_streamlines
+    selection = content.selection()
     nb_streamlines = None if nb_streamlines is None else check_count(nb_streamlines, "nb_streamlines")
     nb_vertices = None if nb_vertices is None else check_count(nb_vertices, "nb_vertices")
-    if nb_streamlines is not None and nb_streamlines < there:
-        arrays, runs = _cut(arrays, runs_of(arrays) if runs is None else runs, nb_streamlines)
+    if nb_streamlines is not None and nb_streamlines < selection.arrays.header.nb_streamlines:
+        selection = _cut(selection, nb_streamlines)
+    arrays = selection.arrays
     kept, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
     size = (
         kept if nb_streamlines is None else nb_streamlines,
@@ -129,20 +115,20 @@ def resize(trx: TrxFile, nb_streamlines: int | None, nb_vertices: int | None) ->
     )
     if size[1] < vertices:
         raise CapacityError(f"{kept} streamlines have {vertices} vertices, which do not fit {size[1]}")
-    front = _front(arrays, runs) if size == (kept, vertices) else None
+    front = _front(selection) if size == (kept, vertices) else None
     if front is not None:
         # Nothing to make room for, and nothing to be moved: the arrays as they lie, without what is not used.
-        trx._hold((front, None))
+        content.hold(Selection(front, None))
     else:
-        room = _room_like(arrays, *size)
-        room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0))
-        trx._hold(room, arrays)
-        trx._copy_safe = True
-    trx.header.update(NB_STREAMLINES=size[0], NB_VERTICES=size[1])
+        room = _allocate_like(arrays, *size)
+        room.write(arrays, selection.known_runs(), (0, 0))
+        content.hold(room, arrays)
+    content.header.update(NB_STREAMLINES=size[0], NB_VERTICES=size[1])
 
 
-def _front(arrays: TrxArrays, runs: Runs | None) -> TrxArrays | None:
-    """Return a bundle whose arrays end with its last vertex; None if its streamlines lie in another order."""
+def _front(selection: Selection) -> TrxArrays | None:
+    """Return arrays that end with the last vertex selected; None if the streamlines lie in another order."""
+    arrays, runs = selection
     nb_vertices = arrays.header.nb_vertices
     offsets = arrays.offsets
     if runs is not None:
@@ -159,9 +145,10 @@ def _front(arrays: TrxArrays, runs: Runs | None) -> TrxArrays | None:
     )
 
 
-def _cut(arrays: TrxArrays, runs: Runs, count: int) -> tuple[TrxArrays, Runs]:
+def _cut(selection: Selection, count: int) -> Selection:
     """Return the first streamlines; groups keep their names and lose the members cut off."""
-    starts, lengths = runs[0][:count], runs[1][:count]
+    arrays = selection.arrays
+    starts, lengths = (array[:count] for array in selection.known_runs())
     nb_vertices = int(lengths.sum(dtype=np.int64))
     cut = replace(
         arrays,
@@ -169,7 +156,7 @@ def _cut(arrays: TrxArrays, runs: Runs, count: int) -> tuple[TrxArrays, Runs]:
         dps={key: array[:count] for key, array in arrays.dps.items()},
         groups={name: members[members < count] for name, members in arrays.groups.items()},
     )
-    return cut, (starts, lengths)
+    return Selection(cut, (starts, lengths))
 
 
 def map_pointers(
@@ -206,22 +193,22 @@ def map_pointers(
     return arrays
 
 
-def describe(trx: TrxFile) -> str:
+def describe(content: Content) -> str:
     """Return the text that `print` shows."""
-    header = Header.from_dict(trx.header)
+    header = Header.from_dict(content.header)
     space = Space(header.voxel_to_rasmm, header.dimensions)
-    count, vertices = trx._get_real_len()
+    count, vertices = content.filled()
     affine = np.array2string(header.voxel_to_rasmm, formatter={"float_kind": lambda value: f"{value:.6f}"})
     sizes = ", ".join(f"{size:.2f}" for size in space.voxel_sizes)
     lines = [f"VOXEL_TO_RASMM:\n{affine}", f"DIMENSIONS: {list(header.dimensions)}", f"voxel sizes: {sizes} mm"]
     if (header.nb_streamlines, header.nb_vertices) != (count, vertices):
         lines.append(f"room for: {header.nb_streamlines} streamlines, {header.nb_vertices} vertices")
     lines += [f"streamlines: {count}", f"vertices: {vertices}"]
-    if trx._joined is not None:
-        plan = trx._joined.plan
+    if content.joined is not None:
+        plan = content.joined.plan
         keys: dict[str, Any] = {"dpv": plan.dpv, "dps": plan.dps, "groups": plan.groups}
     else:
-        arrays = TrxArrays.empty(header) if trx._closed else trx._bundle()[0]
+        arrays = TrxArrays.empty(header) if content.is_closed else content.selection().arrays
         keys = {"dpv": arrays.dpv, "dps": arrays.dps, "groups": arrays.groups}
         keys |= {f"dpg of {group}": values for group, values in arrays.dpg.items()}
     lines += [f"{what}: {', '.join(sorted(names)) or 'none'}" for what, names in keys.items()]

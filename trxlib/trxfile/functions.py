@@ -10,21 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trxlib.container.mapping import Mode, changed_ranges
+from trxlib.container.mapping import Mode
+from trxlib.container.outputs import check_outputs
 from trxlib.container.reader import open_container
 from trxlib.engine.plan import plan_merge
 from trxlib.engine.write import is_archive_name, write_container
 from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.select import Runs
+from trxlib.model.select import Selection
 from trxlib.model.source import Progress
 from trxlib.trxfile import append
 from trxlib.trxfile.joined import Joined, pin_source
 from trxlib.trxfile.trxfile import TrxFile
 
 __all__ = ["concatenate", "load", "load_from_directory", "load_from_zip", "save", "zip_from_folder"]
-
-Bundle = tuple[TrxArrays, Runs | None]
 
 
 def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mode = "c") -> TrxFile:
@@ -59,6 +58,7 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
     """
     _check_path(input_obj, "input_obj")
     container = open_container(input_obj, mode)
+    container.origins = (str(Path(input_obj).absolute()),)
     orphans = sorted(set(container.arrays.dpg) - set(container.arrays.groups))
     if check_dpg and orphans:
         container.close()
@@ -103,7 +103,7 @@ def save(
         Not modified; of a preallocated one what is filled is written.
     filename : path
         ``.trx`` or ``.zip`` gives an archive, no suffix a folder. An older file or TRX folder of that name is
-        replaced, also the one that `trx` is mapped from.
+        replaced, also the one that `trx` is mapped from. It may not lie in a folder that `trx` is mapped from.
     compression_standard : int
         A method of Python's zipfile. Only stored archives can be mapped.
     level : int, optional
@@ -119,17 +119,22 @@ def save(
     ------
     UnsupportedFormatError
         If `filename` has another suffix.
+    InputError
+        If `filename` lies in a TRX folder that `trx` is mapped from, or is a folder that holds a file of it.
     FormatError
-        If something in `trx` cannot be written; what stood there before is still there.
+        If something in `trx` cannot be written; what stood there before is still there. ArchiveError, if the offsets, a
+        group or dpg is damaged in the file it was loaded from, and nobody has changed it since.
     """
     _check_trx(trx, "trx")
     _check_path(filename, "filename")
+    # Mapped data stay readable when their file is replaced, but one file more in a TRX folder breaks it.
+    check_outputs([filename], _origins_of(trx), may_replace_inputs=True)
     options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
-    joined = trx._joined
+    joined = trx._content.joined
     if joined is not None:
         joined.write(filename, trx.header, compression=compression_standard, **options)
         return
-    source = trx._source()
+    source = trx._content.source()
     plan = plan_merge([source], names=["this TrxFile"])
     write_container(plan, [source], filename, compression=compression_standard, **options)
 
@@ -153,13 +158,17 @@ def zip_from_folder(
         A method of Python's zipfile.
     level : int, optional
         Of the compression.
+
+    Raises
+    ------
+    InputError
+        If `filename` would replace the folder or lie in it.
     """
     _check_path(directory, "directory")
     _check_path(filename, "filename")
     if not is_archive_name(filename):
         raise UnsupportedFormatError(f"{filename}: expected the suffix .trx or .zip")
-    if Path(directory).resolve() in Path(filename).resolve().parents:
-        raise InputError(f"{filename}: lies inside the folder that it is made of; choose a name outside of it")
+    check_outputs([filename], [directory])
     with load_from_directory(directory) as trx:
         save(trx, filename, compression_standard, level=level)
 
@@ -213,22 +222,27 @@ def concatenate(
     if not trx_list:
         warnings.warn("nothing to concatenate: the result is an empty TrxFile", HeaderWarning, stacklevel=2)
         return TrxFile()
-    bundles = [trx._bundle() for trx in trx_list]
+    bundles = [trx._content.selection() for trx in trx_list]
     if delete_groups:
         _warn_of_groups([arrays for arrays, _ in bundles])
     for section, wanted in (("dpv", delete_dpv), ("dps", delete_dps)):
         if wanted:
             bundles = _shared_only(bundles, section)
     if preallocation:
-        append.fill_preallocated(trx_list[0], bundles, check_space_attributes)
+        append.fill_preallocated(trx_list[0]._content, bundles, check_space_attributes)
         return trx_list[0]
-    changed = changed_ranges()
-    pinned = [
-        pin_source(arrays, runs, trx._container, changed) for (arrays, runs), trx in zip(bundles, trx_list, strict=True)
-    ]
+    pinned = [pin_source(kept, trx._content.container) for kept, trx in zip(bundles, trx_list, strict=True)]
     sources = [item.source for item in pinned]
     plan = plan_merge(sources, keep_groups=not delete_groups, check_space=check_space_attributes)
     return TrxFile._of_joined(Joined(plan, pinned))
+
+
+def _origins_of(trx: TrxFile) -> list[str]:
+    """Return the files and folders that a TrxFile was loaded or concatenated from."""
+    joined, container = trx._content.joined, trx._content.container
+    if joined is not None:
+        return list(joined.origins)
+    return list(container.origins) if container is not None else []
 
 
 def _check_trx(thing: Any, what: str) -> None:
@@ -254,7 +268,7 @@ def _warn_of_groups(bundles: Sequence[TrxArrays]) -> None:
         )
 
 
-def _shared_only(bundles: Sequence[Bundle], section: str) -> list[Bundle]:
+def _shared_only(bundles: Sequence[Selection], section: str) -> list[Selection]:
     """Return bundles without the keys that some of them lack; those without streamlines lack nothing."""
     tables = [getattr(arrays, section).keys() for arrays, _ in bundles]
     filled = [table for table, (arrays, _) in zip(tables, bundles, strict=True) if arrays.header.nb_streamlines]
@@ -272,5 +286,5 @@ def _shared_only(bundles: Sequence[Bundle], section: str) -> list[Bundle]:
     for arrays, runs in bundles:
         fewer = replace(arrays)
         setattr(fewer, section, {key: array for key, array in getattr(arrays, section).items() if key in shared})
-        kept.append((fewer, runs))
+        kept.append(Selection(fewer, runs))
     return kept

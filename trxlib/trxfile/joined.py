@@ -1,8 +1,12 @@
 """Concatenation that costs nothing until it is looked at or saved.
 
-The result keeps its inputs as they were: an array that is mapped from a file, and whose bytes are still those of the
-file, is kept as a range of the file (mapped anew, read-only); anything else is copied. Saving then copies each byte
+The result keeps its inputs as they were: an array that is mapped from a file, and that still holds what the file
+holds, is kept as a range of the file (mapped anew, read-only); anything else is copied. Saving then copies each byte
 once, from file to file.
+
+An array that nobody was handed (`Container.exposed`) holds what its file holds. One that was handed out is compared
+with the file, byte by byte: where it is the same, the result keeps the CRC that the file states of it, so that damage
+stays visible; where it differs, somebody has changed it, and it gets a CRC of its own.
 """
 
 from __future__ import annotations
@@ -16,28 +20,33 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 from trxlib.container.atomic import TemporaryFolder
+from trxlib.container.crc import crc_of_bytes
 from trxlib.container.entries import Member
-from trxlib.container.mapping import FileStamp, MappedFile, changed_ranges, is_open_for_change
-from trxlib.container.reader import Container, open_container
+from trxlib.container.mapping import FileStamp, MappedFile, is_open_for_change
+from trxlib.container.reader import Container, crc_error, open_container
 from trxlib.container.temporary import scratch_arrays
 from trxlib.engine.plan import Plan
-from trxlib.engine.trx_source import BundleSource
+from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import StaleError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
 from trxlib.model.names import HEADER_NAME, ArrayName
-from trxlib.model.select import Runs
+from trxlib.model.select import Selection
 from trxlib.model.source import Progress
 
-__all__ = ["Joined", "PinnedSource", "pin_source", "untouched_members"]
+__all__ = ["Joined", "kept_members", "pin_source"]
 
 Array = npt.NDArray[Any]
+#: Section, group and name of an array.
+_Key = tuple[str, str, str]
 _BLOCK = 1 << 18
-_MANY = 1 << 16  # smaller arrays are copied: that is quicker than to check them
+#: Arrays of fewer bytes are copied: that is quicker than to map them.
+_MANY = 1 << 16
+#: Sections whose arrays can be copied from file to file.
+_COPIED = ("positions", "dps", "dpv")
 
 
 @dataclass
@@ -46,36 +55,46 @@ class PinnedSource:
 
     Parameters
     ----------
-    source : BundleSource
+    source : TrxSource
         Arrays of its own: copies, or read-only mappings.
-    members : dict of ArrayName to (Member, FileStamp)
-        Where the same bytes lie on disk, as long as the file is the one that was stamped.
+    members : dict of ArrayName to Member
+        Entries whose stated CRCs the result keeps.
+    stamps : dict of str to FileStamp
+        The files that are mapped or copied from.
+    origins : tuple of str
+        Files and folders that it was loaded from.
     """
 
-    source: BundleSource
-    members: dict[ArrayName, tuple[Member, FileStamp]] = field(default_factory=dict)
+    source: TrxSource
+    members: dict[ArrayName, Member] = field(default_factory=dict)
+    stamps: dict[str, FileStamp] = field(default_factory=dict)
+    origins: tuple[str, ...] = ()
 
-    def current(self) -> BundleSource:
+    def current(self) -> TrxSource:
         """Return the source with those members whose files are still there.
 
         Raises
         ------
         StaleError
             If a file was changed in place; one that was replaced or removed does no harm, since it is mapped.
+        ArchiveError
+            If a file was replaced, and what it held had not the CRC that it stated.
         """
-        found = {member.file: FileStamp.of(member.file) for member, _ in self.members.values()}
-        members = {}
-        for name, (member, stamp) in self.members.items():
-            now = found[member.file]
-            if now == stamp:
-                if not is_open_for_change(now):  # else the mapping is read, and its CRC with it
-                    members[name] = member
-            elif now is not None and (now.device, now.inode) == (stamp.device, stamp.inode):
+        members = dict(self.members)
+        for file, stamp in self.stamps.items():
+            now = FileStamp.of(file)
+            if now is not None and now != stamp and (now.device, now.inode) == (stamp.device, stamp.inode):
                 raise StaleError(
-                    f"{member.file}: was overwritten in place after it was concatenated; load it and concatenate "
-                    "again, and replace files instead of overwriting them"
+                    f"{file}: was overwritten in place after it was concatenated; load it and concatenate again, and "
+                    "replace files instead of overwriting them"
                 )
-        return BundleSource(self.source.arrays, members=members, runs=self.source.runs, path=self.source.path)
+            if now != stamp or is_open_for_change(now):  # then the mapping is read, and its CRC with it
+                for name in [name for name, member in members.items() if member.file == file]:
+                    member = members.pop(name)
+                    array = _array_of(self.source.arrays, *_key_of(name))
+                    if now != stamp and array is not None:
+                        _check_stated(self.source.path, member, array)
+        return TrxSource(self.source.arrays, members=members, runs=self.source.runs, path=self.source.path)
 
 
 @dataclass
@@ -120,6 +139,11 @@ class Joined:
             progress=progress,
         )  # fmt: skip
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Files and folders that the inputs were loaded from, each once."""
+        return tuple(dict.fromkeys(path for source in self.sources for path in source.origins))
+
     def materialise(self) -> Container:
         """Carry the concatenation out into a temporary archive, and open it."""
         folder = TemporaryFolder()
@@ -129,134 +153,175 @@ class Joined:
         except BaseException:
             folder.close()
             raise
-        container.folder = folder
+        container.folder, container.origins = folder, self.origins
         return container
 
 
-def untouched_members(arrays: TrxArrays, container: Container | None) -> dict[ArrayName, Member]:
-    """Return where the bytes of a bundle's arrays lie on disk, for those that are still what the file holds.
+def kept_members(arrays: TrxArrays, container: Container | None) -> dict[ArrayName, Member]:
+    """Return the entries whose stated CRCs the arrays of a bundle keep when they are saved.
 
     Parameters
     ----------
     arrays : TrxArrays
-        May share arrays with `container`.
+        May share arrays with `container`. Its streamlines lie as its offsets say.
     container : Container, optional
         The file that it was loaded from.
+
+    Returns
+    -------
+    dict of ArrayName to Member
+        Large arrays that are what the file holds, to be copied from there; and arrays that are what the file holds,
+        but not what it states.
+
+    Raises
+    ------
+    ArchiveError
+        If the file was replaced, and an array that nobody was handed has not the CRC that was stated.
     """
-    if container is None:
-        return {}
-    pinner = _Pinner(container, None)
-    stamps = {file: FileStamp.of(file) for file in container.files}
-    found: dict[ArrayName, tuple[Member, Array]] = {}
-    for key, (name, member) in pinner.places.items():
-        array, shown, old = _array_of(arrays, *key), _array_of(container.arrays, *key), container.files.get(member.file)
-        if array is None or shown is None or old is None or stamps[member.file] != old.stamp or member.crc is None:
-            continue
-        if is_open_for_change(old.stamp):
-            continue
-        if array.nbytes >= _MANY and array.shape == shown.shape and _same_start(array, shown):
-            found[name] = (member, array)
-    if found:  # asking the system takes a moment
-        pinner.changed = changed_ranges()
-    return {name: member for name, (member, array) in found.items() if pinner.is_untouched(array)}
+    originals = _Originals(container)
+    found = []
+    for key in originals.places:
+        array = _array_of(arrays, *key)
+        found.append(originals.kept(key, array) if array is not None else None)
+    return dict(place for place in found if place is not None)
 
 
-def pin_source(
-    arrays: TrxArrays, runs: Runs | None, container: Container | None, changed: list[tuple[int, int]] | None
-) -> PinnedSource:
-    """Keep a bundle as it is now.
+def pin_source(selection: Selection, container: Container | None) -> PinnedSource:
+    """Keep streamlines as they are now.
 
     Parameters
     ----------
-    arrays : TrxArrays
+    selection : Selection
         Not modified. May share arrays with `container`.
-    runs : tuple of two ndarray, optional
-        Where its streamlines lie, if not as its offsets say.
     container : Container, optional
-        The file that it was loaded from.
-    changed : list of (int, int), optional
-        See `changed_ranges`; without it the CRCs of arrays are compared with those of the file.
+        The file that they were loaded from.
+
+    Raises
+    ------
+    ArchiveError
+        As `kept_members`.
     """
-    pinner = _Pinner(container, changed)
+    arrays, runs = selection
+    originals = _Originals(container)
+    result = PinnedSource(TrxSource(arrays, path=container.path if container is not None else ""))
+
+    def pin(section: str, key: str, array: Array, group: str = "") -> Array:
+        return originals.pin((section, group, key), array, result)
+
     pinned = replace(
         arrays,
-        positions=pinner.pin(("positions", "positions"), arrays.positions),
-        dps={key: pinner.pin(("dps", key), array) for key, array in arrays.dps.items()},
-        dpv={key: pinner.pin(("dpv", key), array) for key, array in arrays.dpv.items()},
-        groups={key: pinner.pin(("groups", key), array) for key, array in arrays.groups.items()},
-        dpg={group: {key: np.array(value) for key, value in values.items()} for group, values in arrays.dpg.items()},
+        positions=pin("positions", "positions", arrays.positions),
+        offsets=pin("offsets", "offsets", arrays.offsets),
+        dps={key: pin("dps", key, array) for key, array in arrays.dps.items()},
+        dpv={key: pin("dpv", key, array) for key, array in arrays.dpv.items()},
+        groups={key: pin("groups", key, array) for key, array in arrays.groups.items()},
+        dpg={
+            group: {key: pin("dpg", key, value, group) for key, value in values.items()}
+            for group, values in arrays.dpg.items()
+        },
     )
     own_runs = None if runs is None else (np.array(runs[0]), np.array(runs[1]))
-    source = BundleSource(pinned, runs=own_runs, path=container.path if container is not None else "")
-    return PinnedSource(source, pinner.members)
+    result.source = TrxSource(pinned, runs=own_runs, path=result.source.path)
+    result.origins = container.origins if container is not None else ()
+    return result
 
 
-class _Pinner:
-    """Pins the arrays of one bundle."""
+class _Originals:
+    """What the file of a container holds of the arrays that were loaded from it."""
 
-    def __init__(self, container: Container | None, changed: list[tuple[int, int]] | None) -> None:
-        self.changed = changed
-        self.members: dict[ArrayName, tuple[Member, FileStamp]] = {}
-        self.container = container
-        self.fresh: dict[str, MappedFile | None] = {}
-        self.places: dict[tuple[str, str], tuple[ArrayName, Member]] = {}
+    def __init__(self, container: Container | None) -> None:
+        self.places: dict[_Key, tuple[ArrayName, Member]] = {}
+        self._fresh: dict[str, MappedFile | None] = {}
+        self._same: dict[_Key, bool] = {}
         # Changes of "r+" go to the file, so that the file is no safe place.
         if container is not None and container.mode != "r+":
-            self.places = {
-                (name.section, name.name): (name, m) for name, m in container.members.items() if not name.group
-            }
+            self.container = container
+            self.places = {_key_of(name): (name, member) for name, member in container.members.items()}
 
-    def pin(self, key: tuple[str, str], array: Array) -> Array:
-        """Return an array with the same values that nobody can change."""
-        if array.nbytes >= _MANY and key in self.places:
-            pinned = self._map(*self.places[key], array)
-            if pinned is not None:
-                return pinned
+    def kept(self, key: _Key, array: Array) -> tuple[ArrayName, Member] | None:
+        """Return the entry whose stated CRC an array keeps; None where its own CRC says the same, or it was changed."""
+        place = self._find(key, array)
+        if place is None or place[1].crc is None or array.shape != self._shown(key).shape:
+            return None
+        name, member = place
+        is_there = FileStamp.of(member.file) == self.container.files[member.file].stamp
+        if is_there and name.section in _COPIED and array.nbytes >= _MANY:
+            return place if self._is_same(key, name, member) else None
+        # It is read anyway, or small: to compare its CRC costs less than another road.
+        is_comparable = array.dtype == name.dtype and array.nbytes == member.nbytes
+        if is_comparable and crc_of_bytes(array) == member.crc:
+            return None
+        if is_there:
+            return place if self._is_same(key, name, member) else None
+        if is_comparable and name.section not in self.container.exposed:
+            _check_stated(self.container.path, member, array)
+        return None
+
+    def pin(self, key: _Key, array: Array, result: PinnedSource) -> Array:
+        """Return an array with the same values that nobody can change; `result` gets the file that it depends on."""
+        kept = self.kept(key, array)
+        if kept is not None:
+            result.members[kept[0]] = kept[1]
+            result.stamps[kept[1].file] = self.container.files[kept[1].file].stamp
+        place = self._find(key, array) if array.nbytes >= _MANY else None
+        if place is not None and array.dtype == place[0].dtype and array.nbytes <= place[1].nbytes:
+            file = self._mapped(place[1].file)
+            if file is not None and self._is_same(key, *place):
+                result.stamps[place[1].file] = file.stamp
+                return file.array(array.dtype, array.shape, place[1].start)
         (copy,) = scratch_arrays([(array.dtype, array.shape)])
         np.copyto(copy, array)
         return copy
 
-    def _map(self, name: ArrayName, member: Member, array: Array) -> Array | None:
-        """Return the array mapped anew from its file, or None if it is not, or not any more, the file's."""
-        container = self.container
-        assert container is not None
-        old = container.files.get(member.file)
-        shown = _array_of(container.arrays, name.section, name.name)
-        if old is None or shown is None or array.dtype != shown.dtype or not _same_start(array, shown):
+    def _find(self, key: _Key, array: Array) -> tuple[ArrayName, Member] | None:
+        """Return the entry that an array was loaded from, or the front of an array."""
+        place = self.places.get(key)
+        old = self.container.files.get(place[1].file) if place is not None else None
+        if old is None or is_open_for_change(old.stamp):
             return None
-        if is_open_for_change(old.stamp):
-            return None
-        if member.file not in self.fresh:
-            self.fresh[member.file] = MappedFile(member.file, "r") if FileStamp.of(member.file) == old.stamp else None
-        file = self.fresh[member.file]
-        if file is None or file.stamp != old.stamp:
-            return None
-        fresh = file.array(shown.dtype, shown.shape, member.start)[: len(array)]
-        crc = member.crc
-        if len(array) == len(shown) and crc is not None and self.is_untouched(array):
-            # A wrong CRC that the file states stays visible, as in a merge from file to file.
-            self.members[name] = (member, old.stamp)
-            return fresh
-        if crc is None or len(array) != len(shown):
-            crc = _crc(fresh)
-        if _crc(array) != crc:
-            return None
-        if len(array) == len(shown):
-            self.members[name] = (member._replace(crc=crc), old.stamp)
-        return fresh
+        shown = self._shown(key)
+        if key[0] == "offsets":  # made anew of the lengths of the streamlines, once somebody has looked at them
+            return place if np.array_equal(array, shown) else None
+        return place if array.dtype == shown.dtype and _same_start(array, shown) else None
 
-    def is_untouched(self, array: Array) -> bool:
-        """Tell whether no page of an array was written to since it was mapped, as far as the system tells."""
-        low = array.__array_interface__["data"][0]
-        return self.changed is not None and not any(
-            first < low + array.nbytes and low < end for first, end in self.changed
-        )
+    def _shown(self, key: _Key) -> Array:
+        """Return the container's own array."""
+        array = _array_of(self.container.arrays, *key)
+        assert array is not None  # as it was opened
+        return array
+
+    def _is_same(self, key: _Key, name: ArrayName, member: Member) -> bool:
+        """Tell whether the container's array still holds what the file holds."""
+        if name.section not in self.container.exposed:
+            return True
+        if key not in self._same:
+            file = self._mapped(member.file)
+            count = member.nbytes // name.dtype.itemsize
+            shown = self._shown(key).reshape(-1)[:count]
+            self._same[key] = file is not None and _same_bytes(
+                shown, file.array(name.dtype, (count,), member.start).astype(shown.dtype, copy=False)
+            )
+        return self._same[key]
+
+    def _mapped(self, path: str) -> MappedFile | None:
+        """Return a file mapped anew, read-only; None if it is not, or not any more, the one that was loaded."""
+        stamp = self.container.files[path].stamp
+        if path not in self._fresh:
+            self._fresh[path] = MappedFile(path, "r") if FileStamp.of(path) == stamp else None
+        file = self._fresh[path]
+        return file if file is not None and file.stamp == stamp else None
 
 
-def _array_of(arrays: TrxArrays, section: str, name: str) -> Array | None:
-    if section == "positions":
-        return arrays.positions
-    return getattr(arrays, section).get(name) if section != "offsets" else None
+def _key_of(name: ArrayName) -> _Key:
+    return name.section, name.group, name.name
+
+
+def _array_of(arrays: TrxArrays, section: str, group: str, name: str) -> Array | None:
+    if section in ("positions", "offsets"):
+        table = {"positions": arrays.positions, "offsets": arrays.offsets}
+    else:
+        table = arrays.dpg.get(group, {}) if group else getattr(arrays, section)
+    return table.get(name)
 
 
 def _same_start(array: Array, shown: Array) -> bool:
@@ -265,9 +330,16 @@ def _same_start(array: Array, shown: Array) -> bool:
     return same and array.flags.c_contiguous and array.shape[1:] == shown.shape[1:] and len(array) <= len(shown)
 
 
-def _crc(array: Array) -> int:
-    view = array.reshape(-1).view(np.uint8).data
-    crc = 0
-    for start in range(0, len(view), _BLOCK):
-        crc = isal_zlib.crc32(view[start : start + _BLOCK], crc)
-    return crc
+def _same_bytes(one: Array, other: Array) -> bool:
+    """Tell whether two arrays of one dimension and one type hold the same bytes: NaN is NaN, and 0 is not -0."""
+    one, other = one.view(np.uint8), other.view(np.uint8)
+    return len(one) == len(other) and all(
+        np.array_equal(one[start : start + _BLOCK], other[start : start + _BLOCK])
+        for start in range(0, len(one), _BLOCK)
+    )
+
+
+def _check_stated(path: str, member: Member, array: Array) -> None:
+    found = crc_of_bytes(array)
+    if found != member.crc:
+        raise crc_error(path, member, found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,16 @@ import numpy.typing as npt
 
 from trxlib.errors import DtypeError, MetadataMismatchError, ShapeError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.dtypes import DTYPES, extension_of_dtype, little_endian, widest_dtype
+from trxlib.model.dtypes import DTYPES, cast, extension_of_dtype, little_endian, widest_dtype
 from trxlib.model.header import Header
 from trxlib.model.offsets import offsets_of
 from trxlib.model.select import runs_of
 from trxlib.model.source import ArraySpec
 from trxlib.model.space import Space
-from trxlib.trxfile.preallocated import Room, cast_values, check_count
+from trxlib.trxfile.preallocated import Preallocated, check_count
 from trxlib.trxfile.tractograms import PositionsMap, map_by, wanted_types
 
-__all__ = ["is_lazy", "room_of_lazy"]
+__all__ = ["copy_lazy", "is_lazy"]
 
 Array = npt.NDArray[Any]
 _GROWTH = 2
@@ -40,9 +41,9 @@ def is_lazy(thing: Any) -> bool:
     return isinstance(thing, LazyTractogram)
 
 
-def room_of_lazy(
+def copy_lazy(
     obj: Any, space: Space, extra_buffer: int, chunk_size: int, dtypes: Mapping[str, Any]
-) -> tuple[Header, Room]:
+) -> tuple[Header, Preallocated]:
     """Copy a LazyTractogram into arrays of its own, chunk by chunk.
 
     Parameters
@@ -56,7 +57,7 @@ def room_of_lazy(
     chunk_size : int
         Streamlines held in memory at a time.
     dtypes : mapping
-        As for `room_of_tractogram`.
+        As for `copy_tractogram`.
 
     Raises
     ------
@@ -147,7 +148,7 @@ class _Column:
         spec = self.spec
         if not found:
             return np.zeros((0, spec.ncols), spec.dtype)
-        convert = _exactly if self.wanted is None else cast_values
+        convert = _exactly if self.wanted is None else cast
         if self.what != "positions" and len({array.dtype for array in found}) > 1:
             found = [convert(array, spec.dtype, self.what) for array in found]
         whole = np.concatenate(found)
@@ -156,27 +157,27 @@ class _Column:
 
 @dataclass
 class _Growing:
-    """Room that is made larger, and wider, as streamlines come."""
+    """Preallocated arrays that are made larger, and get wider types, as streamlines come."""
 
     header: Header
     dtypes: Mapping[str, Any]
     positions_map: PositionsMap | None
     extra_buffer: int
     columns: dict[_Name, _Column] = field(default_factory=dict)
-    room: Room | None = None
+    room: Preallocated | None = None
     count: int = 0
 
     def add(self, items: list[Any]) -> None:
         """Write a chunk behind what is there."""
         part = self._joined(items)
         n, v = part.header.nb_streamlines, part.header.nb_vertices
-        self.room = room = self._room_for(n, v)
+        self.room = room = self._grown_for(n, v)
         room.write(part, runs_of(part), (room.nb_streamlines, room.nb_vertices), positions_map=self.positions_map)
         self.count += n
 
-    def finished(self) -> Room:
-        """Return the room, also if nothing came."""
-        return self._room_for(0, 0)
+    def finished(self) -> Preallocated:
+        """Return the arrays, also if nothing came."""
+        return self._grown_for(0, 0)
 
     def _joined(self, items: list[Any]) -> TrxArrays:
         """Return a chunk as a bundle."""
@@ -218,7 +219,7 @@ class _Growing:
                         f"streamline {number} has the {section} keys {sorted(table)}, expected {sorted(expected)}"
                     )
 
-    def _room_for(self, n: int, v: int) -> Room:
+    def _grown_for(self, n: int, v: int) -> Preallocated:
         """Return room for so many streamlines and vertices more, with the columns that there are now."""
         specs = self._specs()
         if self.room is None:
@@ -238,10 +239,10 @@ class _Growing:
         columns = self.columns or {_POSITIONS: self._column(_POSITIONS)}
         return {name: column.spec for name, column in columns.items()}
 
-    def _allocate(self, nb_streamlines: int, nb_vertices: int, specs: Mapping[_Name, ArraySpec]) -> Room:
+    def _allocate(self, nb_streamlines: int, nb_vertices: int, specs: Mapping[_Name, ArraySpec]) -> Preallocated:
         dps, dpv = ({key: spec for (name, key), spec in specs.items() if name == each} for each in ("dps", "dpv"))
         wide = wanted_types(self.dtypes)[1] == np.uint64
-        return Room.allocate(nb_streamlines, nb_vertices, specs[_POSITIONS].dtype, dps, dpv, wide_offsets=wide)
+        return Preallocated.allocate(nb_streamlines, nb_vertices, specs[_POSITIONS].dtype, dps, dpv, wide_offsets=wide)
 
 
 def _arrays_of(items: list[Any], name: _Name, positions: list[Array], first: int) -> list[Array]:
@@ -303,31 +304,20 @@ def _joint_dtype(one: np.dtype[Any] | None, other: np.dtype[Any], what: str) -> 
     return widest_dtype([other] if one is None else [one, other], what)
 
 
-def _exactly(array: Array, dtype: np.dtype[Any], what: str) -> Array:
-    """Convert values to a wider type; integers that a float would round are refused."""
-    if array.dtype == dtype:
-        return array
-    if array.dtype.kind in "iu" and dtype.kind == "f" and array.size:
-        limit = 2 ** (np.finfo(dtype).nmant + 1)
-        worst = max(int(array.max()), -int(array.min()))
-        if worst > limit:
-            raise DtypeError(
-                f"{what} holds floats and integers, and {worst} is no {dtype.name}; give all streamlines one type"
-            )
-    return array.astype(dtype)
+_exactly = partial(cast, integers="exact")
 
 
-def _specs_of(room: Room) -> dict[_Name, ArraySpec]:
+def _specs_of(room: Preallocated) -> dict[_Name, ArraySpec]:
     return {name: ArraySpec(array.shape[1], array.dtype) for name, array in _columns_of(room).items()}
 
 
-def _columns_of(room: Room) -> dict[_Name, Array]:
+def _columns_of(room: Preallocated) -> dict[_Name, Array]:
     dps = {("dps", key): array for key, array in room.dps.items()}
     return {_POSITIONS: room.positions, **dps, **{("dpv", key): array for key, array in room.dpv.items()}}
 
 
-def _copy_rows(old: Room, new: Room) -> None:
-    """Copy what is filled into a room that is larger, or has wider types."""
+def _copy_rows(old: Preallocated, new: Preallocated) -> None:
+    """Copy what is filled into arrays that are larger, or have wider types."""
     n, v = old.nb_streamlines, old.nb_vertices
     columns = _columns_of(old)
     for name, target in _columns_of(new).items():

@@ -1,6 +1,6 @@
-"""Room: arrays larger than what is in them yet, and how full they are.
+"""Arrays that are made larger than what is in them yet, to be filled from the front.
 
-How full is stated, never guessed from zeros: a vertex at the origin and an empty streamline are ordinary.
+How much is filled is stated, never guessed from zeros: a vertex at the origin and an empty streamline are ordinary.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.temporary import scratch_arrays
-from trxlib.engine.fill import convert_values
-from trxlib.errors import CapacityError, DtypeError, InputError, MetadataMismatchError
+from trxlib.errors import CapacityError, InputError, MetadataMismatchError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.dtypes import cast_integers, extension_of_dtype
+from trxlib.model.dtypes import cast
 from trxlib.model.offsets import iter_gathered, offsets_dtype
 from trxlib.model.select import Runs
 from trxlib.model.source import ArraySpec
 
-__all__ = ["Room", "cast_values", "check_count"]
+__all__ = ["Preallocated", "check_count"]
 
 Array = npt.NDArray[Any]
 _CHUNK_BYTES = 1 << 18
 
 
 @dataclass
-class Room:
+class Preallocated:
     """Arrays with a capacity, filled from the front.
 
     Parameters
@@ -61,8 +60,8 @@ class Room:
         dpv: Mapping[str, ArraySpec] | None = None,
         wide_offsets: bool = False,
         in_memory: bool = False,
-    ) -> Room:
-        """Return an empty room; its arrays lie in a temporary file (see `scratch_arrays`) or in memory.
+    ) -> Preallocated:
+        """Return arrays of zeros, nothing filled; they lie in a temporary file (see `scratch_arrays`) or in memory.
 
         Raises
         ------
@@ -116,8 +115,10 @@ class Room:
                         f"{section}/{key} has {found[key].shape[1]} columns, expected {array.shape[1]}"
                     )
 
-    def with_columns(self, source: TrxArrays, dps: Mapping[str, ArraySpec], dpv: Mapping[str, ArraySpec]) -> Room:
-        """Return room with just these dps and dpv keys; what is there of them is shared.
+    def with_columns(
+        self, source: TrxArrays, dps: Mapping[str, ArraySpec], dpv: Mapping[str, ArraySpec]
+    ) -> Preallocated:
+        """Return the same with just these dps and dpv keys; arrays that are there are shared.
 
         Parameters
         ----------
@@ -137,7 +138,7 @@ class Room:
         }
         for (section, key, _, _), array in zip(new, arrays, strict=True):
             values = getattr(source, section)[key]
-            array[: len(values)] = cast_values(values, array.dtype, f"{section}/{key}")
+            array[: len(values)] = cast(values, array.dtype, f"{section}/{key}")
             tables[section][key] = array
         return replace(self, dps=tables["dps"], dpv=tables["dpv"])
 
@@ -162,7 +163,7 @@ class Room:
         Parameters
         ----------
         source : TrxArrays
-            Not modified. May be this room's own front.
+            Not modified. May be the filled front of these very arrays.
         runs : tuple of two ndarray
             Where the streamlines of `source` lie.
         at : tuple of 2 int
@@ -185,12 +186,12 @@ class Room:
         ends = (at[0] + count, at[1] + total)
         copied = np.cumsum(lengths, dtype=np.int64) - lengths + at[1]
         # First: what does not fit is found before anything is written.
-        rows = {key: cast_values(source.dps[key][:count], array.dtype, f"dps/{key}") for key, array in self.dps.items()}
+        rows = {key: cast(source.dps[key][:count], array.dtype, f"dps/{key}") for key, array in self.dps.items()}
         for target, array, what in self._vertex_arrays(source):
             row = at[1]
             for part in iter_gathered(array, starts, lengths, chunk_bytes=_CHUNK_BYTES):
                 values = part if positions_map is None or target is not self.positions else positions_map(part)
-                target[row : row + len(part)] = cast_values(values, target.dtype, what)
+                target[row : row + len(part)] = cast(values, target.dtype, what)
                 row += len(part)
         for key, target in self.dps.items():
             target[at[0] : ends[0]] = rows[key]
@@ -218,24 +219,3 @@ def check_count(value: Any, what: str, least: int = 0) -> int:
     if not isinstance(value, (int, float, np.integer, np.floating)) or value != value // 1 or value < least:
         raise InputError(f"{what} is {value!r}, expected a whole number, {least} or more")
     return int(value)
-
-
-def cast_values(values: Array, dtype: np.dtype[Any], what: str) -> Array:
-    """Convert values to a type that was chosen before they were known.
-
-    Raises
-    ------
-    DtypeError
-        If integers do not fit, floats would become infinite, or the kinds cannot be converted without loss.
-    """
-    if values.dtype == dtype or np.can_cast(values.dtype, dtype, "safe"):
-        return values
-    kinds = values.dtype.kind + dtype.kind
-    if kinds[0] in "iu" and kinds[1] in "iu":
-        return cast_integers(values, dtype, what)
-    if kinds == "ff":
-        return convert_values(values, dtype, what)
-    raise DtypeError(
-        f"{what} holds {extension_of_dtype(values.dtype)}, which {extension_of_dtype(dtype)} cannot hold; convert it "
-        "first"
-    )

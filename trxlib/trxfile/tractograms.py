@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.engine.trx_source import BundleSource
 from trxlib.errors import DtypeError, InputError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
 from trxlib.model.offsets import gather_rows
-from trxlib.model.select import Runs, runs_of
+from trxlib.model.select import Runs, Selection
 from trxlib.model.source import ArraySpec
 from trxlib.model.space import Space, invert_affine
-from trxlib.trxfile.preallocated import Room
+from trxlib.trxfile.preallocated import Preallocated
 from trxlib.trxfile.views import Views, make_sequence
 
-__all__ = ["PositionsMap", "dipy_available", "is_sft", "is_tractogram", "map_by", "room_of_sft", "room_of_tractogram"]
+__all__ = ["PositionsMap", "copy_sft", "copy_tractogram", "dipy_available", "is_sft", "is_tractogram", "map_by"]
 __all__ += ["to_sft", "to_tractogram", "wanted_types"]
 
 Array = npt.NDArray[Any]
@@ -47,7 +46,7 @@ def is_sft(thing: Any) -> bool:
     return any(kind.__name__ == "StatefulTractogram" for kind in type(thing).__mro__)
 
 
-def room_of_tractogram(tractogram: Any, space: Space, dtypes: Mapping[str, Any]) -> tuple[Header, Room]:
+def copy_tractogram(tractogram: Any, space: Space, dtypes: Mapping[str, Any]) -> tuple[Header, Preallocated]:
     """Copy a nibabel Tractogram into arrays of its own, in RASMM.
 
     Parameters
@@ -60,10 +59,10 @@ def room_of_tractogram(tractogram: Any, space: Space, dtypes: Mapping[str, Any])
         dtypes wanted: ``positions``, ``offsets``, ``dpv`` and ``dps`` by key; the rest keep theirs.
     """
     views = Views(tractogram.streamlines, dict(tractogram.data_per_point), dict(tractogram.data_per_streamline))
-    return _room_of(views, space, dtypes, map_by(tractogram.affine_to_rasmm))
+    return _copy_views(views, space, dtypes, map_by(tractogram.affine_to_rasmm))
 
 
-def room_of_sft(sft: Any, dtypes: Mapping[str, Any]) -> tuple[Header, Room]:
+def copy_sft(sft: Any, dtypes: Mapping[str, Any]) -> tuple[Header, Preallocated]:
     """Copy a StatefulTractogram into arrays of its own, in RASMM with the origin at the voxel's centre.
 
     Parameters
@@ -71,11 +70,11 @@ def room_of_sft(sft: Any, dtypes: Mapping[str, Any]) -> tuple[Header, Room]:
     sft : StatefulTractogram
         In any space and origin.
     dtypes : mapping
-        As for `room_of_tractogram`.
+        As for `copy_tractogram`.
     """
     space = Space.create(sft.affine, sft.dimensions, "StatefulTractogram")
     views = Views(sft.streamlines, dict(sft.data_per_point), dict(sft.data_per_streamline))
-    return _room_of(views, space, dtypes, map_by(_sft_to_rasmm(sft, space)))
+    return _copy_views(views, space, dtypes, map_by(_sft_to_rasmm(sft, space)))
 
 
 def _sft_to_rasmm(sft: Any, space: Space) -> Array:
@@ -109,13 +108,14 @@ def map_by(affine: Any) -> PositionsMap | None:
     return lambda positions: positions @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def _room_of(
+def _copy_views(
     views: Views, space: Space, dtypes: Mapping[str, Any], positions_map: PositionsMap | None
-) -> tuple[Header, Room]:
+) -> tuple[Header, Preallocated]:
     header = Header(space.voxel_to_rasmm, space.dimensions, 0, 0)
-    arrays, runs = views.bundle(header.to_dict())
-    room = _wanted_room(arrays, dtypes, arrays.header.nb_streamlines, arrays.header.nb_vertices)
-    room.write(arrays, runs_of(arrays) if runs is None else runs, (0, 0), positions_map=positions_map)
+    selection = views.bundle(header.to_dict())
+    arrays = selection.arrays
+    room = _allocate_wanted(arrays, dtypes, arrays.header.nb_streamlines, arrays.header.nb_vertices)
+    room.write(arrays, selection.known_runs(), (0, 0), positions_map=positions_map)
     return arrays.header, room
 
 
@@ -174,8 +174,10 @@ def _dtype(value: Any, what: str) -> np.dtype[Any]:
     return dtype
 
 
-def _wanted_room(arrays: TrxArrays, dtypes: Mapping[str, Any], nb_streamlines: int, nb_vertices: int) -> Room:
-    """Return empty room with the keys of a bundle, in the dtypes wanted."""
+def _allocate_wanted(
+    arrays: TrxArrays, dtypes: Mapping[str, Any], nb_streamlines: int, nb_vertices: int
+) -> Preallocated:
+    """Return preallocated arrays with the keys of a bundle, in the dtypes wanted."""
     positions, offsets, wanted = wanted_types(dtypes)
     dps, dpv = (
         {
@@ -186,14 +188,16 @@ def _wanted_room(arrays: TrxArrays, dtypes: Mapping[str, Any], nb_streamlines: i
     )
     # nibabel's own int64 is no wish for uint64.
     wide = offsets == np.uint64
-    return Room.allocate(nb_streamlines, nb_vertices, positions or arrays.positions.dtype, dps, dpv, wide_offsets=wide)
+    return Preallocated.allocate(
+        nb_streamlines, nb_vertices, positions or arrays.positions.dtype, dps, dpv, wide_offsets=wide
+    )
 
 
-def to_tractogram(source: BundleSource) -> Any:
-    """Copy a bundle into a nibabel Tractogram in memory, in RASMM."""
+def to_tractogram(selection: Selection) -> Any:
+    """Copy streamlines into a nibabel Tractogram in memory, in RASMM."""
     from nibabel.streamlines.tractogram import Tractogram
 
-    arrays = _compact(source)
+    arrays = _compact(selection)
     starts, lengths = _nibabel_runs(arrays)
     return Tractogram(
         make_sequence(arrays.positions, starts, lengths),
@@ -203,8 +207,8 @@ def to_tractogram(source: BundleSource) -> Any:
     )
 
 
-def to_sft(source: BundleSource) -> Any:
-    """Copy a bundle into a dipy StatefulTractogram in memory, in RASMM with the origin at the voxel's centre."""
+def to_sft(selection: Selection) -> Any:
+    """Copy streamlines into a dipy StatefulTractogram in memory, in RASMM with the origin at the voxel's centre."""
     try:
         from dipy.io.stateful_tractogram import Space as SftSpace
         from dipy.io.stateful_tractogram import StatefulTractogram
@@ -212,7 +216,7 @@ def to_sft(source: BundleSource) -> Any:
         raise ImportError(f"to_sft needs the package dipy, which cannot be imported ({error}); install it") from error
     from nibabel.orientations import aff2axcodes
 
-    arrays = _compact(source)
+    arrays = _compact(selection)
     space = arrays.space
     starts, lengths = _nibabel_runs(arrays)
     invert_affine(space.voxel_to_rasmm, "VOXEL_TO_RASMM")
@@ -232,10 +236,9 @@ def to_sft(source: BundleSource) -> Any:
     )
 
 
-def _compact(source: BundleSource) -> TrxArrays:
-    """Copy a bundle into memory, streamlines one behind the other."""
-    arrays = source.arrays
-    runs: Runs = runs_of(arrays) if source.runs is None else source.runs
+def _compact(selection: Selection) -> TrxArrays:
+    """Copy streamlines into memory, one behind the other."""
+    arrays, runs = selection.arrays, selection.known_runs()
     return replace(
         arrays,
         positions=gather_rows(arrays.positions, *runs),

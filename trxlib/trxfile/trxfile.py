@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.container.reader import Container
+from trxlib.container.reader import SECTIONS, Container
 from trxlib.errors import GroupNotFoundError, InputError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
 from trxlib.model.rules import check_members
-from trxlib.model.select import runs_of, select_runs
+from trxlib.model.select import Selection, select_runs
 from trxlib.model.space import Space
 from trxlib.trxfile import append, edit, lazy_tractograms, tractograms
-from trxlib.trxfile.content import Bundle, Content
+from trxlib.trxfile.attributes import Attributes
+from trxlib.trxfile.content import Content, Loaded, Pending, Shown
 from trxlib.trxfile.joined import Joined
-from trxlib.trxfile.preallocated import Room, check_count
+from trxlib.trxfile.preallocated import Preallocated, check_count
 from trxlib.trxfile.views import Views
 
 __all__ = ["TrxFile"]
@@ -28,7 +28,7 @@ __all__ = ["TrxFile"]
 _DTYPES: dict[str, Any] = {"positions": np.float32, "offsets": np.uint32, "dpv": {}, "dps": {}}
 
 
-class TrxFile(Content):
+class TrxFile(Attributes):
     """Streamlines with their data, groups and header.
 
     The attributes are ordinary: assign to them, or write into the arrays. Nothing reaches a file on disk before
@@ -70,46 +70,50 @@ class TrxFile(Content):
             space = _space_from(init_as.header)
         elif reference is not None:
             space = _space_from(reference)
-        super().__init__(Header(space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices))
-        self._copy_safe = True
+        self._content = Content.empty(Header(space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices))
         if nb_vertices or nb_streamlines or init_as is not None:
-            self._views = Views.of_room(edit.allocate_as(nb_streamlines, nb_vertices, init_as))
+            like = init_as._content if init_as is not None else None
+            self._content.hold(edit.allocate_as(nb_streamlines, nb_vertices, like))
 
     @classmethod
-    def _of(cls, header: Mapping[str, Any], content: Bundle | Room, other: TrxArrays | None = None) -> TrxFile:
+    def _of(cls, content: Content) -> TrxFile:
         trx = cls()
-        trx.header = dict(header)
-        return trx._hold(content, other)
+        trx._content = content
+        return trx
+
+    @classmethod
+    def _of_arrays(cls, selection: Selection, container: Container | None = None) -> TrxFile:
+        return cls._of(Content(selection.arrays.header.to_dict(), Loaded(selection, container)))
+
+    @classmethod
+    def _of_preallocated(cls, header: Header, room: Preallocated, other: TrxArrays | None = None) -> TrxFile:
+        return cls._of(Content(header.to_dict(), Shown(Views.of_preallocated(room, other))))
 
     @classmethod
     def _of_container(cls, container: Container) -> TrxFile:
-        trx = cls._of(container.arrays.header.to_dict(), (container.arrays, None))
-        trx._container = container
-        return trx
-
-    @classmethod
-    def _of_room(cls, header: Header, room: Room) -> TrxFile:
-        trx = cls._of(header.to_dict(), room)
-        trx.resize()
-        return trx
+        return cls._of_arrays(Selection(container.arrays, None), container)
 
     @classmethod
     def _of_pickle(cls, arrays: TrxArrays, capacity: tuple[int, int] | None) -> TrxFile:
         if capacity is None:
-            return cls._of(arrays.header.to_dict(), (arrays, None))
-        room, small = edit.copy_bundle(arrays, None, capacity)
-        return cls._of(arrays.header.with_counts(*capacity).to_dict(), room, small)
+            return cls._of_arrays(Selection(arrays, None))
+        room, small = edit.copy_selection(Selection(arrays, None), capacity)
+        return cls._of_preallocated(arrays.header.with_counts(*capacity), room, small)
 
     @classmethod
     def _of_joined(cls, joined: Joined) -> TrxFile:
-        trx = cls()
-        trx.header = joined.plan.header.to_dict()
-        trx._joined = joined
+        return cls._of(Content(joined.plan.header.to_dict(), Pending(joined)))
+
+    @classmethod
+    def _of_filled(cls, header: Header, room: Preallocated) -> TrxFile:
+        """Return a file of what is filled of preallocated arrays."""
+        trx = cls._of_preallocated(header, room)
+        trx.resize()
         return trx
 
     def __str__(self) -> str:
         """Describe space, counts and keys."""
-        return edit.describe(self)
+        return edit.describe(self._content)
 
     def __getitem__(self, key: Any) -> Any:
         """Select streamlines, with their groups; an int gives a TrxFile of one streamline."""
@@ -130,26 +134,19 @@ class TrxFile(Content):
 
         What is preallocated and not filled is not shared: only one of both can write there.
         """
-        trx = TrxFile()
-        if self._capacity() is not None:
-            arrays, runs = self._bundle()
-            trx.header = arrays.header.to_dict()
-            trx._container, trx._copy_safe = self._container, self._copy_safe
-            return trx._hold((arrays, runs))
-        trx.header, trx._closed = copy.deepcopy(self.header), self._closed
-        trx._joined, trx._container, trx._copy_safe = self._joined, self._container, self._copy_safe
-        trx._plain, trx._views = self._plain, edit.copy_views(self._views) if self._views is not None else None
-        return trx
+        return TrxFile._of(self._content.copy())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what `pickle` needs: the arrays themselves, so that another process needs no file."""
-        arrays, runs = self._bundle()
-        capacity = self._capacity()
+        selection, capacity = self._content.selection(), self._content.capacity()
+        arrays, runs = selection
         if runs is not None or capacity is not None:
             # Compact, in memory: what is preallocated is made anew.
             counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
-            room, small = edit.copy_bundle(arrays, runs, counts, in_memory=True)
-            arrays, _ = Views.of_room(room, small).bundle(self.header)
+            room, small = edit.copy_selection(selection, counts, in_memory=True)
+            arrays, _ = Views.of_preallocated(room, small).bundle(self.header)
+        elif self._content.container is not None:
+            self._content.container.expose(*SECTIONS)  # pickle may pass the arrays on as they are
         return TrxFile._of_pickle, (arrays, capacity)
 
     def __deepcopy__(self, memo: Any = None) -> TrxFile:
@@ -158,8 +155,8 @@ class TrxFile(Content):
 
     def deepcopy(self) -> TrxFile:
         """Return a copy that shares nothing: its arrays lie in a temporary file."""
-        if self._joined is not None:
-            trx = TrxFile._of_joined(self._joined)
+        if self._content.joined is not None:
+            trx = TrxFile._of_joined(self._content.joined)
             trx.header = copy.deepcopy(self.header)
             return trx
         return self._copy(in_memory=False)
@@ -177,11 +174,13 @@ class TrxFile(Content):
         return self._copy(in_memory=True)
 
     def _copy(self, *, in_memory: bool) -> TrxFile:
-        arrays, runs = self._bundle()
-        header = arrays.header
-        size = self._capacity() or (header.nb_streamlines, header.nb_vertices)
-        copied = edit.copy_bundle(arrays, runs, size, in_memory=in_memory)
-        return TrxFile._of(copy.deepcopy(header.with_counts(*size).to_dict()), *copied)
+        selection = self._content.selection()
+        header = selection.arrays.header
+        size = self._content.capacity() or (header.nb_streamlines, header.nb_vertices)
+        room, small = edit.copy_selection(selection, size, in_memory=in_memory)
+        trx = TrxFile._of_preallocated(header.with_counts(*size), room, small)
+        trx.header = copy.deepcopy(trx.header)
+        return trx
 
     # ---- preallocation
 
@@ -212,8 +211,9 @@ class TrxFile(Content):
         at = (check_count(strs_start, "strs_start"), check_count(pts_start, "pts_start"))
         if nb_strs_to_copy is not None:
             nb_strs_to_copy = check_count(nb_strs_to_copy, "nb_strs_to_copy")
-        arrays, runs = trx._bundle()
-        return edit.as_room(self).write(arrays, runs_of(arrays) if runs is None else runs, at, nb_strs_to_copy)
+        selection = trx._content.selection()
+        room = edit.as_preallocated(self._content)
+        return room.write(selection.arrays, selection.known_runs(), at, nb_strs_to_copy)
 
     @staticmethod
     def _initialize_empty_trx(nb_streamlines: int, nb_vertices: int, init_as: TrxFile | None = None) -> TrxFile:
@@ -240,7 +240,7 @@ class TrxFile(Content):
             The folder in which the files lie.
         """
         arrays = edit.map_pointers(Header.from_dict(header), dict_pointer_size, root_zip, root)
-        return TrxFile._of(header, (arrays, None))
+        return TrxFile._of(Content(dict(header), Loaded(Selection(arrays, None))))
 
     def resize(
         self, nb_streamlines: int | None = None, nb_vertices: int | None = None, delete_dpg: bool = False
@@ -262,7 +262,7 @@ class TrxFile(Content):
         CapacityError
             If the streamlines kept have more vertices than `nb_vertices`.
         """
-        edit.resize(self, nb_streamlines, nb_vertices)
+        edit.resize(self._content, nb_streamlines, nb_vertices)
         if delete_dpg:
             self.data_per_group = {}
 
@@ -270,7 +270,7 @@ class TrxFile(Content):
 
     def get_dtype_dict(self) -> dict[str, Any]:
         """Return the dtype of every array: positions, offsets, dpv, dps, groups, dpg."""
-        arrays, _ = self._bundle()
+        arrays, _ = self._content.selection()
         return {
             "positions": arrays.positions.dtype,
             "offsets": arrays.offsets.dtype,
@@ -308,7 +308,7 @@ class TrxFile(Content):
 
     def _append_trx(self, trx: TrxFile, extra_buffer: int = 0) -> None:
         """Add all streamlines of another TrxFile behind those of this one, see `append`."""
-        append.append(self, trx, extra_buffer)
+        append.append(self._content, trx._content, extra_buffer)
 
     def get_group(self, key: str, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
         """Select the streamlines of a group, in its order; one that it names twice comes twice.
@@ -325,7 +325,7 @@ class TrxFile(Content):
         GroupNotFoundError
             If there is no such group.
         """
-        arrays, _ = self._bundle()
+        arrays, _ = self._content.selection()
         groups = arrays.groups
         if key not in groups:
             raise GroupNotFoundError(f"no group {key!r}; there are {', '.join(map(repr, sorted(groups))) or 'none'}")
@@ -357,15 +357,13 @@ class TrxFile(Content):
         return self._select(indices, keep_group, copy_safe)
 
     def _select(self, indices: Any, keep_group: bool, copy_safe: bool, ensure: str = "") -> TrxFile:
-        arrays, runs = self._bundle()
-        selection, kept = select_runs(arrays, indices, runs=runs, keep_groups=keep_group)
-        if ensure and keep_group and ensure not in selection.groups:
-            selection.groups[ensure] = arrays.groups[ensure][:0]
-            selection.dpg[ensure] = arrays.dpg.get(ensure, {})
-        part = TrxFile._of(selection.header.to_dict(), (selection, kept))
-        part._container = self._container
-        part._copy_safe = copy_safe
-        return part.deepcopy() if copy_safe else part
+        arrays, runs = self._content.selection()
+        part, kept = select_runs(arrays, indices, runs=runs, keep_groups=keep_group)
+        if ensure and keep_group and ensure not in part.groups:
+            part.groups[ensure] = arrays.groups[ensure][:0]
+            part.dpg[ensure] = arrays.dpg.get(ensure, {})
+        trx = TrxFile._of_arrays(Selection(part, kept), self._content.container)
+        return trx.deepcopy() if copy_safe else trx
 
     # ---- other libraries
 
@@ -399,8 +397,8 @@ class TrxFile(Content):
             Name the streamline that does not fit those before it.
         """
         wanted = _DTYPES if dtype_dict is None else dtype_dict
-        header, room = lazy_tractograms.room_of_lazy(obj, _space_from(reference), extra_buffer, chunk_size, wanted)
-        return TrxFile._of_room(header, room)
+        header, room = lazy_tractograms.copy_lazy(obj, _space_from(reference), extra_buffer, chunk_size, wanted)
+        return TrxFile._of_filled(header, room)
 
     @staticmethod
     def from_sft(sft: Any, dtype_dict: dict[str, Any] = {}) -> TrxFile:  # noqa: B006 (never modified)
@@ -413,7 +411,7 @@ class TrxFile(Content):
         dtype_dict : dict
             dtypes wanted; what it does not name keeps its own.
         """
-        return TrxFile._of_room(*tractograms.room_of_sft(sft, dtype_dict))
+        return TrxFile._of_filled(*tractograms.copy_sft(sft, dtype_dict))
 
     @staticmethod
     def from_tractogram(
@@ -436,7 +434,7 @@ class TrxFile(Content):
         if lazy_tractograms.is_lazy(tractogram):
             return TrxFile.from_lazy_tractogram(tractogram, reference, dtype_dict=dtype_dict)
         wanted = _DTYPES if dtype_dict is None else dtype_dict
-        return TrxFile._of_room(*tractograms.room_of_tractogram(tractogram, _space_from(reference), wanted))
+        return TrxFile._of_filled(*tractograms.copy_tractogram(tractogram, _space_from(reference), wanted))
 
     def to_tractogram(self, resize: bool = False) -> Any:
         """Return a nibabel Tractogram in memory, in RASMM, of all streamlines that are filled.
@@ -448,7 +446,7 @@ class TrxFile(Content):
         """
         if resize:
             self.resize()
-        return tractograms.to_tractogram(self._source())
+        return tractograms.to_tractogram(self._content.selection())
 
     def to_sft(self, resize: bool = False) -> Any:
         """Return a dipy StatefulTractogram in memory, in RASMM with the origin at the voxel's centre.
@@ -465,21 +463,17 @@ class TrxFile(Content):
         """
         if resize:
             self.resize()
-        return tractograms.to_sft(self._source())
+        return tractograms.to_sft(self._content.selection())
 
     def close(self) -> None:
         """Remove temporary data and become an empty TrxFile; arrays handed out before stay readable.
 
         To select from the closed file, to save or to append it raises ClosedError.
         """
-        container = self._container
-        self.__init__()  # type: ignore[misc]
-        self._closed = True
-        if container is not None:
-            container.close()
+        self._content.close()
 
 
 def _space_from(reference: Any) -> Space:
-    from trxlib.spaces.reference import space_from  # which few callers need, with the headers of other formats
+    from trxlib.formats.reference import space_from  # which few callers need, with the headers of other formats
 
     return space_from(reference)

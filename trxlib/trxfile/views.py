@@ -17,8 +17,8 @@ from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers, little_endian
 from trxlib.model.header import Header
 from trxlib.model.offsets import gather_rows, is_contiguous, offsets_dtype
-from trxlib.model.select import Runs, runs_of
-from trxlib.trxfile.preallocated import Room
+from trxlib.model.select import Runs, Selection, runs_of
+from trxlib.trxfile.preallocated import Preallocated
 
 __all__ = ["Views", "check_sequence", "check_table", "make_sequence"]
 
@@ -82,7 +82,7 @@ class Views:
         Shape (1, k).
     sidecars : dict of str to bytes
         JSON files beside the header.
-    room : Room, optional
+    room : Preallocated, optional
         The preallocated arrays behind `streamlines`, if they are preallocated.
     """
 
@@ -92,7 +92,7 @@ class Views:
     groups: dict[str, Any] = field(default_factory=dict)
     data_per_group: dict[str, dict[str, Any]] = field(default_factory=dict)
     sidecars: dict[str, bytes] = field(default_factory=dict)
-    room: Room | None = None
+    room: Preallocated | None = None
 
     @classmethod
     def of_arrays(cls, arrays: TrxArrays, runs: Runs | None = None) -> Views:
@@ -108,7 +108,7 @@ class Views:
         )
 
     @classmethod
-    def of_room(cls, room: Room, other: TrxArrays | None = None) -> Views:
+    def of_preallocated(cls, room: Preallocated, other: TrxArrays | None = None) -> Views:
         """Return views of preallocated arrays; groups, dpg and sidecars are those of `other`."""
         views = cls(
             make_sequence(room.positions, room.starts, room.lengths),
@@ -122,7 +122,19 @@ class Views:
             views.sidecars = dict(other.sidecars)
         return views
 
-    def own_room(self) -> Room | None:
+    def copy(self) -> Views:
+        """Return views of the same arrays, with dicts of their own, and nothing preallocated."""
+        return replace(
+            self,
+            data_per_vertex=dict(self.data_per_vertex),
+            data_per_streamline=dict(self.data_per_streamline),
+            groups=dict(self.groups),
+            data_per_group={group: dict(values) for group, values in self.data_per_group.items()},
+            sidecars=dict(self.sidecars),
+            room=None,
+        )
+
+    def own_preallocated(self) -> Preallocated | None:
         """Return the preallocated arrays as far as they are those that are shown; None if the streamlines are others.
 
         Keys to which somebody has assigned are left out.
@@ -143,7 +155,7 @@ class Views:
         """Return how many streamlines and vertices there is room for; None if nothing is preallocated."""
         return self.room.capacity if self.room is not None and self._is_as_full(self.room) else None
 
-    def _is_as_full(self, room: Room) -> bool:
+    def _is_as_full(self, room: Preallocated) -> bool:
         """Tell whether what is shown is as full as the preallocated arrays.
 
         nibabel puts other arrays in their place: in ``streamlines += 1`` for instance.
@@ -165,7 +177,7 @@ class Views:
         count = self.room.nb_streamlines + int(by_hand[-1]) + 1
         return count, int(lengths[:count].sum(dtype=np.int64))
 
-    def bundle(self, header: Mapping[str, Any]) -> tuple[TrxArrays, Runs | None]:
+    def bundle(self, header: Mapping[str, Any]) -> Selection:
         """Return what is shown as plain arrays, and where the streamlines lie if not one behind the other.
 
         Parameters
@@ -208,7 +220,7 @@ class Views:
             },
             sidecars=dict(self.sidecars),
         )
-        return arrays, runs
+        return Selection(arrays, runs)
 
     def _rows(self, values: Any, count: int, what: str) -> Array:
         array = _columns(values, what)
@@ -239,7 +251,7 @@ class Views:
         return {key: gather_rows(array, *apart.get(key, (starts, lengths))) for key, array in arrays.items()}, False
 
 
-def _lies_in(sequence: Any, room: Room) -> bool:
+def _lies_in(sequence: Any, room: Preallocated) -> bool:
     return sequence._offsets is room.starts and sequence._lengths is room.lengths
 
 

@@ -4,7 +4,7 @@ import sys
 import yaml
 from trxlib.errors import InputError
 from trxlib.cohort.project import load_project
-from trxlib.commands.progress import find_warnings
+from trxlib.cohort.logs import find_warnings
 
 DEMO = "resources/demo"
 

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DataLossWarning, DtypeError, InputError
-from trxlib.formats.output_file import Float32Caster, open_output, streamline_of
+from trxlib.formats.output_file import Float32Caster, open_output
 from trxlib.formats.tck.file import MrtrixFile
 from trxlib.formats.tck.header import TSF_MAGIC
-from trxlib.model.source import ArraySpec, Chunk, SourceInfo
-from trxlib.spaces.positions import all_finite
+from trxlib.model.chunk import Chunk
+from trxlib.model.dtypes import all_finite
+from trxlib.model.source import ArraySpec, SourceInfo
 
 __all__ = ["Companion", "NonfiniteError", "check_keys", "companion_paths", "open_companion"]
 
@@ -160,7 +161,7 @@ def _open_tsf(
 def _first_nonfinite(target: str, key: str, values: Array, chunk: Chunk, streamline: int) -> str:
     row = int(np.argmin(np.isfinite(values[:, 0])))
     return (
-        f"{target}: dpv/{key} of streamline {streamline + streamline_of(chunk, row)} is {values[row, 0]}, and a .tsf "
+        f"{target}: dpv/{key} of streamline {streamline + int(chunk.locate(row)[0])} is {values[row, 0]}, and a .tsf "
         "holds finite numbers only (NaN ends a streamline there, infinity the file); name a .npy"
     )
 

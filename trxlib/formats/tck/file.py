@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.container.scattered import Runs
+from trxlib.container.scattered import RunsOfRows
 from trxlib.errors import HeaderWarning
 from trxlib.formats.output_file import Output
-from trxlib.model.source import Chunk
+from trxlib.model.chunk import Chunk
 
 __all__ = ["MrtrixFile", "header_lines"]
 
@@ -37,7 +37,7 @@ class MrtrixFile:
         lengths = chunk.lengths.astype(np.int64)
         none, one = np.zeros(len(lengths), dtype=np.int64), np.ones(len(lengths), dtype=np.int64)
         delimiter = np.full((1, self._ncols), np.nan, dtype=self._dtype)
-        parts = [Runs(values, np.cumsum(lengths) - lengths, lengths), Runs(delimiter, none, one)]
+        parts = [RunsOfRows(values, np.cumsum(lengths) - lengths, lengths), RunsOfRows(delimiter, none, one)]
         self._output.put_runs(self._start + (streamline + vertex) * self._row_bytes, parts)
 
     def finish(self, vertices: int) -> None:

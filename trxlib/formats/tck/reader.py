@@ -19,12 +19,14 @@ import numpy.typing as npt
 
 from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
 from trxlib.formats.input_file import InputFile, Slices, counted_chunks
+from trxlib.formats.stream import Stream
 from trxlib.formats.tck.header import TckHeader, read_tck_header
-from trxlib.model.source import Chunk, Progress, SourceInfo
+from trxlib.model.chunk import Chunk
+from trxlib.model.source import Progress, SourceInfo
 from trxlib.model.space import Space
-from trxlib.spaces.grid import CheckedChunk, Grid
-from trxlib.spaces.positions import PositionsMap, check_positions_dtype
-from trxlib.spaces.reference import place_result
+from trxlib.spaces.grid import Grid
+from trxlib.spaces.positions import PositionsMap, working_dtype
+from trxlib.spaces.transform import place_result
 
 __all__ = ["DelimitedRows", "TckSource"]
 
@@ -33,7 +35,7 @@ Array = npt.NDArray[Any]
 _COUNT_BYTES = 64 << 20
 
 
-class TckSource:
+class TckSource(Stream):
     """A TCK file: float32 or float64, either byte order, plain or gzip.
 
     Parameters
@@ -45,7 +47,8 @@ class TckSource:
     transform : ndarray, float64 of shape (4, 4), optional
         RASMM to RASMM, applied in the same pass.
     positions_dtype : dtype, optional
-        float16, float32 or float64; by default that of the file.
+        float16, float32 or float64: what the positions will become, by default that of the file. They are yielded in
+        the wider one of both, at least as float32.
     accept_count_mismatch : bool
         Count the streamlines of large files, too, and take a file that lacks its end marker and streamlines that
         its header counts, with a warning.
@@ -83,14 +86,10 @@ class TckSource:
         is_big = self._file.nbytes > _COUNT_BYTES
         trusted = is_big and not accept_count_mismatch if trust_count is None else trust_count
         counts = self._rows.expected_counts() if trusted else None
-        #: Whether the numbers of streamlines and vertices are the header's and the size's, not counted.
         self.trusts_count = counts is not None
         nb_streamlines, nb_vertices = counts or self._rows.count(accept=accept_count_mismatch)
         space, matrix = place_result(self._file.path, reference, reference, transform)
-        default = "float64" if self.header.dtype.itemsize == 8 else "float32"
-        self._map = PositionsMap(
-            matrix, check_positions_dtype(positions_dtype, default), self._file.path, self.header.dtype
-        )
+        self._map = PositionsMap(matrix, working_dtype(positions_dtype, self.header.dtype), self._file.path)
         self._grid = Grid(space)
         self.info = SourceInfo(
             path=self._file.path,
@@ -119,7 +118,6 @@ class TckSource:
                 f"{self._file.path}: the header counts {self.info.nb_streamlines} streamlines, the data hold others; "
                 "have them counted first (accept_count_mismatch, or trust_count=False)"
             )
-        self._map.log_error()
 
     def _parts(self) -> Generator[tuple[Array, Callable[[], Chunk], int], None, None]:
         for rows, ends, done in self._rows.iterate():
@@ -128,7 +126,7 @@ class TckSource:
 
     def _make_chunk(self, rows: Array, ends: Array, lengths: Array) -> Chunk:
         positions = self._map.apply(self._rows.without_delimiters(rows, ends))
-        return CheckedChunk(lengths, positions, inside=self._grid.contains(positions))
+        return Chunk(lengths, positions, is_inside=self._grid.contains(positions))
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""

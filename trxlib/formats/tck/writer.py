@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DtypeError, InputError
-from trxlib.formats.output_file import beyond_float32, check_outputs, open_output
+from trxlib.container.outputs import check_outputs
+from trxlib.errors import InputError
+from trxlib.formats.output_file import cast_positions, open_output
 from trxlib.formats.tck.beside import check_keys, companion_paths, open_companion
 from trxlib.formats.tck.file import MrtrixFile, header_lines
 from trxlib.formats.tck.header import TCK_MAGIC
+from trxlib.model.chunk import Chunk, placed
 from trxlib.model.dtypes import check_float_dtype
-from trxlib.model.source import Chunk, Progress, SourceInfo, placed
+from trxlib.model.source import Progress, SourceInfo
 from trxlib.parallel import run_each, threads_for
-from trxlib.spaces.positions import all_finite
 
 __all__ = ["check_tck_dtype", "write_tck"]
 
@@ -105,7 +106,8 @@ def write_tck(
 
         def put(item: tuple[Chunk, int, int]) -> tuple[int, int, list[Any]]:
             chunk = item[0]
-            tracks.put(_as_dtype(chunk, item[1], dtype, path), *item)
+            # Infinity would end the file.
+            tracks.put(cast_positions(chunk.positions, dtype, chunk, item[1], path), *item)
             return len(chunk.lengths), chunk.nb_vertices, [prepare(*item) for prepare, _, _ in others]
 
         def append(done: tuple[int, int, list[Any]]) -> None:
@@ -122,14 +124,3 @@ def write_tck(
         tracks.finish(vertices)
         for _, _, finish in others:
             finish(vertices)
-
-
-def _as_dtype(chunk: Chunk, streamline: int, dtype: np.dtype[Any], path: StrPath) -> Array:
-    """Return positions in the type of the file; infinity would end it."""
-    if chunk.positions.dtype.itemsize <= dtype.itemsize:
-        return chunk.positions
-    with np.errstate(over="ignore"):
-        result = chunk.positions.astype(dtype)
-    if not all_finite(result):
-        raise DtypeError(beyond_float32(path, result, chunk, streamline))
-    return result

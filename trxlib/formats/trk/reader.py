@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
 from trxlib.formats.input_file import InputFile, Slices, counted_chunks
+from trxlib.formats.stream import Stream
 from trxlib.formats.trk.header import HEADER_BYTES, TrkHeader, read_trk_header
-from trxlib.model.source import ArraySpec, Chunk, Progress, SourceInfo
+from trxlib.model.chunk import Chunk
+from trxlib.model.source import ArraySpec, Progress, SourceInfo
 from trxlib.model.space import Space
-from trxlib.spaces.grid import CheckedChunk, Grid, VoxmmBox
-from trxlib.spaces.positions import PositionsMap, check_positions_dtype
-from trxlib.spaces.reference import place_result
+from trxlib.spaces.grid import Grid, VoxmmBox
+from trxlib.spaces.positions import PositionsMap, working_dtype
+from trxlib.spaces.transform import place_result
 
 __all__ = ["TrkSource"]
 
@@ -35,7 +37,7 @@ _COUNT_LIMIT = np.uint32(1 << 20)
 _MAX_FAILURES = 4
 
 
-class TrkSource:
+class TrkSource(Stream):
     """A TRK file, version 1 or 2, either byte order, plain or gzip.
 
     Parameters
@@ -47,7 +49,8 @@ class TrkSource:
     transform : ndarray, float64 of shape (4, 4), optional
         RASMM to RASMM, applied in the same pass.
     positions_dtype : dtype, optional
-        float16, float32 (default) or float64.
+        float16, float32 (default) or float64: what the positions will become. They are yielded as float32, or as
+        float64 if that is wanted.
     accept_count_mismatch : bool
         Take the records that are there, with a warning, where the header counts others.
 
@@ -77,7 +80,7 @@ class TrkSource:
         nb_streamlines, nb_vertices = self._count(accept_count_mismatch)
         space, matrix = place_result(self._file.path, self.header.space, reference, transform)
         self._map = PositionsMap(
-            matrix @ self.header.voxmm_to_rasmm, check_positions_dtype(positions_dtype, "float32"), self._file.path
+            matrix @ self.header.voxmm_to_rasmm, working_dtype(positions_dtype, _FLOAT32), self._file.path
         )
         self._grid = Grid(space)
         # The grid of the result is that of the file, unless a reference says otherwise.
@@ -98,7 +101,7 @@ class TrkSource:
     def _box_of_file(self) -> VoxmmBox:
         """Return the grid in the file's coordinates, so small that no rounding on the way to RASMM leads out of it."""
         edges = np.array(self.header.edges)
-        if self._map.is_diagonal and self._map.dtype.itemsize > 2:
+        if self._map.is_diagonal:
             corners = self._map.apply(np.array([np.zeros(3), edges], dtype=np.float32))
             if not len(self._grid.find_outside(corners)):
                 return VoxmmBox(edges)
@@ -116,7 +119,6 @@ class TrkSource:
         streamlines, vertices = yield from counted_chunks(self._parts(), self._file, self.info, progress)
         if (streamlines, vertices) != (self.info.nb_streamlines, self.info.nb_vertices):
             raise self._mismatch(streamlines)
-        self._map.log_error()
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the file; free after `chunks` has ended."""
@@ -143,7 +145,7 @@ class TrkSource:
         positions = self._map.apply(rows)
         if self._box is None:
             inside = self._grid.contains(positions)
-        return CheckedChunk(lengths, positions, dps, dpv, inside)
+        return Chunk(lengths, positions, dps, dpv, inside)
 
     def _count(self, accept: bool) -> tuple[int, int]:
         """Return the numbers of streamlines and vertices: by arithmetic where header and size allow it."""

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.container.scattered import Runs
-from trxlib.errors import DtypeError, HeaderError, HeaderWarning, InputError
+from trxlib.container.scattered import RunsOfRows
+from trxlib.errors import HeaderError, HeaderWarning, InputError
 from trxlib.formats.header_facts import facts_fit
-from trxlib.formats.output_file import Float32Caster, beyond_float32, open_output
+from trxlib.formats.output_file import Float32Caster, cast_positions, open_output
 from trxlib.formats.trk.header import HEADER_BYTES, HEADER_DTYPE, MAGIC, read_order, unique_key, voxmm_to_voxel
 from trxlib.formats.trk.voxel_order import reorder_matrix, voxel_order_of
-from trxlib.model.source import ArraySpec, Chunk, Progress, SourceInfo, placed
+from trxlib.model.chunk import Chunk, placed
+from trxlib.model.source import ArraySpec, Progress, SourceInfo
 from trxlib.model.space import Space
 from trxlib.parallel import run_each, threads_for
-from trxlib.spaces.positions import PositionsMap, all_finite
+from trxlib.spaces.positions import PositionsMap
 
 __all__ = ["write_trk"]
 
@@ -107,18 +108,18 @@ class _Packer:
         self.width, self.nb_properties = 3 + int(record["n_scalars"]), int(record["n_properties"])
         self._path, self._caster = str(path), Float32Caster(str(path))
 
-    def pack(self, chunk: Chunk, streamline: int) -> list[Runs]:
+    def pack(self, chunk: Chunk, streamline: int) -> list[RunsOfRows]:
         """Return the counts, the rows and the properties of a chunk's records; its first streamline is given."""
         lengths = chunk.lengths.astype(np.int64)
         each = np.arange(len(lengths))
         one = np.ones(len(lengths), dtype=np.int64)
         parts = [
-            Runs(lengths.astype("<i4"), each, one),
-            Runs(self._rows(chunk, streamline), np.cumsum(lengths) - lengths, lengths),
+            RunsOfRows(lengths.astype("<i4"), each, one),
+            RunsOfRows(self._rows(chunk, streamline), np.cumsum(lengths) - lengths, lengths),
         ]
         properties = [self._caster.cast(chunk.dps[key], f"dps/{key}") for key in self._properties]
         if properties:
-            parts.append(Runs(np.ascontiguousarray(np.concatenate(properties, axis=1)), each, one))
+            parts.append(RunsOfRows(np.ascontiguousarray(np.concatenate(properties, axis=1)), each, one))
         return parts
 
     def report(self) -> None:
@@ -128,10 +129,7 @@ class _Packer:
     def _rows(self, chunk: Chunk, streamline: int) -> Array:
         positions = np.asarray(chunk.positions, dtype=self._map.dtype)
         moved = self._map.apply(positions, keep=True)
-        with np.errstate(over="ignore"):
-            points = moved.astype("<f4", copy=False)
-        if points is not moved and not all_finite(points) and all_finite(moved):
-            raise DtypeError(beyond_float32(self._path, points, chunk, streamline))
+        points = cast_positions(moved, "<f4", chunk, streamline, self._path)
         if not self._scalars:
             return points
         scalars = [self._caster.cast(chunk.dpv[key], f"dpv/{key}") for key in self._scalars]

@@ -1,6 +1,6 @@
 """What is written for people, and found again."""
 
-from trxlib.commands.progress import find_warnings
+from trxlib.cohort.logs import find_warnings
 
 
 def test_warnings_are_found_once_each_in_all_logs(tmp_path):

@@ -1,0 +1,45 @@
+"""The log of a job: what every script sets up first, and what the logs of a finished run warn of."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from trxlib.errors import TrxError
+
+__all__ = ["find_warnings", "start_logging"]
+
+logger = logging.getLogger(__name__)
+
+
+def start_logging() -> None:
+    """Send the library's messages and warnings to stderr, and end on a user's mistake with one message."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s", datefmt="%H:%M:%S")
+    warnings.showwarning = _log_warning
+    sys.excepthook = _log_error
+
+
+def _log_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    logger.warning("%s", message)
+
+
+def _log_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, (TrxError, OSError)):
+        logger.error("%s", "\n".join([str(error), *getattr(error, "__notes__", [])]))
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def find_warnings(folder: str | Path) -> list[str]:
+    """Return what the logs in a folder and below warn of, each text once, in the order of the files' names."""
+    found: dict[str, None] = {}
+    for path in sorted(Path(folder).rglob("*.log")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            _, mark, text = line.partition(" WARNING: ")
+            if mark:
+                found[text] = None
+    return list(found)

@@ -1,0 +1,100 @@
+"""The space of a result, from anything that has one: an image, a tractogram's header, an object, or two arrays.
+
+Which files can be a reference is decided here, since a TRK or a TRX file can be one; images, texts and objects of other
+libraries are read in `trxlib.spaces`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trxlib.errors import HeaderError, UnsupportedFormatError
+from trxlib.formats.input_file import InputFile
+from trxlib.formats.trk.header import HEADER_BYTES, MAGIC, read_trk_header
+from trxlib.model.header import Header
+from trxlib.model.space import Space
+from trxlib.spaces.images import NIFTI_BYTES, space_of_image
+from trxlib.spaces.objects import space_of_mapping, space_of_object
+from trxlib.spaces.text import is_space_text, space_of_text
+
+__all__ = ["space_from"]
+
+
+def space_from(reference: Any) -> Space:
+    """Return the space of a reference.
+
+    Parameters
+    ----------
+    reference : str, Path, Space, Header, nibabel image or header or TrkFile, mapping, or pair
+        A path names a NIfTI or MGH image, a TRK file, a TRX file (zip or folder), or a text file: four rows of
+        four numbers, the affine, and a row of three, the dimensions. A mapping has ``VOXEL_TO_RASMM`` and
+        ``DIMENSIONS`` or ``voxel_to_rasmm`` and ``dimensions``. A pair is affine (or the path of a text file with
+        it) and dimensions.
+
+    Raises
+    ------
+    InputNotFoundError
+        If the path names nothing.
+    UnsupportedFormatError
+        If the file is none of these.
+    InputError
+        If the object is none of these.
+    HeaderError
+        If its affine is singular, or its dimensions are impossible.
+    """
+    if isinstance(reference, Space):
+        return reference
+    if isinstance(reference, (str, Path)):
+        return _space_from_path(Path(reference))
+    if isinstance(reference, Header):
+        return Space.create(reference.voxel_to_rasmm, reference.dimensions, "reference")
+    if isinstance(reference, Mapping):
+        return space_of_mapping(reference)
+    if isinstance(reference, (tuple, list)) and len(reference) == 2:
+        affine, dimensions = reference
+        if isinstance(affine, (str, Path)):
+            return space_of_text(affine, dimensions)
+        return Space.create(affine, dimensions, "reference")
+    return space_of_object(reference)
+
+
+def _space_from_path(path: Path) -> Space:
+    if path.is_dir():
+        return _space_from_trx(path, (path / "header.json").read_bytes() if (path / "header.json").is_file() else b"")
+    file = InputFile(path)
+    head = file.head(NIFTI_BYTES)
+    if head.startswith(b"PK"):
+        return _space_from_trx(path, _zipped_header(path))
+    if head.startswith(MAGIC):
+        return read_trk_header(file.head(HEADER_BYTES), str(path)).space
+    if head.startswith(b"mrtrix tracks"[:8]):
+        raise UnsupportedFormatError(
+            f"{path}: a TCK file has no affine and no dimensions; name the image that it was made from, or a TRK or "
+            "TRX file in the same space"
+        )
+    if is_space_text(path, file.nbytes):
+        return space_of_text(path)
+    return space_of_image(path, head)
+
+
+def _zipped_header(path: Path) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read("header.json")
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, LookupError, RuntimeError, OSError):
+        return b""  # damaged in one of the ways that zipfile knows, or encrypted
+
+
+def _space_from_trx(path: Path, data: bytes) -> Space:
+    if not data:
+        raise HeaderError(f"{path} holds no header.json that can be read; it is no TRX file")
+    try:
+        header = Header.from_json(data)
+    except HeaderError as error:
+        raise HeaderError(f"{path}: {error}") from None
+    return Space.create(header.voxel_to_rasmm, header.dimensions, str(path))

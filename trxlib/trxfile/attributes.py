@@ -1,0 +1,81 @@
+"""The attributes of a TrxFile, under the names of the TRX reference API; made when they are first asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trxlib.trxfile.content import Content
+from trxlib.trxfile.views import check_sequence, check_table
+
+__all__ = ["Attributes"]
+
+
+class Attributes:
+    """The attributes of a TrxFile. They can be assigned to, and what they hold can be written into.
+
+    Whoever asks for one is handed arrays: what may have been written to is compared with the file when it is saved.
+    """
+
+    _content: Content
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Affine, dimensions, counts, and keys that the file had besides."""
+        return self._content.header
+
+    @header.setter
+    def header(self, value: dict[str, Any]) -> None:
+        self._content.header = value
+
+    @property
+    def streamlines(self) -> Any:
+        """Streamlines in RASMM, mm: a nibabel ArraySequence over the mapped vertices."""
+        return self._content.show("positions", "offsets").streamlines
+
+    @streamlines.setter
+    def streamlines(self, value: Any) -> None:
+        self._content.show().streamlines = check_sequence(value)
+
+    @property
+    def groups(self) -> dict[str, Any]:
+        """Name -> streamline indices."""
+        return self._content.show("groups").groups
+
+    @groups.setter
+    def groups(self, value: dict[str, Any]) -> None:
+        self._content.show().groups = check_table(value, "groups")
+
+    @property
+    def data_per_streamline(self) -> dict[str, Any]:
+        """Key -> array of shape (nb_streamlines, k)."""
+        return self._content.show("dps").data_per_streamline
+
+    @data_per_streamline.setter
+    def data_per_streamline(self, value: dict[str, Any]) -> None:
+        self._content.show().data_per_streamline = check_table(value, "data_per_streamline")
+
+    @property
+    def data_per_vertex(self) -> dict[str, Any]:
+        """Key -> ArraySequence that shares the offsets of `streamlines`."""
+        return self._content.show("dpv", "offsets").data_per_vertex
+
+    @data_per_vertex.setter
+    def data_per_vertex(self, value: dict[str, Any]) -> None:
+        self._content.show().data_per_vertex = check_table(value, "data_per_vertex")
+
+    @property
+    def data_per_group(self) -> dict[str, dict[str, Any]]:
+        """Group -> key -> array of shape (1, k)."""
+        return self._content.show("dpg").data_per_group
+
+    @data_per_group.setter
+    def data_per_group(self, value: dict[str, dict[str, Any]]) -> None:
+        self._content.show().data_per_group = check_table(value, "data_per_group")
+
+    def _get_real_len(self) -> tuple[int, int]:
+        """Return how many streamlines and vertices are filled."""
+        return self._content.filled()
+
+    def __len__(self) -> int:
+        """Return the number of streamlines, with those preallocated."""
+        return len(self._content)
