@@ -9,29 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError
+from trxlib.model.space import voxel_order_of
 
 __all__ = ["check_voxel_order", "reorder_matrix", "voxel_order_of"]
 
 Affine = npt.NDArray[np.float64]
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 _WORLD_AXIS = {letter: axis for axis, pair in enumerate(_LETTERS) for letter in pair}
-
-
-def voxel_order_of(affine: Affine) -> str:
-    """Return the voxel order that an affine implies, e.g. ``"LAS"``.
-
-    The nearest rotation decides for oblique affines: voxel axes, the clearest first, take the world axis that they
-    are closest to. nibabel computes it so, and programs write the order that nibabel computes.
-    """
-    edges = affine[:3, :3]
-    left, _, right = np.linalg.svd(edges / np.sqrt((edges**2).sum(axis=0)))
-    rotation = left @ right
-    letters = ["", "", ""]
-    for axis in np.argsort(-(rotation**2).max(axis=0), kind="stable").tolist():
-        world = int(np.argmax(np.abs(rotation[:, axis])))
-        letters[axis] = _LETTERS[world][int(rotation[world, axis] > 0)]
-        rotation[world] = 0
-    return "".join(letters)
 
 
 def check_voxel_order(text: str, what: str) -> str:
