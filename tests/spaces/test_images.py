@@ -100,13 +100,18 @@ def test_nifti_that_does_not_say_where_it_is(tmp_path: Path, kind: Any) -> None:
     assert space_from(image).dimensions == GRID
 
 
-@pytest.mark.parametrize(("unit", "name"), [(1, "metre"), (3, "micrometre")])
-def test_nifti_with_another_unit_than_mm(tmp_path: Path, unit: int, name: str) -> None:
-    path = save(tmp_path / "a.nii", sform=1)
-    data = bytearray(path.read_bytes())
-    data[123] = unit
-    with pytest.warns(HeaderWarning, match=rf"a\.nii: its header says that its unit is the {name}; .* taken as mm"):
-        np.testing.assert_allclose(space_from(write(path, bytes(data))).voxel_to_rasmm, TURNED, atol=1e-5)
+@pytest.mark.parametrize(("unit", "name"), [("meter", "metre"), ("micron", "micrometre")])
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("codes", [{"sform": 1}, {"qform": 1}])
+def test_nifti_with_another_unit_than_mm(
+    tmp_path: Path, unit: str, name: str, version: int, codes: dict[str, int]
+) -> None:
+    path = save(tmp_path / "a.nii", getattr(nib, f"Nifti{version}Image"), **codes)
+    image = nib.load(path)
+    image.header.set_xyzt_units(unit, "sec")
+    nib.save(image, tmp_path / "b.nii")
+    with pytest.warns(HeaderWarning, match=rf"b\.nii: its header says that its unit is the {name}; .* taken as mm"):
+        np.testing.assert_allclose(space_from(tmp_path / "b.nii").voxel_to_rasmm, TURNED, atol=1e-5)
 
 
 def test_what_nibabel_says_is_said_once_with_the_name_of_the_file(tmp_path: Path, capfd: Any) -> None:

@@ -7,17 +7,22 @@ import itertools
 import re
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.formats.made import write
 from trxlib.errors import HeaderError, HeaderWarning
 from trxlib.formats.reference import space_from
 from trxlib.model.space import same_space
+from trxlib.spaces.mif import read_mif
+from trxlib.spaces.nrrd import read_nrrd
 
 SIZES = (5, 6, 7)
 TURNED = "0.8,-0.6,0,10\n0.6,0.8,0,20\n0,0,1,30"
@@ -95,6 +100,7 @@ def test_without_a_transform_the_image_is_where_mrtrix_puts_it(tmp_path: Path, l
         ("a.mif", mif(dim="5,six,7"), r"dim is '5,six,7'"),
         ("a.mif", mif(dim="5,6,1e9"), r"dim is '5,6,1e9'"),
         ("a.mif", mif(dim="5,6,70000"), r"dimensions is \[5, 6, 70000\]"),
+        ("a.mif", mif(dim=f"5,6,{10**400}"), "expected 3 whole numbers from 0 to 65535"),
         ("a.mif", mif(vox="nan,2,4"), r"vox is \[nan, 2.0, 4.0\], expected 3 sizes above 0"),
         ("a.mif", mif(vox="0,2,4"), "vox is"),
         ("a.mif", mif(layout="+0,+1,+1"), r"layout is '\+0,\+1,\+1', expected each number from 0 to 2"),
@@ -210,6 +216,7 @@ def test_images_that_itk_writes(tmp_path: Path) -> None:
         (nrrd(sizes="5 6 x"), "sizes is '5 6 x'"),
         (nrrd(sizes="5 6"), "space directions has 3 axes and sizes 2"),
         (nrrd(sizes="5 6 70000"), r"dimensions is \[5, 6, 70000\]"),
+        (nrrd(sizes=f"5 6 {10**400}"), "expected 3 whole numbers from 0 to 65535"),
         (nrrd(space_directions=""), "has no space directions"),
         (nrrd(space_directions="none (1,0,0) (0,1,0)"), "2 axes have space directions, expected 3"),
         (nrrd(space_directions="(1,0,0) (0,1,0) (0,0,1,0)"), "space directions is"),
@@ -248,3 +255,42 @@ def test_what_an_nrrd_header_leaves_open_is_a_warning(tmp_path: Path, fields: di
 def test_units_of_mm_are_nothing_to_tell(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nrrd", nrrd(space_units='"mm" "mm" "mm"').replace(b"\n", b"\r\n", 10))
     assert space_from(path).dimensions == SIZES
+
+
+NASTY = [
+    "nan",
+    "inf",
+    "-1",
+    "1e400",
+    "1e200",
+    "0",
+    "",
+    ",",
+    "(",
+    ")",
+    "none",
+    "\n",
+    "\0",
+    "\xe9",
+    "_",
+    "99999999999999999999",
+]
+
+
+@given(
+    kind=st.sampled_from([mif()[:300], nrrd()[:300]]),
+    where=st.integers(0, 300),
+    what=st.sampled_from(NASTY),
+    cut=st.integers(0, 20),
+)
+@settings(max_examples=400, deadline=None)
+def test_whatever_is_damaged_is_one_error_that_names_the_file(kind: bytes, where: int, what: str, cut: int) -> None:
+    data = kind[:where] + what.encode("latin1") + kind[where + cut :]
+    read = read_mif if kind.startswith(b"mrtrix") else read_nrrd
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HeaderWarning)
+        try:
+            found: Any = read(data, "a.b")
+        except HeaderError as error:
+            found = error
+    assert str(found).startswith("a.b: ") or np.isfinite(found.rasmm_to_voxel).all()

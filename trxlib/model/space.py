@@ -110,7 +110,8 @@ def invert_affine(affine: Affine, what: str) -> Affine:
     HeaderError
         If it is singular: its voxels would have no volume.
     """
-    edges = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    with np.errstate(over="ignore"):  # of a damaged affine, which is then singular
+        edges = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     # Relative to the voxel's edges: a small voxel is no singular one.
     if not edges.all() or abs(np.linalg.det(affine[:3, :3] / edges)) < 1e-6:
         raise HeaderError(f"{what} is singular: {affine.tolist()}; its voxels would have no volume")

@@ -65,8 +65,8 @@ def space_of_image(path: Path, head: bytes, read: Callable[[int], bytes]) -> Spa
     if head.startswith(NRRD_MAGIC):
         return read_nrrd(_read_text_header(path, read, is_nrrd_whole), str(path))
     image = read_nifti(head)
-    _check_units(path, head)
     if image is not None:
+        _check_unit(path, head[_UNIT_BYTE])
         return Space.create(*image, f"{path}: reference image")
     return _space_by_nibabel(path, head)
 
@@ -83,8 +83,8 @@ def _read_text_header(path: Path, read: Callable[[int], bytes], is_whole: Callab
     )
 
 
-def _check_units(path: Path, head: bytes) -> None:
-    if head[344:] in (b"n+1\0", b"ni1\0") and (unit := _UNITS.get(head[_UNIT_BYTE] & 7)):
+def _check_unit(path: Path, code: int) -> None:
+    if unit := _UNITS.get(code & 7):
         warnings.warn(
             f"{path}: its header says that its unit is the {unit}; its affine is taken as mm, as all programs of the "
             "field take it; check that its voxel sizes are mm",
@@ -103,7 +103,7 @@ def _space_by_nibabel(path: Path, head: bytes) -> Space:
     try:
         with _told_as_ours(path):
             image = load(path)
-            _warn_of_affine(path, head, image)
+            _warn_of_header(path, head, image)
             return space_of_object(image, f"{path}: ")
     except TrxError:
         raise
@@ -136,9 +136,14 @@ def _check_pair(path: Path) -> None:
                 )
 
 
-def _warn_of_affine(path: Path, head: bytes, image: Any) -> None:
-    """Tell of headers that state no affine, where nibabel takes one of its own; NIfTI is looked at with its object."""
+def _warn_of_header(path: Path, head: bytes, image: Any) -> None:
+    """Tell of other units, and of headers without an affine, where nibabel takes one of its own.
+
+    Whether NIfTI has one is looked at where images in memory are, too.
+    """
     names = image.header.structarr.dtype.names if hasattr(image.header, "structarr") else ()
+    if "xyzt_units" in names:
+        _check_unit(path, int(image.header["xyzt_units"]))
     if "goodRASFlag" in names and len(head) >= _RAS_FLAG + 2 and struct.unpack_from(">h", head, _RAS_FLAG)[0] < 1:
         assumed = "voxels of 1 mm and a coronal image in the middle of the world, as FreeSurfer takes it, are assumed"
     elif "sizeof_hdr" in names and "sform_code" not in names and not path.with_suffix(".mat").is_file():

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError, HeaderWarning
+from trxlib.model.header import check_dimensions
 from trxlib.model.space import Space
 
 __all__ = ["MIF_MAGIC", "is_mif_whole", "read_mif"]
@@ -54,13 +55,18 @@ def read_mif(head: bytes, path: str) -> Space:
             f"{path}: dim has {len(sizes)} axes and vox {len(voxel_sizes)}, expected 3 or more; take an image of a "
             "volume"
         )
+    check_dimensions(sizes[:3], f"{path}: reference image: dimensions")
     edges = np.array(voxel_sizes[:3])
     if not (np.isfinite(edges).all() and (edges > 0).all()):
         raise HeaderError(f"{path}: vox is {voxel_sizes[:3]}, expected 3 sizes above 0 mm; take another reference")
     affine = np.eye(4)
-    affine[:3] = _read_transform(fields, np.array(sizes[:3]), edges, path)
-    affine[:3, :3] *= edges
-    return _in_order_of_file(affine, sizes[:3], _read_layout(fields, len(sizes), path), path)
+    layout = _read_layout(fields, len(sizes), path)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a damaged header; the affine is looked at below
+        affine[:3] = _read_transform(fields, np.array(sizes[:3], dtype=np.float64), edges, path)
+        affine[:3, :3] *= edges
+        _flip(affine, sizes, [backwards for _, backwards in layout])
+    order = sorted(range(3), key=lambda axis: layout[axis][0])
+    return Space.create(affine[:, [*order, 3]], [sizes[axis] for axis in order], f"{path}: reference image")
 
 
 def _read_fields(head: bytes, path: str) -> dict[str, list[str]]:
@@ -91,7 +97,7 @@ def _numbers(fields: dict[str, list[str]], key: str, path: str) -> list[float]:
 
 
 def _read_transform(
-    fields: dict[str, list[str]], sizes: npt.NDArray[np.int64], edges: npt.NDArray[np.float64], path: str
+    fields: dict[str, list[str]], sizes: npt.NDArray[np.float64], edges: npt.NDArray[np.float64], path: str
 ) -> npt.NDArray[np.float64]:
     """Return the rows of the transform, of shape (3, 4): directions of the axes, and the centre of the first voxel."""
     rows = fields.get("transform", [])
@@ -117,20 +123,16 @@ def _read_layout(fields: dict[str, list[str]], nb_axes: int, path: str) -> list[
     _numbers(fields, "layout", path)
     items = [item.strip() for item in fields["layout"][-1].split(",")]
     # As text, since -0 and +0 differ.
-    places = [(int(float(item.lstrip("+-"))), item.startswith("-")) for item in items]
-    if sorted(place for place, _ in places) != list(range(nb_axes)):
+    places = [(item.lstrip("+-"), item.startswith("-")) for item in items]
+    if sorted(place for place, _ in places) != sorted(map(str, range(nb_axes))):
         raise HeaderError(
             f"{path}: layout is {','.join(items)!r}, expected each number from 0 to {nb_axes - 1} once, with signs"
         )
-    return places
+    return [(int(place), backwards) for place, backwards in places]
 
 
-def _in_order_of_file(
-    affine: npt.NDArray[np.float64], sizes: list[int], layout: list[tuple[int, bool]], path: str
-) -> Space:
-    for axis, (_, backwards) in enumerate(layout[:3]):
-        if backwards:
-            affine[:3, 3] += affine[:3, axis] * (sizes[axis] - 1)
-            affine[:3, axis] *= -1
-    order = sorted(range(3), key=lambda axis: layout[axis][0])
-    return Space.create(affine[:, [*order, 3]], [sizes[axis] for axis in order], f"{path}: reference image")
+def _flip(affine: npt.NDArray[np.float64], sizes: list[int], backwards: list[bool]) -> None:
+    """Turn the axes round that run backwards in the file, in place."""
+    for axis in np.flatnonzero(backwards[:3]):
+        affine[:3, 3] += affine[:3, axis] * float(sizes[axis] - 1)
+        affine[:3, axis] *= -1
