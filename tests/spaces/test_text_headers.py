@@ -68,6 +68,16 @@ def test_an_mrtrix_image_has_the_space_of_its_nifti(tmp_path: Path, layout: str,
     np.testing.assert_allclose(found.voxel_to_rasmm, expected.affine, atol=1e-5)
 
 
+def test_only_a_line_of_its_own_ends_an_mrtrix_header(tmp_path: Path) -> None:
+    expected = space_from(write(tmp_path / "a.mif", mif()))
+    later = mif().replace(b"layout:", b"ENDED: yes\nlayout:")
+    assert same_space(space_from(write(tmp_path / "b.mif", later)), expected)
+    assert same_space(space_from(write(tmp_path / "c.mih", mif(file="file: a.dat\n").rstrip(b"\0"))), expected)
+    assert same_space(space_from(write(tmp_path / "d.mih", mif(file="file: a.dat\nEND").rstrip(b"\0"))), expected)
+    mrtrix("mrconvert", "-quiet", tmp_path / "b.mif", tmp_path / "b.nii")
+    assert same_space(space_from(tmp_path / "b.nii"), expected)
+
+
 @pytest.mark.parametrize("layout", ["-0,+1,+2,+3", "-1,+2,-3,+0", "+2,-1,+3,+0"])
 @pytest.mark.parametrize("suffix", ["mif", "mif.gz", "mih"])
 def test_a_nifti_series_keeps_its_space_in_every_mrtrix_file(tmp_path: Path, layout: str, suffix: str) -> None:

@@ -7,6 +7,7 @@ an image then has the space of the NIfTI file that ``mrconvert`` makes of it, or
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -19,12 +20,13 @@ from trxlib.model.space import Space
 __all__ = ["MIF_MAGIC", "is_mif_whole", "read_mif"]
 
 MIF_MAGIC = b"mrtrix image"
+_END = re.compile(rb"\nEND\r?(\n|\Z)")
 _KEYS = ("dim", "vox", "layout", "transform", "file")
 
 
 def is_mif_whole(head: bytes) -> bool:
     """Tell whether `head` reaches to the line that ends a header."""
-    return b"\nEND" in head
+    return _END.search(head) is not None
 
 
 def read_mif(head: bytes, path: str) -> Space:
@@ -70,9 +72,9 @@ def read_mif(head: bytes, path: str) -> Space:
 
 
 def _read_fields(head: bytes, path: str) -> dict[str, list[str]]:
-    text, end, _ = head.replace(b"\r\n", b"\n").partition(b"\nEND")
+    end = _END.search(head)
     fields: dict[str, list[str]] = {}
-    for line in text.decode("latin1").splitlines()[1:]:
+    for line in head[: end.start() if end else None].decode("latin1").splitlines()[1:]:
         key, colon, value = line.partition(":")
         if colon and key.strip().lower() in _KEYS:
             fields.setdefault(key.strip().lower(), []).append(value.split("#")[0].strip())
