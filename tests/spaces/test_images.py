@@ -172,6 +172,8 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(UnsupportedFormatError, match=rf"{re.escape(str(tmp_path / name))} is a pipe, .* a NIfTI, MGH"):
         space_from(tmp_path / name)
+    with pytest.raises(UnsupportedFormatError, match="is a pipe"):
+        space_from((tmp_path / name, GRID))
 
 
 def test_devices_and_sockets_are_refused_at_once(tmp_path: Path) -> None:

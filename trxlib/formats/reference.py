@@ -71,6 +71,7 @@ def space_from(reference: Any) -> Space:
     if isinstance(reference, (tuple, list)) and len(reference) == 2:
         affine, dimensions = reference
         if isinstance(affine, (str, Path)):
+            _check_kind(Path(affine))
             return space_of_text(affine, dimensions)
         return Space.create(affine, dimensions, "reference")
     return space_of_object(reference)
