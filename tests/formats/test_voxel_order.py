@@ -12,7 +12,8 @@ import pytest
 from tests.formats.made import GRID, ORDERS, SIZES, read_all, trk_bytes, write
 from trxlib.errors import HeaderError
 from trxlib.formats.trk.reader import TrkSource
-from trxlib.formats.trk.voxel_order import check_voxel_order, reorder_matrix, voxel_order_of
+from trxlib.formats.trk.voxel_order import check_voxel_order, reorder_matrix
+from trxlib.model.voxel_order import voxel_order_of
 
 #: Of the image on disk, whose axes run R, A, S (nearly): rotated a little, so that no axis is exact.
 OBLIQUE = nib.eulerangles.euler2mat(0.1, -0.2, 0.15) @ np.diag(SIZES)

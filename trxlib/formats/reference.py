@@ -6,6 +6,7 @@ libraries are read in `trxlib.spaces`.
 
 from __future__ import annotations
 
+import stat
 import struct
 import zipfile
 import zlib
@@ -13,16 +14,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trxlib.errors import HeaderError, UnsupportedFormatError
+from trxlib.errors import HeaderError, InputNotFoundError, UnsupportedFormatError
 from trxlib.formats.input_file import InputFile
 from trxlib.formats.trk.header import HEADER_BYTES, MAGIC, read_trk_header
 from trxlib.model.header import Header
 from trxlib.model.space import Space
-from trxlib.spaces.images import NIFTI_BYTES, space_of_image
+from trxlib.spaces.images import KINDS_OF_REFERENCE, NIFTI_BYTES, space_of_image
 from trxlib.spaces.objects import space_of_mapping, space_of_object
 from trxlib.spaces.text import is_space_text, space_of_text
 
 __all__ = ["space_from"]
+
+_ODD_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def space_from(reference: Any) -> Space:
@@ -31,8 +39,8 @@ def space_from(reference: Any) -> Space:
     Parameters
     ----------
     reference : str, Path, Space, Header, nibabel image or header or TrkFile, mapping, or pair
-        A path names a NIfTI or MGH image, a TRK file, a TRX file (zip or folder), or a text file: four rows of
-        four numbers, the affine, and a row of three, the dimensions. A mapping has ``VOXEL_TO_RASMM`` and
+        A path names a NIfTI, MGH, MRtrix or NRRD image, a TRK file, a TRX file (zip or folder), or a text file: four
+        rows of four numbers, the affine, and a row of three, the dimensions. A mapping has ``VOXEL_TO_RASMM`` and
         ``DIMENSIONS`` or ``voxel_to_rasmm`` and ``dimensions``. A pair is affine (or the path of a text file with
         it) and dimensions.
 
@@ -45,7 +53,12 @@ def space_from(reference: Any) -> Space:
     InputError
         If the object is none of these.
     HeaderError
-        If its affine is singular, or its dimensions are impossible.
+        If its header is damaged, its affine singular, or its dimensions are impossible.
+
+    Warns
+    -----
+    HeaderWarning
+        If its header leaves something open, and a value is assumed.
     """
     if isinstance(reference, Space):
         return reference
@@ -58,12 +71,14 @@ def space_from(reference: Any) -> Space:
     if isinstance(reference, (tuple, list)) and len(reference) == 2:
         affine, dimensions = reference
         if isinstance(affine, (str, Path)):
+            _check_kind(Path(affine))
             return space_of_text(affine, dimensions)
         return Space.create(affine, dimensions, "reference")
     return space_of_object(reference)
 
 
 def _space_from_path(path: Path) -> Space:
+    _check_kind(path)
     if path.is_dir():
         return _space_from_trx(path, (path / "header.json").read_bytes() if (path / "header.json").is_file() else b"")
     file = InputFile(path)
@@ -79,7 +94,21 @@ def _space_from_path(path: Path) -> Space:
         )
     if is_space_text(path, file.nbytes):
         return space_of_text(path)
-    return space_of_image(path, head)
+    return space_of_image(path, head, file.head)
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is neither a file nor a folder before it is opened: reading a pipe might never end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputNotFoundError(f"{path} cannot be read: {reason}; check the path") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        kind = next((name for test, name in _ODD_KINDS if test(mode)), "no file")
+        raise UnsupportedFormatError(
+            f"{path} is {kind}, and a reference is read more than once; write it to a file: {KINDS_OF_REFERENCE}"
+        )
 
 
 def _zipped_header(path: Path) -> bytes:
@@ -92,7 +121,7 @@ def _zipped_header(path: Path) -> bytes:
 
 def _space_from_trx(path: Path, data: bytes) -> Space:
     if not data:
-        raise HeaderError(f"{path} holds no header.json that can be read; it is no TRX file")
+        raise HeaderError(f"{path} holds no header.json that can be read; it is no TRX file, name {KINDS_OF_REFERENCE}")
     try:
         header = Header.from_json(data)
     except HeaderError as error:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.errors import HeaderWarning, InputError
 from trxlib.model.space import Space
 from trxlib.spaces.positions import PositionsMap
 
-__all__ = ["Grid", "VoxmmBox"]
+__all__ = ["Grid", "VoxmmBox", "check_grid"]
 
 Array = npt.NDArray[Any]
 _ROW = 512  # vertices of a long row: numpy is slow on rows of 3
@@ -23,13 +25,15 @@ class Grid:
     Parameters
     ----------
     space : Space
-        Affine and dimensions; a grid without voxels contains everything.
+        Affine and dimensions. Of a space without a grid nothing can be said: no vertex is found outside it, and
+        `has_grid` is False, which the caller has to tell (`check_grid`).
     """
 
     def __init__(self, space: Space) -> None:
         inverse = space.rasmm_to_voxel
         self._is_aligned = not np.any(inverse[:3, :3] - np.diag(np.diag(inverse[:3, :3])))
-        self._has_voxels = bool(min(space.dimensions))
+        #: Whether there is a grid at all.
+        self.has_grid = space.has_grid
         self._high = np.array(space.dimensions, dtype=np.float64) - 0.5
         self._low = np.full(3, -0.5)
         self._to_voxel = None if self._is_aligned else PositionsMap(inverse, np.dtype("<f8"))
@@ -47,14 +51,17 @@ class Grid:
             self._lowest, self._highest = self._low, self._high
 
     def contains(self, positions: Array) -> bool:
-        """Tell from the bounding box whether all vertices are finite and inside; False may still mean so."""
+        """Tell from the bounding box whether all vertices are finite and inside; False may still mean so.
+
+        Without a grid: whether they are finite.
+        """
         if not len(positions):
             return True
         with np.errstate(invalid="ignore"):
             low, high = _bounding_box(positions)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             return False
-        if not self._has_voxels:
+        if not self.has_grid:
             return True
         if not self._is_aligned:
             centre = self._matrix[:3, :3] @ ((low + high) / 2) + self._matrix[:3, 3]
@@ -63,8 +70,8 @@ class Grid:
         return bool((low >= self._low).all() and (high <= self._high).all())
 
     def find_outside(self, positions: Array) -> Array:
-        """Return the rows of the vertices outside, increasing; NaN counts as inside."""
-        if not self._has_voxels or not len(positions):
+        """Return the rows of the vertices outside, increasing; NaN counts as inside; none without a grid."""
+        if not self.has_grid or not len(positions):
             return np.zeros(0, dtype=np.int64)
         if self._to_voxel is not None:
             points = self._to_voxel.apply(positions.astype(np.float64))
@@ -118,6 +125,44 @@ class VoxmmBox:
         if (_extremes(bits, np.maximum)[:3] > self._limits).any():
             return False
         return not self._least or bool((_extremes(bits, np.minimum)[:3] >= self._least).all())
+
+
+def check_grid(space: Space, path: str, *, needed: bool) -> None:
+    """Tell that nothing can be said of streamlines outside the image, if the result has no grid.
+
+    Parameters
+    ----------
+    space : Space
+        Of the result.
+    path : str
+        The file whose streamlines they are, for messages.
+    needed : bool
+        Whether streamlines that leave the grid are to be dropped, or to be an error.
+
+    Raises
+    ------
+    InputError
+        If a grid is needed and there is none.
+
+    Warns
+    -----
+    HeaderWarning
+        If there is none and nothing needs it.
+    """
+    if space.has_grid:
+        return
+    found = f"{path}: its header has dimensions {' '.join(map(str, space.dimensions))}, which is no grid"
+    if needed:
+        raise InputError(
+            f"{found}, and out_of_volume has to know which streamlines leave it; name a reference, the image that they "
+            "belong to, or keep such streamlines (out_of_volume: keep)"
+        )
+    warnings.warn(
+        f"{found}, so nothing can be said of streamlines outside the image; name a reference, the image that they "
+        "belong to",
+        HeaderWarning,
+        stacklevel=2,
+    )
 
 
 def _bounding_box(positions: Array) -> tuple[Array, Array]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from trxlib.errors import InputError
+from trxlib.errors import HeaderWarning, InputError
 from trxlib.model.space import Space
 
 __all__ = ["space_of_mapping", "space_of_object"]
@@ -32,7 +33,21 @@ def space_of_mapping(content: Mapping[str, Any]) -> Space:
 
 
 def space_of_object(reference: Any, where: str = "") -> Space:
-    """Read nibabel images and headers, tractogram files, StatefulTractograms and TrxFiles, without importing them."""
+    """Read nibabel images and headers, tractogram files, StatefulTractograms and TrxFiles, without importing them.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    HeaderError
+        If its affine or dimensions are impossible.
+
+    Warns
+    -----
+    HeaderWarning
+        If it is NIfTI and its header states no affine.
+    """
+    _warn_of_codes(reference, where)
     if hasattr(reference, "affine") and hasattr(reference, "shape"):
         return Space.create(reference.affine, reference.shape[:3], f"{where}reference image")
     if hasattr(reference, "affine") and hasattr(reference, "dimensions"):
@@ -44,4 +59,25 @@ def space_of_object(reference: Any, where: str = "") -> Space:
     raise InputError(
         f"{where}a {type(reference).__name__} is no reference; expected a path, a nibabel image, a header, or a pair "
         "of affine and dimensions"
+    )
+
+
+def _warn_of_codes(reference: Any, where: str) -> None:
+    """Tell of a NIfTI header without qform and sform: nibabel makes an affine up, and other programs another one."""
+    header = getattr(reference, "header", reference)
+    names = getattr(getattr(getattr(header, "structarr", None), "dtype", None), "names", None) or ()
+    # An image in memory has an affine of its own; it was given with it unless it is the one made up.
+    if "sform_code" not in names or header["sform_code"] > 0 or header["qform_code"] > 0:
+        return
+    affine = getattr(reference, "affine", None)
+    if affine is not None and (affine != header.get_best_affine()).any():
+        return
+    warnings.warn(
+        f"{where or 'reference image: '}its header has neither a qform nor a sform (both codes are 0), so it does not "
+        "say where its voxels are; as nibabel does, the first axis is taken to run to the left, the others to "
+        "the front and the top, and the middle of the image to be the origin (in MRtrix3 the first axis "
+        "runs to the right); copy the geometry of an image that has one (fslcpgeom), set it (fslorient), or name "
+        "another reference",
+        HeaderWarning,
+        stacklevel=3,
     )

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from trxlib.errors import HeaderError, HeaderWarning
-from trxlib.formats.trk.voxel_order import check_voxel_order, reorder_grid, voxel_order_of
+from trxlib.formats.trk.voxel_order import check_voxel_order, reorder_grid
 from trxlib.model.header_fields import Rows, affine_rows, check_dimensions, check_invertible, edges_of
 from trxlib.model.names import make_key
+from trxlib.model.voxel_order import voxel_order_of
 
 __all__ = [
     "FIELDS",

@@ -15,10 +15,11 @@ from trxlib.errors import HeaderError, HeaderWarning, InputError
 from trxlib.formats.header_facts import facts_fit
 from trxlib.formats.output_file import Float32Caster, cast_positions, open_output
 from trxlib.formats.trk.header import HEADER_BYTES, HEADER_DTYPE, MAGIC, read_order, unique_key, voxmm_to_voxel
-from trxlib.formats.trk.voxel_order import reorder_matrix, voxel_order_of
+from trxlib.formats.trk.voxel_order import reorder_matrix
 from trxlib.model.chunk import Chunk, placed
 from trxlib.model.source import ArraySpec, Progress, SourceInfo
 from trxlib.model.space import Space
+from trxlib.model.voxel_order import voxel_order_of
 from trxlib.parallel import run_each, threads_for
 from trxlib.spaces.positions import PositionsMap
 
