@@ -4,4 +4,4 @@ sys.stderr = open(snakemake.log[0], "w", buffering=1)  # before other imports: t
 from trxlib.cohort import steps
 
 steps.start_logging()
-steps.make_demo_data(snakemake.output.trk, snakemake.output.tck, snakemake.output.reference)
+steps.make_demo_data(snakemake.output.trk, snakemake.output.tck)
