@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import BUNDLES, SCALE_PARTS
+import numpy as np
+
+from benchmarks.data import BUNDLES, DIMENSIONS, SCALE_PARTS, SMALL_GROUPS, affine_of
 from benchmarks.measure import BenchmarkError, Check, Entry
-from benchmarks.truth import Truth
+from benchmarks.truth import Space, Truth, read_file
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,6 +40,8 @@ class Case:
         Whether it takes minutes, and is given ten times as long.
     seconds : float, optional
         What trxlib may take, whatever the limit takes.
+    beyond_numpy : float, optional
+        Seconds that trxlib may take beyond the start of Python and numpy.
     anonymous_mb : int
         Anonymous memory (10^6 bytes) that it may have beyond the interpreter with numpy and 24 bytes per
         streamline; 0 for any.
@@ -50,6 +54,7 @@ class Case:
     target: float | None = None
     minutes: bool = False
     seconds: float | None = None
+    beyond_numpy: float | None = None
     anonymous_mb: int = 0
 
 
@@ -64,8 +69,9 @@ class Context:
         return str(self.folder / name)
 
     def files(self, need: str, suffix: str) -> list[str]:
-        """Return all files of a set, sorted."""
-        names = [name for name, entry in self.catalogue.items() if entry["set"] == need and name.endswith(suffix)]
+        """Return all files of a set, sorted; with no suffix, its folders."""
+        of_set = [name for name, entry in self.catalogue.items() if entry["set"] == need]
+        names = [name for name in of_set if Path(name).suffix == suffix]
         return [self.path(name) for name in sorted(names)]
 
     def truth(self, names: Iterable[str], group: str = "") -> Callable[[], Truth]:
@@ -76,7 +82,8 @@ class Context:
     def expect(self, name: str, paths: Sequence[str], group: str = "", data: Iterable[str] = ()) -> Check:
         """Return a check that an output holds these files' streamlines, or a group of them, with some data."""
         counts = self.group(group) if group else self.counts(paths)
-        return expect_file(name, self.truth(paths, group), counts, tuple(data))
+        space = affine_of(Path(paths[0]).name), DIMENSIONS
+        return expect_file(name, self.truth(paths, group), counts, tuple(data), space)
 
     def counts(self, names: Iterable[str]) -> tuple[int, int]:
         """Return streamlines and vertices of some files together."""
@@ -96,8 +103,14 @@ class Context:
 # Checks of results, by other means than the library that is measured
 
 
-def expect_file(name: str, truth: Callable[[], Truth], counts: tuple[int, int], data: tuple[str, ...] = ()) -> Check:
-    """Return a check that a file holds the expected streamlines, and some data; thorough after the warm-up only."""
+def expect_file(
+    name: str,
+    truth: Callable[[], Truth],
+    counts: tuple[int, int],
+    data: tuple[str, ...] = (),
+    space: Space | None = None,
+) -> Check:
+    """Return a check of a file's streamlines, space, and some data; thorough after the warm-up only."""
 
     def check(folder: Path, _: str, thorough: bool) -> None:
         path = folder / name
@@ -106,7 +119,22 @@ def expect_file(name: str, truth: Callable[[], Truth], counts: tuple[int, int], 
         if path.stat().st_size < 12 * counts[1]:
             raise BenchmarkError(f"{name} has {path.stat().st_size} bytes, {12 * counts[1]} of positions were expected")
         if thorough:
-            truth().check(path, data)
+            truth().check(path, data, space)
+
+    return check
+
+
+def expect_groups(folder: str, truth: Callable[[], Truth]) -> Check:
+    """Return a check that every small group has a file; thorough: with the lengths of its streamlines."""
+
+    def check(place: Path, _: str, thorough: bool) -> None:
+        paths = sorted((place / folder).glob("*.trx"))
+        if len(paths) != SMALL_GROUPS:
+            raise BenchmarkError(f"{len(paths)} files of groups, expected {SMALL_GROUPS}")
+        if thorough:
+            lengths = [read_file(path)[0] for path in paths]
+            if not np.array_equal(np.concatenate(lengths), np.concatenate(truth().lengths)):
+                raise BenchmarkError("wrong: the streamlines of the groups are others than those given")
 
     return check
 
@@ -178,13 +206,38 @@ def has_module(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
+#: Programs of others: how to see that they are there.
+PEERS = {
+    "nibabel": "module:nibabel", "dipy": "module:dipy", "trx-python": "module:trx", "trx-rs": "trxrs",
+    "MRtrix3": "tckconvert",
+}  # fmt: skip
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program: beside this Python, also where its folder is not on the PATH, or on the PATH."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+
+
+def is_there(what: str) -> bool:
+    """Return whether there is a program, or a ``module:``."""
+    return has_module(what[7:]) if what.startswith("module:") else find_program(what) is not None
+
+
+def absent_peers() -> list[str]:
+    return [name for name, what in PEERS.items() if not is_there(what)]
+
+
 def peers(*candidates: tuple[str, str, list[str], Check | None]) -> list[Entry]:
-    """Return an entry for each peer that is there: (name, module or program, command, check)."""
+    """Return an entry for each peer that is there: (name, module or program, command, check).
+
+    A command that begins with the program's name is given its path; of a shell the memory is that of what it starts.
+    """
     found = []
     for name, what, command, check in candidates:
-        there = has_module(what[7:]) if what.startswith("module:") else shutil.which(what)
-        if there:
-            found.append(Entry(name, command, check, peer=True))
+        if is_there(what):
+            program = find_program(what) if command[0] == what else None
+            whole = [program or command[0], *command[1:]]
+            found.append(Entry(name, whole, check, peer=True, tree=command[0] == "sh"))
     return found
 
 
@@ -193,9 +246,15 @@ def cp(path: str) -> Entry:
 
 
 def cat(paths: list[str]) -> Entry:
-    total = sum(Path(path).stat().st_size for path in paths)
-    command = ["sh", "-c", 'cat "$@" > "$0"', "{out}/copy", *paths]
+    """`cat` of files, and of all files of folders, to one file."""
+    files = [str(file) for path in paths for file in (_files_in(Path(path)) if Path(path).is_dir() else [path])]
+    total = sum(Path(file).stat().st_size for file in files)
+    command = ["sh", "-c", 'cat "$@" > "$0"', "{out}/copy", *files]
     return Entry("cat", command, expect_size("copy", total), limit=True)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def to_trx(name: str, *, all_peers: bool = True) -> Callable[[Context], list[Entry]]:
@@ -207,43 +266,43 @@ def to_trx(name: str, *, all_peers: bool = True) -> Callable[[Context], list[Ent
         counts = context.counts([path])
         good = context.expect("out.trx", [path])
         whole = context.expect("out.trx", [path], data=DATA.get(name, ()))
-        read = ("nibabel, read alone", "module:nibabel", work("nibabel-load", path), expect_printed(counts))
+        # Of the slow ones some are measured on one TRK only.
         others = [
+            ("nibabel, read alone", "module:nibabel", work("nibabel-load", path), expect_printed(counts)),
             ("trx-python", "module:trx", work("trx-python-convert", path, out, context.reference), good),
             ("dipy", "module:dipy", work("dipy-convert", path, out, context.reference), good),
-            ("trxrs", "trxrs", ["trxrs", "convert", path, out], good),
-            ("trx-cpp", "trx-convert", ["trx-convert", *(["--ref", reference] if is_tck else []), path, out], good),
         ]
+        trxrs = [("trx-rs", "trxrs", ["trxrs", "convert", path, out], whole)]
+        if is_tck:
+            # It takes no reference for a TCK: the space comes by a second command.
+            both = '"$0" convert "$1" "$3" && "$0" update-affine "$3" "$2" "$4"'
+            places = [find_program("trxrs") or "", path, reference, "{out}/first.trx", out]
+            trxrs.append(("trx-rs, convert + update-affine", "trxrs", ["sh", "-c", both, *places], whole))
         mrtrix = ("tckconvert, TCK to TCK", "tckconvert", ["tckconvert", "-quiet", path, "{out}/out.tck"])
         return [
             cp(path),
             Entry("trxlib", work("convert", out, reference, path), whole),
-            *peers(read, *(others if all_peers else [])),
+            *peers(*trxrs, *(others if all_peers else [])),
             *(peers((*mrtrix, context.expect("out.tck", [path]))) if is_tck else []),
         ]
 
     return make
 
 
-def from_trx(name: str, suffix: str) -> Callable[[Context], list[Entry]]:
+def from_trx(name: str, suffix: str, *, all_peers: bool = True) -> Callable[[Context], list[Entry]]:
     def make(context: Context) -> list[Entry]:
         path, out = context.path(name), "{out}/out" + suffix
-        good = context.expect("out" + suffix, [path])
         whole = context.expect("out" + suffix, [path], data=DATA.get(name, ()))
+        others = [
+            ("trx-python", "module:trx", work("trx-python-convert", path, out, context.reference), whole),
+            ("dipy", "module:dipy", work("dipy-convert", path, out, context.reference), whole),
+        ]
+        if suffix == ".tck":
+            others.insert(0, ("trx-rs", "trxrs", ["trxrs", "convert", path, out], whole))  # it writes no TRK
         return [
             cp(path),
             Entry("trxlib", work("convert", out, "", path), whole),
-            *peers(
-                ("trx-python", "module:trx", work("trx-python-convert", path, out, context.reference), good),
-                ("dipy", "module:dipy", work("dipy-convert", path, out, context.reference), good),
-                ("trxrs", "trxrs", ["trxrs", "convert", path, out], good),
-                ("trx-cpp", "trx-convert", ["trx-convert", path, out], good),
-            ),
-            *(
-                peers(("nibabel, TRK to TCK", "module:nibabel", work("nibabel-convert", trk, out), good))
-                if (trk := context.path("whole.trk")) and name == "plain.trx"
-                else []
-            ),
+            *peers(*(others if all_peers else [])),
         ]
 
     return make
@@ -263,8 +322,7 @@ def many_small(context: Context) -> list[Entry]:
 
 def merge(need: str) -> Callable[[Context], list[Entry]]:
     def make(context: Context) -> list[Entry]:
-        paths, out = context.files(need, ".trx"), "{out}/out.trx"
-        good = context.expect("out.trx", paths)
+        paths, out = context.files(need, "" if need == "folders10" else ".trx"), "{out}/out.trx"
         whole = context.expect("out.trx", paths, data=["dps/weight"])
         tcks = context.files(need, ".tck")
         mrtrix = ("tckedit, TCK to TCK", "tckedit", ["tckedit", "-quiet", *tcks, "{out}/out.tck"])
@@ -272,12 +330,8 @@ def merge(need: str) -> Callable[[Context], list[Entry]]:
             cat(paths),
             Entry("trxlib", work("merge", out, *paths), whole),
             *peers(
-                ("trx-python", "module:trx", work("concatenate-save", "trx.trx_file_memmap", out, *paths), good),
-                ("trxrs", "trxrs", ["trxrs", "concatenate", *paths, "--output", out], good),
-                *(
-                    ("scilpy", name, [name, "concatenate", *paths, out, "--no_metadata"], good)
-                    for name in ("scil_tractogram_math", "scil_tractogram_math.py")
-                ),
+                ("trx-rs", "trxrs", ["trxrs", "concatenate", *paths, "--output", out], whole),
+                ("trx-python", "module:trx", work("concatenate-save", "trx.trx_file_memmap", out, *paths), whole),
             ),
             *(peers((*mrtrix, context.expect("out.tck", tcks))) if tcks else []),
         ]
@@ -302,14 +356,31 @@ def extract(group: str) -> Callable[[Context], list[Entry]]:
             ),
             *peers(
                 (
+                    "trx-rs", "trxrs", ["trxrs", "subset", path, "{out}/out.trx", "--group", group],
+                    context.expect("out.trx", [path], group, weight),
+                ),
+                (
                     "trx-python, get_group + save", "module:trx",
                     work("get-group-save", "trx.trx_file_memmap", path, group, "{out}/out.trx"),
-                    context.expect("out.trx", [path], group),
+                    context.expect("out.trx", [path], group, weight),
                 ),
             ),
         ]  # fmt: skip
 
     return make
+
+
+def small_groups(context: Context) -> list[Entry]:
+    """Every group of a file with thousands, each to a file of its own."""
+    (path,) = context.files("groups4000", ".trx")
+    good = expect_groups("groups", context.truth([path]))
+    export = ["trxrs", "subset", path, "--group-export", "{out}/groups/{groupname}.trx"]
+    shell = ["sh", "-c", 'mkdir "$0" && "$@"', "{out}/groups", find_program("trxrs") or "", *export[1:]]
+    return [
+        cp(path),
+        Entry("trxlib", work("extract-all", path, "{out}/groups"), good),
+        *peers(("trx-rs", "trxrs", shell, good)),
+    ]
 
 
 def _cp_of_output(context: Context, group: str) -> Entry:
@@ -370,16 +441,67 @@ def command_line(*arguments: str) -> list[str]:
 
 def info(context: Context) -> list[Entry]:
     path = context.path("whole.trx")
-    good = expect_numbers(context.counts([path]))
-    # Beside this Python, also where its folder is not on the PATH.
-    trx_info = shutil.which("trx_info", path=str(Path(sys.executable).parent)) or "trx_info"
     return [
         Entry("import numpy", [sys.executable, "-c", "import numpy"], limit=True),
-        Entry("trxlib", command_line("info", "--json", path), expect_printed(context.counts([path]))),
+        *_info_of(path, context.counts([path])),
+    ]
+
+
+def _info_of(path: str, counts: tuple[int, int]) -> list[Entry]:
+    good = expect_numbers(counts)
+    return [
+        Entry("trxlib", command_line("info", "--json", path), expect_printed(counts)),
         *peers(
-            ("trx-python", trx_info, [trx_info, path], good),
-            ("trxrs", "trxrs", ["trxrs", "info", path], good),
-            ("trx-cpp", "trxinfo", ["trxinfo", path], good),
+            ("trx-rs", "trxrs", ["trxrs", "info", path], good),
+            ("trx-python", "trx_info", ["trx_info", path], good),
+        ),
+    ]
+
+
+# Commands on files of some kB: what is measured is the start of a program
+
+
+def start_of_python() -> Entry:
+    return Entry("python -c pass", [sys.executable, "-c", "pass"], limit=True)
+
+
+def command_version(_: Context) -> list[Entry]:
+    return [
+        start_of_python(),
+        Entry("trxlib", command_line("--version"), expect_text(".")),
+        *peers(("trx-rs", "trxrs", ["trxrs", "--version"], expect_text("."))),
+    ]
+
+
+def command_info(context: Context) -> list[Entry]:
+    path = context.files("pair", ".trx")[0]
+    return [start_of_python(), *_info_of(path, context.counts([path]))]
+
+
+def command_merge(context: Context) -> list[Entry]:
+    paths, out = context.files("pair", ".trx"), "{out}/out.trx"
+    good = context.expect("out.trx", paths, data=["dps/weight"])
+    concatenate = "trx_concatenate_tractograms"
+    return [
+        start_of_python(),
+        Entry("trxlib", command_line("merge", *paths, out), good),
+        *peers(
+            ("trx-rs", "trxrs", ["trxrs", "concatenate", *paths, "--output", out], good),
+            ("trx-python", concatenate, [concatenate, *paths, out], good),
+        ),
+    ]
+
+
+def command_convert(context: Context) -> list[Entry]:
+    path, out = context.files("pair", ".trk")[0], "{out}/out.trx"
+    good = context.expect("out.trx", [path])
+    convert = "trx_convert_tractogram"
+    return [
+        start_of_python(),
+        Entry("trxlib", command_line("convert", path, out), good),
+        *peers(
+            ("trx-rs", "trxrs", ["trxrs", "convert", path, out], good),
+            ("trx-python", convert, [convert, path, out], good),
         ),
     ]
 
@@ -501,38 +623,44 @@ CASES = [
         3.75,
         anonymous_mb=150,
     ),
-    Case("tck", "TCK → TRX", ("whole.tck",), to_trx("whole.tck"), 2.5, anonymous_mb=150),
+    Case("tck", "TCK → TRX, with a reference", ("whole.tck",), to_trx("whole.tck"), 2.5, anonymous_mb=150),
     Case("to-trk", "TRX → TRK, one property", ("whole.trx",), from_trx("whole.trx", ".trk"), 2.5, anonymous_mb=150),
-    Case("to-tck", "TRX → TCK", ("plain.trx", "whole.trk"), from_trx("plain.trx", ".tck"), 2.5, anonymous_mb=150),
+    Case("to-tck", "TRX → TCK", ("plain.trx",), from_trx("plain.trx", ".tck"), 2.5, anonymous_mb=150),
     Case(
         "to-tck-weights",
         "TRX → TCK, weights as text",
         ("whole.trx",),
-        from_trx("whole.trx", ".tck"),
+        from_trx("whole.trx", ".tck", all_peers=False),  # the others leave the weights out
         3.75,
         anonymous_mb=150,
     ),
-    Case("small", "200 TRK of 13 kB → one TRX", ("tiny",), many_small),
-    Case("merge10", "merge of 10 TRX", ("merge10",), merge("merge10"), 1.3, anonymous_mb=150),
-    Case("merge100", "merge of 100 TRX", ("merge100",), merge("merge100"), anonymous_mb=150),
     Case("group01", "one group of 1 %", ("whole.trx",), extract("part01"), anonymous_mb=150),
-    Case("group10", "one group of 10 %", ("whole.trx",), extract("part10"), 2.0, anonymous_mb=150),
+    Case("group10", "one group of 10 %", ("whole.trx",), extract("part10"), 4.0, anonymous_mb=150),
     Case("group50", "one group of 50 %", ("whole.trx",), extract("part50"), 2.0, anonymous_mb=150),
     Case("group50-runs", "one group of 50 %, in ten runs", ("whole.trx",), extract("runs50"), 2.0, anonymous_mb=150),
     Case("load", "load", ("whole.trx",), api_load, anonymous_mb=150),
-    Case("load-small", "load, 0.13 of the size", ("merge10",), api_load_small, anonymous_mb=150),
     Case("load-save", "load + save", ("whole.trx",), api_load_save, 1.5, anonymous_mb=150),
-    Case("concatenate", "concatenate + save of 10", ("merge10",), api_concatenate, 1.5, anonymous_mb=150),
     Case("info", "info", ("whole.trx",), info),
     Case("validate", "validate, every byte", ("whole.trx",), validate),
-    Case("import", "import", ("tiny",), import_time, 1.5),
-    Case("workflow5", "workflow, 5 subjects x 3 bundles of 13 kB", ("tiny",), workflow(5), minutes=True, seconds=60),
-    Case("workflow200", "workflow, 200 subjects of 13 kB", ("tiny",), workflow(200, 1), minutes=True),
-    *(Case(f"scale-file-{part:g}", f"TRK → TRX, {part:.0%}", ("scale",), scale_file(part)) for part in SCALE_PARTS),
+    Case("load-small", "load, 0.13 of the size", ("merge10",), api_load_small, anonymous_mb=150),
+    Case("merge10", "merge of 10 TRX", ("merge10",), merge("merge10"), 1.3, anonymous_mb=150),
+    Case("concatenate", "concatenate + save of 10", ("merge10",), api_concatenate, 1.5, anonymous_mb=150),
+    Case("folders10", "merge of 10 TRX, folders", ("folders10",), merge("folders10"), 1.3, anonymous_mb=150),
+    Case("merge100", "merge of 100 TRX", ("merge100",), merge("merge100"), anonymous_mb=150),
     *(
         Case(f"scale-merge-{number}", f"merge of {number}", ("merge100",), scale_merge(number))
         for number in SCALE_FILES
     ),
+    *(Case(f"scale-file-{part:g}", f"TRK → TRX, {part:.0%}", ("scale",), scale_file(part)) for part in SCALE_PARTS),
+    Case("groups4000", "4000 groups of 10 streamlines", ("groups4000",), small_groups, seconds=5, anonymous_mb=150),
+    Case("small", "200 TRK of 13 kB → one TRX", ("tiny",), many_small),
+    Case("import", "import", ("tiny",), import_time, 1.5),
+    Case("command-version", "`trxlib --version`", ("pair",), command_version, seconds=0.1),
+    Case("command-info", "`trxlib info`, TRX of 14 kB", ("pair",), command_info, beyond_numpy=0.1),
+    Case("command-merge", "`trxlib merge`, two TRX of 14 kB", ("pair",), command_merge, beyond_numpy=0.1),
+    Case("command-convert", "`trxlib convert`, TRK of 13 kB", ("pair",), command_convert, beyond_numpy=0.1),
+    Case("workflow5", "workflow, 5 subjects x 3 bundles of 13 kB", ("tiny",), workflow(5), minutes=True, seconds=60),
+    Case("workflow200", "workflow, 200 subjects of 13 kB", ("tiny",), workflow(200, 1), minutes=True),
     *(
         Case(f"scale-workflow-{number}", f"workflow, {number}", ("tiny",), workflow(number, 1))
         for number in SCALE_SUBJECTS

@@ -11,6 +11,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,20 @@ from benchmarks.truth import Truth
 
 SIZES = {"XS": 1_000, "S": 100_000, "M": 1_000_000, "L": 10_000_000}
 #: Streamlines in each file of a set, as parts of the size: 10 files of 128 MB and 100 of 13 MB for size M.
-SETS = {"merge10": (10, 0.133), "merge100": (100, 0.0133)}
+SETS = {"merge10": (10, 0.133), "folders10": (10, 0.133), "merge100": (100, 0.0133)}
+#: What each file of a set is written as; the same name without a suffix is a TRX as a folder.
+KINDS = {
+    "merge10": ("trx", "tck"),
+    "folders10": ("",),
+    "merge100": ("trx",),
+    "tiny": ("trk",),
+    "pair": ("trk", "trx"),
+    "groups4000": ("trx",),
+}
 SCALE_PARTS = (0.01, 0.03, 0.1, 0.3)
 TINY_FILES, TINY_STREAMLINES = 200, 14  # 13 kB each
+#: Of the file with many small groups, whatever the size: groups, and streamlines in each.
+SMALL_GROUPS, GROUP_STREAMLINES = 4000, 10
 BUNDLES = ("AF_L", "CC", "CST_R")
 STEP = 0.75  # mm between vertices
 DIMENSIONS = (160, 160, 160)
@@ -42,6 +54,11 @@ def _rotated() -> np.ndarray:
 
 
 AFFINES = {"axis-aligned": _AXIS_ALIGNED, "rotated": _rotated()}
+
+
+def affine_of(name: str) -> np.ndarray:
+    """Return VOXEL_TO_RASMM of the file of a name, of shape (4, 4)."""
+    return AFFINES["rotated" if name == "rotated.trk" else "axis-aligned"]
 
 
 @dataclass
@@ -183,11 +200,19 @@ class TckWriter:
 
 
 class TrxWriter:
-    """TRX as today's programs write it: arrays in a folder, then a stored zip by Python's zipfile."""
+    """TRX as today's programs write it: arrays in a folder, then, if there is a suffix, a stored zip by zipfile."""
 
-    def __init__(self, path: Path, affine: np.ndarray, groups: Iterable[str] = (), *, with_data: bool = True) -> None:
-        self.path, self.affine, self.with_data = path, affine, with_data
-        self.folder = path.with_suffix(".parts")
+    def __init__(
+        self,
+        path: Path,
+        affine: np.ndarray,
+        groups: Iterable[str] = (),
+        *,
+        with_data: bool = True,
+        nb_small_groups: int = 0,
+    ) -> None:
+        self.path, self.affine, self.with_data, self.nb_small_groups = path, affine, with_data, nb_small_groups
+        self.folder = path.with_suffix(".parts") if path.suffix else path
         shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was interrupted
         self.folder.mkdir(parents=True)
         self.positions = (self.folder / "positions.3.float32").open("wb")
@@ -213,6 +238,11 @@ class TrxWriter:
         for name, masks in self.masks.items():
             (self.folder / "groups").mkdir(exist_ok=True)
             np.flatnonzero(np.concatenate(masks)).astype("<u4").tofile(self.folder / "groups" / f"{name}.uint32")
+        if self.nb_small_groups:
+            (self.folder / "groups").mkdir(exist_ok=True)
+            parts = np.array_split(np.arange(len(ends), dtype="<u4"), self.nb_small_groups)
+            for number, part in enumerate(parts):
+                part.tofile(self.folder / "groups" / f"small{number:04d}.uint32")
         content = {
             "DIMENSIONS": DIMENSIONS,
             "VOXEL_TO_RASMM": self.affine.tolist(),
@@ -220,6 +250,8 @@ class TrxWriter:
             "NB_STREAMLINES": len(ends),
         }
         (self.folder / "header.json").write_text(json.dumps(content))
+        if self.folder == self.path:
+            return
         with zipfile.ZipFile(self.path, "w", zipfile.ZIP_STORED) as archive:
             for file in sorted(path for path in self.folder.rglob("*") if path.is_file()):
                 archive.write(file, file.relative_to(self.folder))
@@ -250,7 +282,7 @@ def write_reference(path: Path) -> None:
 # Whole sets
 
 #: Changes with the content of the files: those of another version are made anew.
-VERSION = 3
+VERSION = 4
 _CATALOGUE = "catalogue.json"
 
 
@@ -261,8 +293,8 @@ class DataError(Exception):
 def make_data(folder: Path, size: str, needs: set[str], free: int | None = None) -> dict[str, dict[str, Any]]:
     """Write what is needed and not there yet; return path -> counts of every file.
 
-    `needs` are the names of single files (``whole.trk``), or of sets: merge10, merge100, tiny, scale; `free` are the
-    bytes that may be used, by default what the disk has.
+    `needs` are the names of single files (``whole.trk``), or of sets: merge10, folders10, merge100, groups4000, tiny,
+    pair, scale; `free` are the bytes that may be used, by default what the disk has.
 
     Raises
     ------
@@ -281,7 +313,7 @@ def make_data(folder: Path, size: str, needs: set[str], free: int | None = None)
     elif any(folder.iterdir()):
         raise DataError(f"{folder} has other files; choose an empty folder for the data")
     missing = needs - {entry["set"] for entry in catalogue.values()}
-    needed = sum(_nbytes(need, SIZES[size]) for need in missing)
+    needed = nbytes_of(missing, size) + nbytes_of_results(missing, size)
     free = shutil.disk_usage(folder).free if free is None else free
     if needed > free:
         raise DataError(
@@ -298,25 +330,64 @@ def make_data(folder: Path, size: str, needs: set[str], free: int | None = None)
     return catalogue
 
 
-def _nbytes(need: str, size: int) -> int:
-    """Return what a file or set takes on disk at most, and as much again for the results."""
-    number, part = SETS.get(need, (1, {"tiny": 0.01, "scale": sum(SCALE_PARTS)}.get(need, 1)))
-    return int(2 * size * number * part * 1300) + 10_000_000
+def remove_data(folder: Path, need: str) -> None:
+    """Remove a file or set, which no case needs any more; what it held stays known to nobody."""
+    path = folder / _CATALOGUE
+    content = json.loads(path.read_text())
+    gone = {name: entry for name, entry in content["files"].items() if entry["set"] == need}
+    content["files"] = {name: entry for name, entry in content["files"].items() if name not in gone}
+    path.write_text(json.dumps(content, indent=1))
+    for name in gone:
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+#: Bytes per streamline of about 80 vertices, all arrays and groups of a TRX included, rounded up.
+_NBYTES = {"data.trk": 1300, "merge10": 2000, "pair": 2000}
+
+
+def nbytes_of(needs: Iterable[str], size: str) -> int:
+    """Return what files and sets take on disk at most."""
+    total = 0
+    for need in needs:
+        if need == "groups4000":
+            total += 100_000_000
+            continue
+        number, part = SETS.get(need, (1, {"tiny": 0.01, "pair": 0.01, "scale": sum(SCALE_PARTS)}.get(need, 1)))
+        total += int(SIZES[size] * number * part * _NBYTES.get(need, 1000)) + 5_000_000
+    return total
+
+
+def nbytes_of_results(needs: Iterable[str], size: str) -> int:
+    """Return what the largest output of a case takes, with a peer's temporary files."""
+    return max((3 * nbytes_of([need], size) for need in needs), default=0)
+
+
+def _add_truth(truth: Truth, group: str, block: Block) -> None:
+    """Add what a group of some streamlines holds; no name: all of them."""
+    if not group:
+        truth.add(block.lengths, block.positions, {"dpv/fa": block.fa, "dps/weight": block.weight})
+        return
+    chosen = GROUPS[group](block)
+    rows = np.repeat(chosen, block.lengths)
+    data = {"dpv/fa": block.fa[rows], "dps/weight": block.weight[chosen]}
+    truth.add(block.lengths[chosen], block.positions[rows], data)
 
 
 def _write(
     stem: str, folder: Path, writers: dict[str, Any], nb_streamlines: int, seed: int, sets: dict[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Write the same streamlines to some files, and what they are to ``truth/<stem>``; one for each group, too."""
-    truth = {name: Truth() for name in ("", *GROUPS)}
-    for block in walk(nb_streamlines, seed):
-        for name in truth:
-            chosen = GROUPS[name](block) if name else np.ones(len(block.lengths), dtype=bool)
-            rows = np.repeat(chosen, block.lengths)
-            data = {"dpv/fa": block.fa[rows], "dps/weight": block.weight[chosen]}
-            truth[name].add(block.lengths[chosen], block.positions[rows], data)
-        for writer in writers.values():
-            writer.add(block)
+    groups = GROUPS if stem == "whole" else {}  # those of the other files are not looked at
+    truth = {name: Truth() for name in ("", *groups)}
+    adds = [writer.add for writer in writers.values()]
+    adds += [functools.partial(_add_truth, part, name) for name, part in truth.items()]
+    with ThreadPoolExecutor() as pool:  # each writer has a file of its own, and numpy lets other threads run
+        for block in walk(nb_streamlines, seed):
+            for added in [pool.submit(add, block) for add in adds]:
+                added.result()
     for writer in writers.values():
         writer.close()
     places = {name: f"truth/{stem}{name and '_' + name}.npz" for name in truth}
@@ -356,13 +427,16 @@ def _make_set(folder: Path, size: int, need: str) -> dict[str, dict[str, Any]]:
     for stem, kinds, count, seed in _files_of(need, size):
         writers: dict[str, Any] = {}
         for kind in kinds:
-            path = folder / f"{stem}.{kind}"
-            writers[f"{stem}.{kind}"] = (
-                TrxWriter(path, aligned, GROUPS)
-                if kind == "trx"
-                else TckWriter(path)
+            name = f"{stem}.{kind}" if kind else stem
+            path = folder / name
+            writers[name] = (
+                TckWriter(path)
                 if kind == "tck"
                 else TrkWriter(path, aligned)
+                if kind == "trk"
+                else TrxWriter(path, aligned, nb_small_groups=SMALL_GROUPS)
+                if need == "groups4000"
+                else TrxWriter(path, aligned, GROUPS)
             )
         catalogue |= _write(stem, folder, writers, count, seed, dict.fromkeys(writers, need))
     return catalogue
@@ -370,14 +444,15 @@ def _make_set(folder: Path, size: int, need: str) -> dict[str, dict[str, Any]]:
 
 def _files_of(need: str, size: int) -> Iterator[tuple[str, tuple[str, ...], int, int]]:
     """Yield stem, formats, streamlines and seed of each file of a set."""
-    if need == "tiny":
-        for index in range(TINY_FILES):
-            yield f"tiny/sub-{index + 1:03d}", ("trk",), TINY_STREAMLINES, 1000 + index
+    if need in ("tiny", "pair"):
+        for index in range(TINY_FILES if need == "tiny" else 2):
+            yield f"{need}/sub-{index + 1:03d}", KINDS[need], TINY_STREAMLINES, 1000 + index
+    elif need == "groups4000":
+        yield "groups4000/whole", KINDS[need], SMALL_GROUPS * GROUP_STREAMLINES, 99
     elif need == "scale":
         for part in SCALE_PARTS:
             yield f"scale/{part:g}", ("trk",), max(10, int(size * part)), int(part * 1e6)
     else:
         number, part = SETS[need]
         for index in range(number):
-            kinds = ("trx", "tck") if need == "merge10" else ("trx",)
-            yield f"{need}/sub-{index + 1:03d}", kinds, max(10, int(size * part)), 100 + index
+            yield f"{need}/sub-{index + 1:03d}", KINDS[need], max(10, int(size * part)), 100 + index

@@ -16,6 +16,7 @@ from pathlib import Path
 
 #: As a user's: modules are compiled once (by the warm-up), not in every process.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+_TEMPORARY = ("TMPDIR", "TRX_TMPDIR")
 _SAMPLE = 0.004  # seconds between two looks at the memory of a process
 _SAMPLE_TREE = 0.05  # the same of all processes of a session, which takes some milliseconds
 
@@ -136,17 +137,28 @@ def _kill(leader: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def run_once(command: Sequence[str], *, limit: float, tree: bool = False) -> Sample:
+def run_once(command: Sequence[str], *, limit: float, tree: bool = False, temporary: Path | None = None) -> Sample:
     """Run a process to its end; if this one is interrupted, the other and all that it has started end with it.
+
+    Parameters
+    ----------
+    command : sequence of str
+    limit : float
+        Seconds after which it is stopped.
+    tree : bool
+        Whether its memory is that of all processes that it starts together.
+    temporary : Path, optional
+        Where it shall put temporary files, instead of the system's folder for them.
 
     Raises
     ------
     BenchmarkError
         If it fails, or takes longer than `limit` seconds.
     """
+    environment = ENVIRONMENT if temporary is None else ENVIRONMENT | dict.fromkeys(_TEMPORARY, str(temporary))
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         begin = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=ENVIRONMENT, start_new_session=True)
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment, start_new_session=True)
         watch = _Watch(process.pid, limit, tree)
         watch.start()
         try:
@@ -175,28 +187,32 @@ def run_side_by_side(
 ) -> None:
     """Run every entry once to warm up, then all in turn, `repeat` times; fill their samples.
 
-    Whatever takes longer than `patience` seconds is run once after its warm-up, as the table says.
+    What takes longer than `patience` seconds is measured less often, as the table says: of a peer the warm-up is all,
+    others run twice after it.
     """
+    slow: set[int] = set()
     for number in range(repeat + 1):
         for entry in entries:
-            slow = bool(entry.samples) and entry.samples[0].seconds > patience * (1 if entry.peer else 10)
-            if entry.error or (slow and number > 1):
+            if entry.error or (id(entry) in slow and number > (0 if entry.peer else 2)):
                 continue
             _run_entry(entry, folder, limit, thorough=number == 0)
             if entry.error:
                 say(f"    {entry.name}: {entry.error}")
             elif number == 0:
                 say(f"    {entry.name}: {entry.samples[0].seconds:.3f} s")
+                slow |= {id(entry)} if entry.samples[0].seconds > patience else set()
     for entry in entries:
-        del entry.samples[:1]
+        del entry.samples[: len(entry.samples) > 1]
 
 
 def _run_entry(entry: Entry, folder: Path, limit: float, *, thorough: bool) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    temporary = folder.with_name("temporary")  # beside the output: a peer's temporary files are no slower than ours
+    _empty(folder, temporary)
+    for place in (folder, temporary):
+        place.mkdir(parents=True)
     command = [part.replace("{out}", str(folder)) for part in entry.command]
     try:
-        sample = run_once(command, limit=limit, tree=entry.tree)
+        sample = run_once(command, limit=limit, tree=entry.tree, temporary=temporary)
         if entry.check is not None:
             entry.check(folder, sample.output, thorough)
         entry.samples.append(sample)
@@ -204,4 +220,9 @@ def _run_entry(entry: Entry, folder: Path, limit: float, *, thorough: bool) -> N
         entry.error = str(error).replace(str(folder.parent), "data")
         entry.samples.clear()
     finally:
+        _empty(folder, temporary)
+
+
+def _empty(*folders: Path) -> None:
+    for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,8 @@
 """What a result must hold: kept when the data are made, compared with what any program has written.
 
-Lengths are compared one by one, positions and data by their sums and at every thousandth place. Files are read here
-by numpy and zipfile alone, so that neither a program that writes nothing nor one that writes zeros is measured.
+Lengths are compared one by one, positions and data by their sums and at every thousandth place; so is the space that
+the header tells. Files are read here by numpy and zipfile alone, so that no program is measured that writes nothing, or
+zeros, or forgets where its streamlines are.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ _NEAR = 2e-3  # mm: float32 coordinates of a grid of 320 mm, moved twice
 _BLOCK = 1 << 20  # rows summed at a time
 
 
+def _sums(rows: np.ndarray) -> np.ndarray:
+    """Return the sum of each column; over the first axis of narrow rows numpy takes six times as long."""
+    return np.array([rows[:, column].sum(dtype=np.float64) for column in range(rows.shape[1])])
+
+
 @dataclass
 class Rows:
     """The sum of some rows, and every so manieth of them with its place."""
@@ -37,7 +43,7 @@ class Rows:
         first = -self.count % _EVERY
         self.places.append(np.arange(self.count + first, self.count + len(rows), _EVERY))
         self.samples.append(np.array(rows[first::_EVERY], dtype=np.float64))
-        self.total = self.total + rows.sum(axis=0, dtype=np.float64)
+        self.total = self.total + _sums(rows)
         self.count += len(rows)
 
     def append(self, other: Rows) -> None:
@@ -49,7 +55,7 @@ class Rows:
     def check(self, rows: np.ndarray, what: str) -> None:
         """Raise if these are other rows."""
         if len(rows) != self.count:
-            raise BenchmarkError(f"{what}: {len(rows)} rows, expected {self.count}")
+            raise BenchmarkError(f"wrong: {what}: {len(rows)} rows, expected {self.count}")
         if not self.count:
             return
         rows = rows.reshape(self.count, -1)
@@ -58,11 +64,11 @@ class Rows:
         if far.any():
             row = int(np.argmax(far))
             found = rows[places[row]].tolist()
-            raise BenchmarkError(f"{what}: row {places[row]} is {found}, expected {wanted[row].tolist()}")
-        total = sum(rows[at : at + _BLOCK].sum(axis=0, dtype=np.float64) for at in range(0, self.count, _BLOCK))
+            raise BenchmarkError(f"wrong: {what}: row {places[row]} is {found}, expected {wanted[row].tolist()}")
+        total = sum(_sums(rows[at : at + _BLOCK]) for at in range(0, self.count, _BLOCK))
         wrong = float(np.abs(total - self.total).max()) / self.count
         if not wrong <= _NEAR:
-            raise BenchmarkError(f"{what}: the mean is wrong by {wrong:g}")
+            raise BenchmarkError(f"wrong: {what}: the mean is wrong by {wrong:g}")
 
 
 @dataclass
@@ -79,8 +85,16 @@ class Truth:
         for name, values in data.items():
             self.data.setdefault(name, Rows()).add(values)
 
-    def check(self, path: Path, data: Sequence[str] = ()) -> None:
+    def check(self, path: Path, data: Sequence[str] = (), space: Space | None = None) -> None:
         """Raise if a file holds other streamlines, or lacks some data; data beyond these are compared, too.
+
+        Parameters
+        ----------
+        path : Path
+        data : sequence of str
+            What it must have besides streamlines, e.g. ``dps/weight``.
+        space : (ndarray of shape (4, 4), tuple of int), optional
+            VOXEL_TO_RASMM and DIMENSIONS that a TRX or TRK must tell; a TCK has none.
 
         Raises
         ------
@@ -88,12 +102,16 @@ class Truth:
             Saying what is wrong.
         """
         lengths, positions, found = read_file(path)
+        if space is not None:
+            check_space(path, space)
         if not np.array_equal(lengths, np.concatenate([np.zeros(0, np.uint32), *self.lengths])):
-            raise BenchmarkError(f"{path.name}: {len(lengths)} streamlines, whose lengths are others than those given")
+            raise BenchmarkError(
+                f"wrong: {path.name}: {len(lengths)} streamlines, whose lengths are others than those given"
+            )
         self.positions.check(positions, f"{path.name}: positions")
         for name in dict.fromkeys([*data, *found]):
             if name not in found:
-                raise BenchmarkError(f"{path.name} has no {name}")
+                raise BenchmarkError(f"wrong: {path.name} has no {name}")
             if name in self.data:
                 self.data[name].check(found[name], f"{path.name}: {name}")
 
@@ -126,6 +144,28 @@ class Truth:
 
 # What a file holds
 
+#: VOXEL_TO_RASMM of shape (4, 4), and DIMENSIONS.
+Space = tuple[np.ndarray, tuple[int, ...]]
+
+
+def check_space(path: Path, wanted: Space) -> None:
+    """Raise BenchmarkError if a TRX or TRK tells another space."""
+    if path.suffix == ".tck":
+        return
+    if path.suffix == ".trx":
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read("header.json"))
+        affine, dimensions = np.array(header["VOXEL_TO_RASMM"]), tuple(header["DIMENSIONS"])
+    else:
+        head = _head(path, 1000)
+        affine = np.frombuffer(head, "<f4", 16, 440).reshape(4, 4)
+        dimensions = tuple(np.frombuffer(head, "<i2", 3, 6).tolist())
+    if dimensions != wanted[1]:
+        raise BenchmarkError(f"wrong: {path.name} tells a grid of {dimensions}, it is {wanted[1]}")
+    if affine.shape != (4, 4) or not np.allclose(affine, wanted[0], atol=1e-3):
+        raise BenchmarkError(f"wrong: {path.name} tells another affine, {np.round(affine, 2).tolist()}")
+
+
 _Read = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
 
@@ -140,7 +180,7 @@ def read_file(path: Path) -> _Read:
     try:
         return {".trx": _read_trx, ".trk": _read_trk, ".tck": _read_tck}[path.suffix](path)
     except (ValueError, KeyError, OSError, IndexError, StopIteration, zipfile.BadZipFile) as error:
-        raise BenchmarkError(f"{path.name} cannot be read: {type(error).__name__} {error}") from None
+        raise BenchmarkError(f"wrong: {path.name} cannot be read: {type(error).__name__} {error}") from None
 
 
 def _read_trx(path: Path) -> _Read:

@@ -51,6 +51,14 @@ def extract(path: str, folder: str, *groups: str) -> dict[str, int]:
 
 
 @verb
+def extract_all(path: str, folder: str) -> dict[str, int]:
+    import trxlib
+
+    parts = trxlib.extract_groups(path, folder)
+    return {name: sum(getattr(part, name) for part in parts) for name in ("nb_streamlines", "nb_vertices")}
+
+
+@verb
 def validate(path: str) -> dict[str, int]:
     import trxlib
 
@@ -126,14 +134,6 @@ def nibabel_load(path: str) -> dict[str, int]:
 
     streamlines = nib.streamlines.load(path).streamlines
     return {"nb_streamlines": len(streamlines), "nb_vertices": int(streamlines._lengths.sum())}
-
-
-@verb
-def nibabel_convert(path: str, output: str) -> None:
-    """Read TRK or TCK whole and write the other."""
-    import nibabel as nib
-
-    nib.streamlines.save(nib.streamlines.load(path).tractogram, output)
 
 
 @verb

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 
 import trxlib
-from benchmarks import counters, data, instructions
+from benchmarks import cases, counters, data, instructions
+from benchmarks.__main__ import data_needs, parse
 from benchmarks.cases import CASES, Case
 from benchmarks.measure import BenchmarkError, Entry, Sample, run_once, run_side_by_side
-from benchmarks.report import START, Row, markdown, rows_of, scaling_series, slope_of
+from benchmarks.report import ABSENT, START, Row, folder_in_memory, markdown, rows_of, scaling_series, slope_of
 from benchmarks.truth import Truth
 from tests.helpers import read_plain
 
@@ -130,13 +131,25 @@ def test_a_wrong_result_is_an_error_of_the_entry(tmp_path):
     assert len(right.samples) == 2
 
 
-def test_slow_entries_run_once_after_their_warm_up_and_results_are_looked_at_in_the_warm_up(tmp_path):
-    looks = []
-    slow = Entry("slow", ["sleep", "0.2"], lambda *arguments: looks.append(arguments[2]), peer=True)
-    quick = Entry("quick", ["true"], peer=True)
-    run_entries(tmp_path, slow, quick, repeat=3, patience=0.1)
-    assert looks == [True, False]
-    assert (len(slow.samples), len(quick.samples)) == (1, 3)
+def test_the_warm_up_of_a_slow_peer_is_all_and_results_are_looked_at_in_the_warm_up(tmp_path):
+    looks = {"peer": [], "ours": [], "quick": []}
+
+    def looking(name, seconds, **options):
+        return Entry(name, ["sleep", seconds], lambda *arguments: looks[name].append(arguments[2]), **options)
+
+    entries = [looking("peer", "0.5", peer=True), looking("ours", "0.5"), looking("quick", "0", peer=True)]
+    run_entries(tmp_path, *entries, repeat=3, patience=0.4)
+    assert looks == {"peer": [True], "ours": [True, False, False], "quick": [True, False, False, False]}
+    assert [len(entry.samples) for entry in entries] == [1, 2, 3]
+
+
+def test_temporary_files_lie_beside_the_output(tmp_path):
+    shell = "echo $TMPDIR $TRX_TMPDIR; ls -d $TMPDIR"
+    outputs = []
+    place = tmp_path / "temporary"
+    run_entries(tmp_path, Entry("sh", ["sh", "-c", shell], lambda _, output, __: outputs.append(output)), repeat=1)
+    assert outputs == [f"{place} {place}\n{place}\n"] * 2
+    assert not place.exists()
 
 
 @pytest.mark.skipif(not HAS_PROC, reason="needs /proc of Linux")
@@ -226,6 +239,65 @@ def test_the_truth_of_several_files_is_that_of_one_behind_the_other(tmp_path):
     assert joined.data["dps/weight"].count == 60_000
 
 
+def test_a_result_that_tells_another_space_is_wrong(inputs, walked):
+    truth = Truth()
+    truth.add(walked.lengths, walked.positions, {})
+    aligned, rotated = ((affine, data.DIMENSIONS) for affine in data.AFFINES.values())
+    for name in ("whole.trx", "whole.trk", "whole.tck"):
+        truth.check(inputs / name, space=aligned)
+    truth.check(inputs / "rotated.trk", space=rotated)
+    for name in ("whole.trx", "whole.trk"):
+        with pytest.raises(BenchmarkError, match=f"wrong: {name} tells another affine"):
+            truth.check(inputs / name, space=rotated)
+        with pytest.raises(BenchmarkError, match=f"wrong: {name} tells a grid of"):
+            truth.check(inputs / name, space=(aligned[0], (1, 1, 1)))
+
+
+# Which data are there, and where
+
+
+def test_data_are_there_for_each_case_and_go_after_the_last_that_needs_them():
+    found = data_needs(CASES)
+    assert all(set(case.needs) <= there for case, (there, _) in zip(CASES, found, strict=True))
+    gone = [need for _, needs in found for need in needs]
+    assert sorted(gone) == sorted({need for case in CASES for need in case.needs})
+    assert max(data.nbytes_of(there, "M") for there, _ in found) < 8e9
+
+
+def test_data_that_no_case_needs_any_more_are_removed(tmp_path):
+    data.make_data(tmp_path, "XS", {"pair", "folders10"})
+    folders = [tmp_path / f"folders10/sub-{number:03d}" for number in range(1, 11)]
+    assert all((folder / "header.json").is_file() for folder in folders)
+    data.remove_data(tmp_path, "folders10")
+    assert not any(folder.exists() for folder in folders)
+    assert set(data.make_data(tmp_path, "XS", {"pair"})) == {
+        f"pair/sub-{number}.{kind}" for number in ("001", "002") for kind in ("trk", "trx")
+    }
+
+
+def test_a_folder_in_memory_is_taken_only_if_it_has_room(tmp_path):
+    assert folder_in_memory(10**18) is None
+    assert folder_in_memory(0, tmp_path / "missing") is None
+    found = folder_in_memory(1000)
+    assert found in (None, Path("/dev/shm"))
+
+
+def test_absent_programs_are_left_out_and_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    absent = cases.absent_peers()
+    assert "trx-rs" in absent
+    assert "nibabel" not in absent
+    assert cases.peers(("trx-rs", "trxrs", ["trxrs", "info"], None)) == []
+    program = tmp_path / "trxrs"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert "trx-rs" not in cases.absent_peers()
+    (found,) = cases.peers(("trx-rs", "trxrs", ["trxrs", "info"], None))
+    assert found.command == [str(program), "info"]
+    text = markdown("S", {"date": "today", ABSENT: "trx-rs, MRtrix3"}, [], "python -m benchmarks")
+    assert "Left out, because they are not installed here: trx-rs, MRtrix3." in text
+
+
 # Reporting
 
 
@@ -257,9 +329,22 @@ def test_rows_compare_medians_with_the_limit_and_the_target():
     assert [row.verdict for row in small] == ["", "reached: memory", "missed: memory", "", "", ""]
 
 
+def test_a_command_on_a_small_file_is_compared_with_the_start_of_numpy():
+    case = Case("x", "a command", ("pair",), lambda _: [], beyond_numpy=0.1)
+    entries = [
+        entry("pass", [0.1], limit=True),
+        entry("trxlib", [0.25]),
+        entry("trxlib, slow", [0.35]),
+        entry(START, [0.2], judged=False),
+    ]
+    rows = rows_of(case, entries, 1000, 0, judge_time=False)
+    assert [row.verdict for row in rows] == ["", "reached: numpy + 0.1 s", "missed: numpy + 0.1 s", ""]
+    assert [row.goal for row in rows] == ["", "numpy + 0.1 s", "numpy + 0.1 s", ""]
+
+
 def test_the_slope_is_that_of_the_upper_points():
     def row(case, seconds):
-        return Row(case, case, "trxlib", 1, *[seconds] * 3, 1.0, 1.0, seconds, 0.0, 0.0, None, "", "")
+        return Row(case, case, "trxlib", 1, *[seconds] * 3, 1.0, 1.0, seconds, 0.0, 0.0, None, "", "", "")
 
     rows = [row(f"scale-merge-{n}", max(1.0, n / 10)) for n in (1, 3, 10, 30, 100)]
     ((title, programs),) = scaling_series(rows).items()
@@ -330,6 +415,14 @@ def test_wrong_options_are_told_before_anything_is_made(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert not done.stdout
+
+
+def test_a_quick_run_is_a_matter_of_other_defaults():
+    quick, mixed, plain = parse(["--quick"]), parse(["--quick", "--repeat", "7", "--cases", "trk"]), parse([])
+    assert (quick.repeat, quick.patience, quick.limit) == (3, 2, 20)
+    assert {case.key for case in CASES} - set(quick.cases) == {case.key for case in CASES if "scale-" in case.key}
+    assert (mixed.repeat, mixed.patience, mixed.cases) == (7, 2, ["trk"])
+    assert (plain.repeat, plain.cases) == (5, ["*"])
 
 
 # The guard
