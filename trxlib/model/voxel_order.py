@@ -1,4 +1,4 @@
-"""The voxel order that an affine implies, such as ``LPS``: where each axis of the voxels leads. Starts without numpy."""
+"""The voxel order that an affine implies, such as ``LPS``: where each voxel axis leads. Starts without numpy."""
 
 from __future__ import annotations
 
