@@ -16,6 +16,7 @@ __all__ = ["check_displacements", "check_positions", "sample_grid"]
 
 #: mm for a mm. Between them lie registrations that turn by half a right angle, or double a brain's length.
 _GROWTH = 0.5
+_FARTHEST = 1e6  # mm; a NaN is not less, either
 _SAMPLES = 12  # along each axis
 
 
@@ -65,7 +66,7 @@ def _measure_growth(field: Field) -> npt.NDArray[np.float64] | None:
     values = field.values[voxels @ np.array([1, nx, nx * ny])][:, :3].astype(np.float64)
     affine = field.space.voxel_to_rasmm
     positions = voxels @ affine[:3, :3].T + affine[:3, 3]
-    known = np.isfinite(values).all(axis=1)
+    known = (np.abs(values) < _FARTHEST).all(axis=1)
     if np.count_nonzero(known) < 16 or min(field.space.dimensions) < 2:
         return None  # too few to tell
     x, y = positions[known], values[known]

@@ -10,11 +10,12 @@ from isal import isal_zlib
 
 from trxlib.errors import HeaderError, InputError, InputNotFoundError
 
-__all__ = ["MAX_TEXT", "check_regular", "fingerprint", "parse_rows", "read_head", "read_small"]
+__all__ = ["MAX_TEXT", "check_regular", "check_room", "fingerprint", "parse_rows", "read_head", "read_small"]
 
 #: Bytes of a text file, and of a Matlab file, with matrices: the largest that programs write have some kilobytes.
 MAX_TEXT = 1 << 20
 _BLOCK = 1 << 20
+_MOST_DEFLATED = 1032  # bytes that one of deflate can hold
 
 
 def check_regular(path: str | Path) -> int:
@@ -34,6 +35,22 @@ def check_regular(path: str | Path) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"{path} is no regular file; a transform is read from one")
     return found.st_size
+
+
+def check_room(path: str | Path, count: int) -> None:
+    """Check that a file can hold so many bytes, before memory is taken for them.
+
+    Raises
+    ------
+    HeaderError
+        If it is too small, even if it is gzip.
+    """
+    size = check_regular(path)
+    limit = size * _MOST_DEFLATED if read_head(path, 2) == b"\x1f\x8b" else size
+    if count > limit:
+        raise HeaderError(
+            f"{path} has {size} bytes, too few for the {count} that its header tells; it is cut off or damaged"
+        )
 
 
 def read_head(path: str | Path, count: int = 1024) -> bytes:

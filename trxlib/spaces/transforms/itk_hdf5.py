@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from trxlib.spaces.transforms.checks import check_displacements
 from trxlib.spaces.transforms.field import Field, allocate_values
 from trxlib.spaces.transforms.itk import order_parts
 from trxlib.spaces.transforms.itk_classes import FIELD_CLASSES, linear_from_itk, split_class
-from trxlib.spaces.transforms.linear import LPS, Linear
+from trxlib.spaces.transforms.linear import LPS, Linear, multiply
 
 __all__ = ["HDF5_MAGIC", "read_itk_hdf5"]
 
@@ -94,14 +95,15 @@ def _read_field(parameters: Any, fixed: npt.NDArray[np.float64], what: str) -> F
     affine = np.eye(4)
     affine[:3, :3] = fixed[9:].reshape(3, 3) * fixed[6:9]
     affine[:3, 3] = fixed[3:6]
-    values = allocate_values(tuple(int(size) for size in fixed[:3]), what)
-    if parameters.shape != (3 * len(values),):
-        raise HeaderError(f"{what} has {parameters.size} parameters, its grid needs {3 * len(values)}")
+    dimensions = tuple(int(size) for size in fixed[:3])
+    if parameters.shape != (3 * math.prod(dimensions),):
+        raise HeaderError(f"{what} has {parameters.size} parameters, its grid needs {3 * math.prod(dimensions)}")
+    values = allocate_values(dimensions, what)
     for start in range(0, len(values), _SLAB // 3):
         rows = values[start : start + _SLAB // 3]
         rows[:, :3] = parameters[3 * start : 3 * (start + len(rows))].reshape(-1, 3)
         np.negative(rows[:, :2], out=rows[:, :2])
-    space = Space.create(LPS @ affine, fixed[:3].astype(int), what)
+    space = Space.create(multiply(LPS, affine), dimensions, what)
     has_holes = not np.isfinite(values).all()
     field = Field(values, space, is_displacement=True, has_holes=has_holes, name=what)
     check_displacements(field)

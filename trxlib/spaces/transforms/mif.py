@@ -6,6 +6,7 @@ transform with unit columns. MRtrix documentation, "Image file formats".
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from trxlib.errors import HeaderError, InputError, UnsupportedFormatError
 from trxlib.space import Space
 from trxlib.spaces.transforms.checks import check_positions
 from trxlib.spaces.transforms.field import Field, allocate_values
-from trxlib.spaces.transforms.files import check_regular
+from trxlib.spaces.transforms.files import check_room
 from trxlib.spaces.transforms.holes import mark_holes
 from trxlib.spaces.transforms.nifti_fields import open_maybe_gzip
 
@@ -52,7 +53,7 @@ def read_mif_field(path: str | Path) -> tuple[Field, list[Path]]:
     _check_shape(dimensions, path)
     affine = _read_affine(fields, path)
     data_path, offset = _find_data(fields, path)
-    raw = _read_data(data_path, offset, _read_dtype(fields, path), int(np.prod(dimensions, dtype=np.int64)))
+    raw = _read_data(data_path, offset, _read_dtype(fields, path), math.prod(dimensions))
     data = _order_axes(raw, dimensions, fields, path)
     values = allocate_values(tuple(dimensions[:3]), str(path))
     for axis in range(3):
@@ -72,7 +73,7 @@ def _read_header(path: str | Path) -> dict[str, list[str]]:
     with open_maybe_gzip(path) as stream:
         head = stream.read(_MAX_HEADER)
     text, end, _ = head.partition(b"\nEND")
-    if not end:
+    if not end and (b"\0" in head or len(head) == _MAX_HEADER):  # a header with its data elsewhere needs no END
         raise HeaderError(f"{path} has no END of a MRtrix header within {_MAX_HEADER} bytes; the file is damaged")
     fields: dict[str, list[str]] = {}
     for line in text.decode("latin1").splitlines()[1:]:
@@ -133,7 +134,7 @@ def _find_data(fields: dict[str, list[str]], path: str | Path) -> tuple[Path, in
 
 
 def _read_data(path: Path, offset: int, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
-    check_regular(path)
+    check_room(path, offset + count * dtype.itemsize)
     with open_maybe_gzip(path) as stream:
         if len(stream.read(offset)) != offset:
             raise HeaderError(f"{path} ends before its data start, at {offset}; the file is damaged")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from trxlib.errors import HeaderError, InputError, UnsupportedFormatError
 from trxlib.space import Space
 from trxlib.spaces.transforms.checks import check_displacements, check_positions
 from trxlib.spaces.transforms.field import Field, Values, allocate_values
+from trxlib.spaces.transforms.files import check_room
 from trxlib.spaces.transforms.holes import mark_holes
 
 __all__ = ["is_nifti", "open_maybe_gzip", "read_nifti_field"]
@@ -183,6 +185,7 @@ def _read_values(stream: BinaryIO, header: Any, space: Space, path: str | Path) 
     if dtype.kind not in "fiu" or dtype.itemsize > 8:
         raise HeaderError(f"{path} holds {dtype}, expected numbers")
     slope, inter = header.get_slope_inter()
+    check_room(path, 3 * math.prod(space.dimensions) * dtype.itemsize)
     values = allocate_values(space.dimensions, str(path))
     _skip(stream, int(header.get_data_offset()) - header.sizeof_hdr, path)
     step = max(_SLAB_BYTES // dtype.itemsize, 1)

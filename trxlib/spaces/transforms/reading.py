@@ -96,7 +96,8 @@ def _read_one(spec: TransformSpec, reference: Space | None, source: Any) -> _Rea
     if spec.path is None:
         one.steps = [check_linear(spec.matrix, "transform")]
     else:
-        one.steps = fold(_read_file(one, spec.path))
+        with np.errstate(over="ignore", invalid="ignore"):  # of fields with odd numbers, which are holes then
+            one.steps = fold(_read_file(one, spec.path))
     if spec.inverse:
         one.steps = _invert(one)
     if one.steps and isinstance(one.steps[0], Field):
