@@ -116,7 +116,7 @@ def write_itk_hdf5(path: Path, *parts: tuple[str, Any, Any], misspelled: bool = 
     with h5py.File(path, "w") as file:
         for number, (name, parameters, fixed) in enumerate(parts):
             group = file.create_group(f"TransformGroup/{number}")
-            group.create_dataset("TransformType", data=[name], dtype=h5py.string_dtype())
+            group.create_dataset("TransformType", data=[name], dtype=h5py.string_dtype("ascii"))
             if parameters is not None:
                 group.create_dataset(
                     f"{prefix}Parameters",
