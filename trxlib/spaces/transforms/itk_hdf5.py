@@ -13,6 +13,7 @@ from trxlib.errors import HeaderError, TrxError, UnsupportedFormatError
 from trxlib.space import Space
 from trxlib.spaces.transforms.checks import check_displacements
 from trxlib.spaces.transforms.field import Field, allocate_values
+from trxlib.spaces.transforms.holes import has_holes
 from trxlib.spaces.transforms.itk import order_parts
 from trxlib.spaces.transforms.itk_classes import FIELD_CLASSES, linear_from_itk, split_class
 from trxlib.spaces.transforms.linear import LPS, Linear, multiply
@@ -104,7 +105,6 @@ def _read_field(parameters: Any, fixed: npt.NDArray[np.float64], what: str) -> F
         rows[:, :3] = parameters[3 * start : 3 * (start + len(rows))].reshape(-1, 3)
         np.negative(rows[:, :2], out=rows[:, :2])
     space = Space.create(multiply(LPS, affine), dimensions, what)
-    has_holes = not np.isfinite(values).all()
-    field = Field(values, space, is_displacement=True, has_holes=has_holes, name=what)
+    field = Field(values, space, is_displacement=True, has_holes=has_holes(values), name=what)
     check_displacements(field)
     return field

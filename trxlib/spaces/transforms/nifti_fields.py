@@ -18,7 +18,7 @@ from trxlib.space import Space
 from trxlib.spaces.transforms.checks import check_displacements, check_positions
 from trxlib.spaces.transforms.field import Field, Values, allocate_values
 from trxlib.spaces.transforms.files import check_room
-from trxlib.spaces.transforms.holes import mark_holes
+from trxlib.spaces.transforms.holes import has_holes, mark_holes
 
 __all__ = ["is_nifti", "open_maybe_gzip", "read_nifti_field"]
 
@@ -28,7 +28,7 @@ _FSL_INTENTS = {2006: "a displacement field", 2007: "cubic splines", 2008: "cosi
 _FSL_FIELDS = range(2006, 2017)
 _MM = 2  # unit of length
 _LARGEST_DIFFERENCE = 0.1  # mm between sform and qform
-_SLAB_BYTES = 1 << 22
+_SLAB = 1 << 15  # voxels that stay in cache
 _BAD_STREAM: Any = (EOFError, OSError, zlib.error, isal_zlib.error)
 
 
@@ -81,13 +81,9 @@ def read_nifti_field(path: str | Path, wanted: str | None) -> Field:
         header = _read_header(stream, path)
         kind = _find_kind(header, path, wanted)
         space = _read_space(header, path)
-        values = _read_values(stream, header, space, path)
-    if kind == "itk":
-        np.negative(values[:, :2], out=values[:, :2])  # LPS to RAS
-        has_holes = not np.isfinite(values).all()
-    else:
-        has_holes = mark_holes(values, path)
-    field = Field(values, space, kind == "itk", has_holes, str(path))
+        values = _read_values(stream, header, space, path, is_lps=kind == "itk")
+    lacks = has_holes(values) if kind == "itk" else mark_holes(values, path)
+    field = Field(values, space, kind == "itk", lacks, str(path))
     (check_displacements if kind == "itk" else check_positions)(field)
     return field
 
@@ -179,25 +175,40 @@ def _read_space(header: Any, path: str | Path) -> Space:
     return Space.create(sform if sform_code else qform, dimensions, str(path))
 
 
-def _read_values(stream: BinaryIO, header: Any, space: Space, path: str | Path) -> Values:
-    """Read x of all voxels, then y, then z."""
+def _read_values(stream: BinaryIO, header: Any, space: Space, path: str | Path, is_lps: bool) -> Values:
+    """Read x of all voxels, then y, then z, into RAS."""
     dtype = header.get_data_dtype()
     if dtype.kind not in "fiu" or dtype.itemsize > 8:
         raise HeaderError(f"{path} holds {dtype}, expected numbers")
-    slope, inter = header.get_slope_inter()
-    check_room(path, 3 * math.prod(space.dimensions) * dtype.itemsize)
+    start, count = int(header.get_data_offset()), math.prod(space.dimensions)
+    check_room(path, start + 3 * count * dtype.itemsize)
     values = allocate_values(space.dimensions, str(path))
-    _skip(stream, int(header.get_data_offset()) - header.sizeof_hdr, path)
-    step = max(_SLAB_BYTES // dtype.itemsize, 1)
-    for axis in range(3):
-        for start in range(0, len(values), step):
-            part = values[start : start + step, axis]
-            numbers = np.frombuffer(_read(stream, len(part) * dtype.itemsize, path), dtype)
-            if slope in (None, 1) and inter in (None, 0):
-                part[:] = numbers
-            else:
-                part[:] = numbers * slope + inter
+    signs = (-1, -1, 1) if is_lps else (1, 1, 1)
+    if isinstance(stream, io.BufferedReader):  # the file itself, so that all three can be put down at once
+        planes = np.memmap(path, dtype, "r", start, (3, count))
+        for first in range(0, count, _SLAB):
+            for axis, sign in enumerate(signs):
+                numbers = planes[axis, first : first + _SLAB]
+                _put(numbers, header, sign, values[first : first + _SLAB, axis])
+        return values
+    _skip(stream, start - header.sizeof_hdr, path)
+    for axis, sign in enumerate(signs):
+        for first in range(0, count, _SLAB):
+            part = values[first : first + _SLAB, axis]
+            _put(np.frombuffer(_read(stream, len(part) * dtype.itemsize, path), dtype), header, sign, part)
     return values
+
+
+def _put(numbers: npt.NDArray[Any], header: Any, sign: int, out: npt.NDArray[np.float32]) -> None:
+    slope, inter = header.get_slope_inter()
+    if slope not in (None, 1) or inter not in (None, 0):
+        numbers = numbers * slope + inter
+    if sign < 0 and numbers.dtype.kind == "f":
+        np.negative(numbers, out=out, casting="same_kind")
+    elif sign < 0:
+        out[:] = -numbers.astype(np.float64)
+    else:
+        out[:] = numbers
 
 
 def _skip(stream: BinaryIO, count: int, path: str | Path) -> None:
