@@ -8,6 +8,7 @@ eight are folded by sums over whole blocks, in one order on every machine. This 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -44,10 +45,13 @@ def allocate_values(dimensions: tuple[int, ...], what: str) -> Values:
     return values
 
 
-class Workspace:
-    """Memory for one block, kept from block to block."""
+class Workspace(threading.local):
+    """Memory for one block, 4 MB for each thread, kept from call to call: to get it anew would cost much time."""
 
     def __init__(self) -> None:
+        self.columns = np.empty((3, BLOCK))
+        self.spare = np.empty((3, BLOCK))
+        self.term = np.empty(BLOCK)
         self.voxels = np.empty((3, BLOCK))
         self.cells = np.empty((3, BLOCK), dtype=np.intp)
         self.first = np.empty(BLOCK, dtype=np.intp)
@@ -130,7 +134,7 @@ class Field:
         """Find the first voxel of each point's cell, and how far it lies along each axis of it."""
         count = points.shape[1]
         voxels, cells, first = work.voxels[:, :count], work.cells[:, :count], work.first[:count]
-        move_columns(self.rasmm_to_voxel, points, voxels)
+        move_columns(self.rasmm_to_voxel, points, voxels, work.term[:count])
         outside = None
         stride = 1
         first.fill(0)

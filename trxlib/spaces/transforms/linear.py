@@ -16,6 +16,7 @@ from trxlib.space import invert_affine
 __all__ = ["LPS", "Linear", "check_linear", "invert", "move_columns", "multiply"]
 
 Affine = npt.NDArray[np.float64]
+Columns = npt.NDArray[np.float64]
 #: RAS to LPS, and back: they differ by the sign of the first two axes.
 LPS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -99,7 +100,7 @@ def check_linear(matrix: npt.ArrayLike, what: str) -> Linear:
     return Linear(checked)
 
 
-def move_columns(matrix: Affine, columns: npt.NDArray[np.float64], out: npt.NDArray[np.float64]) -> None:
+def move_columns(matrix: Affine, columns: Columns, out: Columns, term: Columns) -> None:
     """Apply a matrix to points that lie in three rows.
 
     The sums have one order and no BLAS, so that every machine gives the same bits. Terms with a zero are left out.
@@ -112,8 +113,9 @@ def move_columns(matrix: Affine, columns: npt.NDArray[np.float64], out: npt.NDAr
         x, y and z of the points.
     out : ndarray, float64 of shape (3, n)
         Where to put them; not `columns` itself.
+    term : ndarray, float64 of shape (n,)
+        Memory for one product.
     """
-    term = np.empty(columns.shape[1])
     for row, target in zip(matrix[:3].tolist(), out, strict=True):
         target.fill(row[3])
         for factor, column in zip(row[:3], columns, strict=True):

@@ -15,6 +15,7 @@ from trxlib.spaces.transforms.linear import Affine, Linear, move_columns
 __all__ = ["Moved", "Step", "Transform", "find_streamlines_outside", "fold"]
 
 Step = Linear | Field
+_WORK = Workspace()
 
 
 class Moved(NamedTuple):
@@ -102,8 +103,7 @@ class Transform:
 
     def _apply_blocks(self, rows: npt.NDArray[Any], out: npt.NDArray[Any]) -> Mask | None:
         outside: Mask | None = None
-        work, spare = Workspace(), np.empty((3, BLOCK))
-        columns = np.empty((3, BLOCK))
+        work, columns, spare = _WORK, _WORK.columns, _WORK.spare
         for start in range(0, len(rows), BLOCK):
             stop = min(start + BLOCK, len(rows))
             block = columns[:, : stop - start]
@@ -112,7 +112,7 @@ class Transform:
             for step in self.steps:
                 if isinstance(step, Linear):
                     target = spare[:, : stop - start]
-                    move_columns(step.matrix, block, target)
+                    move_columns(step.matrix, block, target, work.term[: stop - start])
                     columns, spare, block = spare, columns, target
                 elif (missed := step.move(block, work)) is not None:
                     lost = missed  # NaNs are outside of every later field, so nothing gets lost here
