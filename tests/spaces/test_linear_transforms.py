@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import zlib
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -29,7 +31,7 @@ from spaces.transform_files import (
     write_rows,
 )
 
-from trxlib.errors import HeaderWarning, InputError, SpaceMismatchError
+from trxlib.errors import HeaderError, HeaderWarning, InputError, SpaceMismatchError
 from trxlib.formats.reference import space_from
 from trxlib.space import Space
 from trxlib.spaces.transforms import TransformSpec, read_transforms
@@ -209,6 +211,21 @@ def test_flirt_needs_both_images(tmp_path: Path) -> None:
     assert_moves(chain, AFFINE @ RIGID)
 
 
+@pytest.mark.parametrize("kind", ["1", "2"])
+def test_flirt_needs_voxel_sizes_in_the_header_that_are_those_of_the_affine(tmp_path: Path, kind: str) -> None:
+    path = write_rows(tmp_path / "a.mat", np.eye(4))
+    image = (nib.Nifti1Image if kind == "1" else nib.Nifti2Image)(np.zeros(SHAPE, dtype=np.uint8), OBLIQUE)
+    nib.save(image, tmp_path / "native.nii")
+    spec = {"path": path, "format": "fsl", "source": tmp_path / "native.nii"}
+    assert read_transforms(spec, reference=Space(OBLIQUE, SHAPE)).matrix == pytest.approx(np.eye(4), abs=1e-4)
+    data = bytearray((tmp_path / "native.nii").read_bytes())
+    start, sizes = (80, np.array([2, 2, 2], "<f4")) if kind == "1" else (112, np.array([2, 2, 2], "<f8"))
+    data[start : start + sizes.nbytes] = sizes.tobytes()
+    (tmp_path / "native.nii").write_bytes(data)
+    with pytest.raises(HeaderError, match=r"native\.nii: its header has voxels of \[2.0, 2.0, 2.0\] mm, its affine"):
+        read_transforms(spec, reference=Space(OBLIQUE, SHAPE))
+
+
 def test_images_in_the_wrong_order_lead_nowhere(tmp_path: Path) -> None:
     near, far = Space(OBLIQUE, SHAPE), Space(np.diag([2.0, 2, 2, 1]), (90, 100, 80))
     far.voxel_to_rasmm[:3, 3] = 400, 500, 600
@@ -242,8 +259,6 @@ def test_mrtrix_reads_itk_the_same(tmp_path: Path) -> None:
 @needs_mrtrix
 def test_mrtrix_registers_a_moved_image_along_its_points(tmp_path: Path) -> None:
     """A ball at a point of the native image lies, resampled, where the point goes."""
-    import nibabel as nib
-
     affine = np.diag([2.0, 2, 2, 1])
     affine[:3, 3] = -49
     point = np.array([10.0, -12.0, 6.0])
@@ -304,6 +319,7 @@ def test_records_say_what_was_read(tmp_path: Path) -> None:
         "inverse": False,
         "size": path.stat().st_size,
     }
+    assert json.loads(json.dumps(first)) == first
     assert int(first["crc32"], 16) == zlib.crc32(path.read_bytes())
     assert np.array(first["steps"][0]["matrix"]) == pytest.approx(np.linalg.inv(AFFINE))
     assert (second["path"], second["format"], second["inverse"]) == (None, "ras", True)

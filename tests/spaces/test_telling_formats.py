@@ -37,7 +37,16 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.mat", "a.txt", "a.tfm", "a"])
-@pytest.mark.parametrize("text", [ROWS, ROWS.replace(" ", ", "), "# by hand\n" + ROWS, ROWS.replace("\n", "  \r\n")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROWS,
+        ROWS.replace(" ", ", "),
+        "# by hand\n" + ROWS,
+        "# RAS to RAS, of mrtrix\n" + ROWS,
+        ROWS.replace("\n", "  \r\n"),
+    ],
+)
 def test_a_matrix_that_says_nothing_is_an_error_that_lists_formats(tmp_path: Path, name: str, text: str) -> None:
     path = write(tmp_path / name, text)
     with pytest.raises(InputError) as caught:

@@ -18,6 +18,7 @@ from spaces.transform_files import (
     bend,
     deformation,
     displacements,
+    grid_points,
     itk_affine,
     itk_field,
     make_points,
@@ -406,3 +407,27 @@ def test_hdf5_of_others(tmp_path: Path) -> None:
         file.attrs["Format"] = "X5"
     with pytest.raises(UnsupportedFormatError, match=r"a\.x5 is HDF5 and holds no TransformGroup.*X5"):
         read_transforms(tmp_path / "a.x5")
+
+
+@needs_mrtrix
+@pytest.mark.slow
+def test_a_registration_of_mrtrix_leads_points_from_native_to_template(tmp_path: Path) -> None:
+    """Of mrregister native template, points take the linear file, or the second warp."""
+    points = make_points(12, seed=3, reach=22)
+    before = np.linalg.norm(points - bend(points), axis=1).mean()
+    grid = grid_points(OBLIQUE, SHAPE)
+    for name, where in [("native", points), ("template", bend(points))]:
+        data = sum(np.exp(-((grid - point) ** 2).sum(axis=-1) / 50) for point in where)
+        write_field(tmp_path / f"{name}.nii", data.astype(np.float32))
+    images = (tmp_path / "native.nii", tmp_path / "template.nii")
+    linear, *warps = (tmp_path / name for name in ("rigid.txt", "warp1.mif", "warp2.mif"))
+    run("mrregister", *images, "-type", "rigid", "-rigid", linear)
+    run("mrregister", *images, "-type", "rigid_nonlinear", "-nl_warp", *warps)
+    errors = []
+    for transform in (linear, warps[1], warps[0]):
+        moved, outside = read_transforms(transform).apply(points)
+        assert outside is None
+        errors.append(np.linalg.norm(moved - bend(points), axis=1).mean() / before)
+    assert errors[0] < 0.8
+    assert errors[1] < 0.5
+    assert errors[2] > 1.2  # the way of images

@@ -6,12 +6,42 @@ FLIRT's coordinates are voxel times voxel size, with x turned over in images who
 
 from __future__ import annotations
 
+import struct
+from pathlib import Path
+
 import numpy as np
 
+from trxlib.errors import HeaderError
 from trxlib.space import Space
 from trxlib.spaces.transforms.linear import Affine, invert, multiply
+from trxlib.spaces.transforms.nifti_fields import is_nifti, open_maybe_gzip
 
-__all__ = ["fsl_to_rasmm", "ras_from_fsl"]
+__all__ = ["check_voxel_sizes", "fsl_to_rasmm", "ras_from_fsl"]
+
+_NIFTI_2_BYTES = 540
+
+
+def check_voxel_sizes(path: str | Path, space: Space) -> None:
+    """Check that the voxel sizes of a NIfTI header, which FLIRT takes, are those of its affine.
+
+    Raises
+    ------
+    HeaderError
+        If they are not.
+    """
+    with open_maybe_gzip(path) as stream:
+        head = stream.read(_NIFTI_2_BYTES)
+    if not is_nifti(head):
+        return
+    is_first = 348 in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+    order = "<" if int.from_bytes(head[:4], "little") in (348, _NIFTI_2_BYTES) else ">"
+    sizes = np.abs(struct.unpack_from(f"{order}{'3f' if is_first else '3d'}", head, 80 if is_first else 112))
+    if not np.allclose(sizes, space.voxel_sizes, rtol=1e-3, atol=0):
+        raise HeaderError(
+            f"{path}: its header has voxels of {sizes.round(4).tolist()} mm, its affine of "
+            f"{space.voxel_sizes.round(4).tolist()}; FLIRT works with the former, everybody else with the latter, so "
+            "its matrix cannot be placed; write the image anew with one of them"
+        )
 
 
 def fsl_to_rasmm(space: Space) -> Affine:

@@ -22,7 +22,7 @@ __all__ = ["ITK_MARK", "Part", "linear_steps", "looks_like_matlab", "order_parts
 ITK_MARK = "#Insight Transform File"
 Numbers = npt.NDArray[np.float64]
 _HEADER = struct.Struct("<5i")
-_TYPES = {0: "<f8", 10: "<f4", 1000: ">f8", 1010: ">f4"}
+_TYPES = {0: "<f8", 10: "<f4"}
 
 
 class Part(NamedTuple):
@@ -117,7 +117,7 @@ def looks_like_matlab(head: bytes) -> bool:
     if len(head) < _HEADER.size:
         return False
     kind, _, columns, imaginary, length = _HEADER.unpack_from(head)
-    return (kind in _TYPES or kind == 0) and columns in (1, 1 << 24) and imaginary == 0 and 1 < length <= 256
+    return kind in _TYPES and columns == 1 and imaginary == 0 and 1 < length <= 256
 
 
 def read_itk_matlab(path: str | Path) -> list[Linear]:

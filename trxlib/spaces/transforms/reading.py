@@ -12,7 +12,7 @@ from trxlib.space import Space
 from trxlib.spaces.transforms.checks import sample_grid
 from trxlib.spaces.transforms.field import Field
 from trxlib.spaces.transforms.files import check_regular, fingerprint, read_head, read_small
-from trxlib.spaces.transforms.fsl import ras_from_fsl
+from trxlib.spaces.transforms.fsl import check_voxel_sizes, ras_from_fsl
 from trxlib.spaces.transforms.itk import looks_like_matlab, read_itk_matlab, read_itk_text
 from trxlib.spaces.transforms.itk_hdf5 import HDF5_MAGIC, read_itk_hdf5
 from trxlib.spaces.transforms.linear import Linear, check_linear
@@ -190,7 +190,10 @@ def _read_image(one: _Reading, image: Any) -> Space:
     if isinstance(image, (str, Path)):
         check_regular(image)
         one.files.append(Path(image))
-    return space_from(image)
+    space = space_from(image)
+    if isinstance(image, (str, Path)):
+        check_voxel_sizes(image, space)
+    return space
 
 
 def _describe(image: Any) -> Any:

@@ -25,7 +25,7 @@ FORMATS = {
 _KEYS = ("path", "matrix", "format", "inverse", "source", "reference")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TransformSpec:
     """One transform of a chain.
 

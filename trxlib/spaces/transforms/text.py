@@ -98,9 +98,10 @@ def _recognise(text: str, path: str | Path) -> str:
             f"{path} holds {found}; expected a transform: four rows of four numbers, or a text file of ITK, MRtrix or "
             "FreeSurfer (.lta)"
         )
-    if _MRTRIX.search(text):
-        return "mrtrix"
-    return "ras" if _RAS.search(text) else _MATRIX
+    is_mrtrix, is_ras = bool(_MRTRIX.search(text)), bool(_RAS.search(text))
+    if is_mrtrix == is_ras:  # comments that say nothing, or both
+        return _MATRIX
+    return "mrtrix" if is_mrtrix else "ras"
 
 
 def read_text_matrix(text: str, path: str | Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
