@@ -1,0 +1,1 @@
+"""Where streamlines are: the transforms that lead from one space to another."""
