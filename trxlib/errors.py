@@ -56,6 +56,7 @@ __all__ = [
     "ReadOnlyError",
     "ShapeError",
     "SpaceMismatchError",
+    "SpaceWarning",
     "StaleError",
     "StateError",
     "TrxError",
@@ -163,6 +164,10 @@ class TrxWarning(UserWarning):
 
 class HeaderWarning(TrxWarning):
     """Something was missing or odd, and a value was assumed."""
+
+
+class SpaceWarning(TrxWarning):
+    """Many vertices lie outside the grid of the result: reference, transform or unit may be wrong."""
 
 
 class DataLossWarning(TrxWarning):

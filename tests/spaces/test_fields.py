@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 from spaces.transform_files import OBLIQUE, SHAPE, bend, deformation, displacements, make_points, move
 
 from trxlib.errors import SpaceMismatchError
-from trxlib.space import Space
+from trxlib.model.space import Space
 from trxlib.spaces.transforms import Transform, find_streamlines_outside
 from trxlib.spaces.transforms.field import BLOCK, Field, allocate_values
 from trxlib.spaces.transforms.linear import Linear

@@ -33,7 +33,7 @@ from spaces.transform_files import (
 
 from trxlib.errors import HeaderError, HeaderWarning, InputError, SpaceMismatchError
 from trxlib.formats.reference import space_from
-from trxlib.space import Space
+from trxlib.model.space import Space
 from trxlib.spaces.transforms import TransformSpec, read_transforms
 
 POINTS = make_points(reach=80)

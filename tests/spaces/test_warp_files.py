@@ -35,7 +35,7 @@ from spaces.transform_files import (
 )
 
 from trxlib.errors import HeaderError, HeaderWarning, InputError, SpaceMismatchError, UnsupportedFormatError
-from trxlib.space import Space
+from trxlib.model.space import Space
 from trxlib.spaces.transforms import read_transforms
 
 POINTS = make_points()

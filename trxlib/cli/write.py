@@ -19,6 +19,7 @@ from trxlib.cli.parser import (
     add_switch,
     add_workers,
 )
+from trxlib.cli.spaces import add_outside, add_space, add_transform, given_transform
 
 if TYPE_CHECKING:
     from trxlib.commands.convert import ConvertInput
@@ -49,9 +50,7 @@ def add_convert(parser: Parser) -> None:
         metavar=("NX", "NY", "NZ"),
         help="voxels along each axis, for a --reference in text without them",
     )
-    parser.add_argument(
-        "--transform", metavar="FILE", help="text or ITK file: 4 x 4 matrix in RAS mm, applied to all vertices"
-    )
+    add_transform(parser)
     add_repeated(parser, "dps", "KEY=FILE", "a value per streamline, for a single input")
     add_repeated(parser, "dpv", "KEY=FILE", "a value per vertex, for a single input")
     add_dtype(parser)
@@ -71,6 +70,8 @@ def add_convert(parser: Parser) -> None:
         help="streamlines with NaN or infinite vertices (default: fail)",
     )
     parser.add_argument("--drop-empty", action="store_true", help="leave out streamlines without vertices")
+    add_outside(parser)
+    add_space(parser)
     parser.add_argument(
         "--accept-count-mismatch",
         action="store_true",
@@ -88,6 +89,8 @@ def _check_convert(options: Namespace) -> None:
     options.inputs = _groups_and_paths(options.paths[:-1], options.group, bool(options.dps or options.dpv))
     if options.dimensions is not None and options.reference is None:
         raise CallError("--dimensions belongs to a --reference in text; name that, too")
+    if options.grid is not None and options.space != "world":
+        raise CallError("--grid belongs to --space world; give both")
     if options.level is not None and not options.compress:
         raise CallError("--level belongs to --compress; give both")
 
@@ -102,17 +105,27 @@ def run_convert(options: Namespace) -> int:
     reference = options.reference
     keywords: dict[str, Any] = {
         "reference": reference if options.dimensions is None else (reference, tuple(options.dimensions)),
-        "transform": options.transform,
+        **given_transform(options),
         "positions_dtype": options.positions_dtype,
         "out_of_volume": options.out_of_volume,
         "nonfinite": options.nonfinite,
         "drop_empty": options.drop_empty,
+        "out_of_field": options.out_of_field,
+        "warn_outside": options.warn_outside,
+        "max_outside": options.max_outside,
         "accept_count_mismatch": options.accept_count_mismatch,
         "overwrite": options.force,
     }
     is_export = Path(output).suffix.lower() in EXPORT_SUFFIXES
     if is_export:
-        _check_export(output, {"--compress": options.compress, "--missing": options.missing != "error"})
+        _check_export(
+            output,
+            {
+                "--compress": options.compress,
+                "--missing": options.missing != "error",
+                "--space": options.space != "same",
+            },
+        )
     group, path = options.inputs[0]
     with show_progress("convert") as progress:
         if is_export and len(options.inputs) == 1 and group:
@@ -123,6 +136,8 @@ def run_convert(options: Namespace) -> int:
             _convert_inputs(options),
             output,
             missing=options.missing,
+            space=options.space,
+            grid=options.grid,
             compression=_method(options.compress),
             level=options.level,
             progress=progress,

@@ -22,10 +22,11 @@ from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.engine.write import write_container
 from trxlib.errors import CountError, InputError
 from trxlib.formats.open import open_input, read_headers
+from trxlib.formats.reference import find_grid
 from trxlib.formats.registry import detect_format
 from trxlib.model.dtypes import check_float_dtype
-from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions, StrPath
-from trxlib.model.source import Progress, Source, SourceInfo
+from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
+from trxlib.model.source import Findings, Progress, Source, SourceInfo
 
 __all__ = ["ConvertInput", "ConvertedInput", "convert", "plan_conversion"]
 
@@ -44,8 +45,8 @@ class ConvertInput:
         A group that all its streamlines belong to, e.g. the bundle's name.
     reference : optional
         See `convert`; overrides the common one.
-    transform : optional
-        See `convert`; overrides the common one.
+    transform, transform_format, transform_inverse, transform_source : optional
+        See `convert`; override the common ones, all together.
     dps, dpv : mapping of str to path
         Files with a row per streamline or vertex, by the key they get.
     """
@@ -54,6 +55,9 @@ class ConvertInput:
     group: str | None = None
     reference: Any = None
     transform: Any = None
+    transform_format: str | Sequence[str | None] | None = None
+    transform_inverse: bool | Sequence[bool] = False
+    transform_source: Any = None
     dps: Mapping[str, StrPath] = field(default_factory=dict)
     dpv: Mapping[str, StrPath] = field(default_factory=dict)
 
@@ -72,12 +76,15 @@ class ConvertedInput:
         Its first streamline and vertex, and their numbers.
     fingerprint : str
         Of its content: ``crc32:<8 hex digits>:<bytes>``.
+    findings : Findings, optional
+        How many of its vertices lie outside the grid of the result.
     """
 
     info: SourceInfo
     group: str
     place: InputPlan
     fingerprint: str
+    findings: Findings | None = None
 
 
 def convert(
@@ -86,11 +93,19 @@ def convert(
     *,
     reference: Any = None,
     transform: Any = None,
+    transform_format: str | Sequence[str | None] | None = None,
+    transform_inverse: bool | Sequence[bool] = False,
+    transform_source: Any = None,
     positions_dtype: npt.DTypeLike | None = None,
     missing: MissingPolicy = "error",
     out_of_volume: OutOfVolume = "keep",
     nonfinite: NonFinite = "fail",
     drop_empty: bool = False,
+    out_of_field: OutOfField = "fail",
+    warn_outside: float = 0.05,
+    max_outside: float = 0.5,
+    space: SpacePolicy = "same",
+    grid: Any = None,
     accept_count_mismatch: bool = False,
     compression: int = zipfile.ZIP_STORED,
     level: int | None = None,
@@ -109,8 +124,17 @@ def convert(
     reference : optional
         Where affine and dimensions are from: a path (NIfTI, TRK, TRX, text), a nibabel image or header, a dict with
         ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. TCK needs it.
-    transform : optional
-        4 x 4 RAS-to-RAS matrix in mm (array or path of a text or ITK file) that is applied to all vertices.
+    transform : path, array, or list of these, optional
+        Applied to all vertices, several in the order written. A 4 x 4 matrix, RASMM to RASMM in mm, or a file of ITK
+        and ANTs (linear, displacement field, composite), FSL FLIRT, MRtrix (linear, deformation field), FreeSurfer
+        (LTA), or four rows of four numbers. Points go the other way than images: docs/spaces.md says for each program
+        which file to name.
+    transform_format : {"ras", "itk", "fsl", "mrtrix", "lta"}, or a list with one for each, optional
+        Whose file it is; by default what its content says. A matrix in text that does not say is an error.
+    transform_inverse : bool, or a list with one for each
+        Go the other way. Fields cannot be inverted: name the file of the other way.
+    transform_source : optional
+        The image that the transform leads from, as `reference`; FLIRT needs it. `reference` is where it leads to.
     positions_dtype : dtype, optional
         float16, float32 or float64; by default as in the inputs. A TCK holds float32 or float64, a TRK float32 only.
     missing : {"error", "drop", "fill"}
@@ -121,6 +145,16 @@ def convert(
         Streamlines with NaN or infinite vertices: an error that names them, or left out.
     drop_empty : bool
         Whether streamlines without vertices are left out, with their dps rows.
+    out_of_field : {"fail", "drop"}
+        Streamlines with a vertex where a field of the transform has no value: an error, or left out.
+    warn_outside, max_outside : float
+        Share of a file's vertices outside the grid of the result, 0 to 1, above which it is a SpaceWarning, and a
+        SpaceMismatchError that says what is probably wrong.
+    space : {"same", "world"}
+        Whether all inputs must have one grid, or only lie in one world space. Then the result gets `grid`.
+    grid : optional
+        The grid of the result with ``space="world"``, as `reference`; by default the smallest that holds those of all
+        inputs, at the finest voxel size.
     accept_count_mismatch : bool
         Whether what is there is taken, with a warning, of a TRK whose header counts other streamlines, and of a TCK
         that was cut: it lacks its end marker and streamlines that its header counts. Otherwise an error.
@@ -151,38 +185,45 @@ def convert(
     common = ReadOptions(
         reference=reference,
         transform=transform,
+        transform_format=transform_format,
+        transform_inverse=transform_inverse,
+        transform_source=transform_source,
         positions_dtype=positions_dtype,
         out_of_volume=out_of_volume,
         nonfinite=nonfinite,
         drop_empty=drop_empty,
+        out_of_field=out_of_field,
+        warn_outside=warn_outside,
+        max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
     )
     options = [_own_options(item, common) for item in items]
     if Path(output).suffix.lower() in EXPORT_SUFFIXES:
-        _check_export(items, output, missing, compression, level)
+        _check_export(items, output, missing, compression, level, space)
         return _export(items, output, options, overwrite, progress)
     inputs = [path for item, how in zip(items, options, strict=True) for path in (item.path, *how.files())]
     check_outputs([output], inputs, overwrite=overwrite)
+    planning: dict[str, Any] = {"missing": missing, "space": space, "grid": grid}
     writing: dict[str, Any] = {
         "compression": compression,
         "level": level,
         "progress": log_progress(os.fspath(output)) if progress is None else progress,
     }
     try:
-        return _convert(items, options, output, missing, writing)
+        return _convert(items, options, output, planning, writing)
     except CountError as error:
         if not any(detect_format(os.fspath(item.path)) == "tck" for item in items):
             raise
         # Rare, and known only at the end of a large file: the data are delimited, so they can be counted.
         logger.warning("%s; counting", error)
-        return _convert(items, [how.counted() for how in options], output, missing, writing)
+        return _convert(items, [how.counted() for how in options], output, planning, writing)
 
 
 def _convert(
     items: Sequence[ConvertInput],
     options: Sequence[ReadOptions],
     output: StrPath,
-    missing: MissingPolicy,
+    planning: dict[str, Any],
     writing: dict[str, Any],
 ) -> list[ConvertedInput]:
     begin = time.perf_counter()
@@ -192,19 +233,25 @@ def _convert(
             sources.append(stack.enter_context(open_input(item.path, how)))
         whole_groups = [[item.group] if item.group else [] for item in items]
         plan = plan_merge(
-            sources, names=_names(items), whole_groups=whole_groups, missing=missing,
+            sources, names=_names(items), whole_groups=whole_groups, missing=planning["missing"],
             positions_dtype=_plan_dtype(options),
+            grid=find_grid([source.info for source in sources], planning["space"], planning["grid"]),
         )  # fmt: skip
         write_container(plan, sources, output, **writing)
         _log(output, plan, begin)
         return [
-            ConvertedInput(opened.info, item.group or "", place, opened.fingerprint())
+            ConvertedInput(opened.info, item.group or "", place, opened.fingerprint(), opened.findings)
             for item, opened, place in zip(items, sources, plan.inputs, strict=True)
         ]
 
 
 def plan_conversion(
-    items: Sequence[ConvertInput], common: ReadOptions | None = None, *, missing: MissingPolicy = "error"
+    items: Sequence[ConvertInput],
+    common: ReadOptions | None = None,
+    *,
+    missing: MissingPolicy = "error",
+    space: SpacePolicy = "same",
+    grid: Any = None,
 ) -> Plan:
     """Plan what `convert` would write, without writing it; whoever has the plan can open the inputs again.
 
@@ -214,7 +261,7 @@ def plan_conversion(
         At least one; reference and transform must be paths.
     common : ReadOptions, optional
         What holds for all inputs.
-    missing : {"error", "drop", "fill"}
+    missing, space, grid
         See `convert`.
 
     Returns
@@ -224,13 +271,15 @@ def plan_conversion(
     """
     # Who fills cannot plan again: the counts must be right now.
     options = [_own_options(item, common or ReadOptions()).counted() for item in items]
+    headers = [read_headers(item.path, how) for item, how in zip(items, options, strict=True)]
     return plan_merge(
-        [read_headers(item.path, how) for item, how in zip(items, options, strict=True)],
+        headers,
         names=_names(items),
         whole_groups=[[item.group] if item.group else [] for item in items],
         options=options,
         positions_dtype=_plan_dtype(options),
         missing=missing,
+        grid=find_grid([item.info for item in headers], space, grid),
     )
 
 
@@ -263,17 +312,19 @@ def _normalise(source: Any) -> list[ConvertInput]:
 
 def _own_options(item: ConvertInput, common: ReadOptions) -> ReadOptions:
     """Return how one file is opened: what is particular to it comes before what is common."""
+    names = ("transform", "transform_format", "transform_inverse", "transform_source")
+    own = {name: getattr(item, name) for name in names} if item.transform is not None else {}
     return replace(
         common,
         reference=item.reference if item.reference is not None else common.reference,
-        transform=item.transform if item.transform is not None else common.transform,
         dps=item.dps,
         dpv=item.dpv,
+        **own,
     )
 
 
 def _check_export(
-    items: Sequence[ConvertInput], output: StrPath, missing: str, compression: int, level: int | None
+    items: Sequence[ConvertInput], output: StrPath, missing: str, compression: int, level: int | None, space: str
 ) -> None:
     """Refuse what has no meaning for TRK and TCK."""
     if len(items) > 1:
@@ -289,6 +340,7 @@ def _check_export(
         ("missing", missing != "error"),
         ("compression", compression != zipfile.ZIP_STORED),
         ("level", level is not None),
+        ("space", space != "same"),
     ):
         if given:
             raise InputError(f"{output}: {name} has no meaning for TRK and TCK; leave it out, or convert to .trx")

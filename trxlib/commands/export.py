@@ -22,7 +22,7 @@ from trxlib.formats.registry import detect_format
 from trxlib.formats.tck.beside import NonfiniteError, companion_paths
 from trxlib.formats.tck.writer import check_tck_dtype, write_tck
 from trxlib.formats.trk.writer import write_trk
-from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions, StrPath
+from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, StrPath
 from trxlib.model.rules import check_members
 from trxlib.model.source import Progress, Source, SourceInfo
 
@@ -40,12 +40,18 @@ def export(
     group: str | None = None,
     reference: Any = None,
     transform: Any = None,
+    transform_format: str | Sequence[str | None] | None = None,
+    transform_inverse: bool | Sequence[bool] = False,
+    transform_source: Any = None,
     positions_dtype: npt.DTypeLike | None = None,
     dps: Mapping[str, StrPath] | None = None,
     dpv: Mapping[str, StrPath] | None = None,
     out_of_volume: OutOfVolume = "keep",
     nonfinite: NonFinite = "fail",
     drop_empty: bool = False,
+    out_of_field: OutOfField = "fail",
+    warn_outside: float = 0.05,
+    max_outside: float = 0.5,
     accept_count_mismatch: bool = False,
     overwrite: bool = True,
     progress: Progress | None = None,
@@ -66,7 +72,9 @@ def export(
         ``.trk`` or ``.tck``; it appears when it is complete.
     group : str, optional
         Write only the streamlines of this group of a TRX file.
-    reference, transform, out_of_volume, nonfinite, drop_empty, accept_count_mismatch
+    reference, transform, transform_format, transform_inverse, transform_source
+        See `trxlib.convert`.
+    out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside, accept_count_mismatch
         See `trxlib.convert`.
     positions_dtype : dtype, optional
         float32 or float64 for a TCK; a TRK holds float32 only.
@@ -94,12 +102,18 @@ def export(
     options = ReadOptions(
         reference=reference,
         transform=transform,
+        transform_format=transform_format,
+        transform_inverse=transform_inverse,
+        transform_source=transform_source,
         positions_dtype=positions_dtype,
         dps=dps or {},
         dpv=dpv or {},
         out_of_volume=out_of_volume,
         nonfinite=nonfinite,
         drop_empty=drop_empty,
+        out_of_field=out_of_field,
+        warn_outside=warn_outside,
+        max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
     )
     return export_source(source, output, options, group=group, overwrite=overwrite, progress=progress)

@@ -37,7 +37,7 @@ from trxlib.model.offsets import UINT32_MAX, offsets_dtype
 from trxlib.model.options import ReadOptions
 from trxlib.model.rules import check_writable
 from trxlib.model.source import ArraySpec, Source, SourceHeaders
-from trxlib.model.space import check_same_space, invert_affine
+from trxlib.model.space import Space, check_same_space, invert_affine
 
 __all__ = ["InputPlan", "MissingPolicy", "Plan", "divide", "plan_merge", "stamp_of"]
 
@@ -224,6 +224,7 @@ def plan_merge(
     missing: MissingPolicy = "error",
     keep_groups: bool = True,
     check_space: bool = True,
+    grid: Space | None = None,
     nb_shards: int = 1,
 ) -> Plan:
     """Plan the container that holds all streamlines of all sources, in their order.
@@ -248,6 +249,8 @@ def plan_merge(
     check_space : bool
         Whether all must have one affine and dimensions; else those of the first are taken. Sources without
         streamlines to which nobody gave a space do not count.
+    grid : Space, optional
+        Affine and dimensions of the result; the inputs may have others then, since all positions are RASMM.
     nb_shards : int
         Jobs to divide the filling between.
 
@@ -276,10 +279,10 @@ def plan_merge(
         for n, (name, info) in enumerate(zip(names, infos, strict=True))
         if info.has_space
     } or {infos[0].path or names[0]: infos[0].space}
-    if check_space:
+    if check_space and grid is None:
         check_same_space(spaces)
     # Positions of any space can be written; what reads them needs the inverse.
-    label, space = next(iter(spaces.items()))
+    label, space = next(iter(spaces.items())) if grid is None else ("grid", grid)
     invert_affine(space.voxel_to_rasmm, f"{label}: VOXEL_TO_RASMM")
     nb_streamlines = sum(info.nb_streamlines for info in infos)
     nb_vertices = sum(info.nb_vertices for info in infos)

@@ -226,7 +226,12 @@ class TrxSource(Source):
         """Return a copy with other arrays; the file stays that of both."""
         found = copy.copy(self)
         found.arrays = arrays
-        found.info = replace(_info_of(arrays, self.path), positions_dtype=dtype or self.info.positions_dtype)
+        found.info = replace(
+            _info_of(arrays, self.path),
+            positions_dtype=dtype or self.info.positions_dtype,
+            own_space=self.info.own_space,
+            transforms=self.info.transforms,
+        )
         found._steps = self._steps if steps is None else steps
         found._combine = combine or self._combine
         return found

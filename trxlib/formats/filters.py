@@ -8,6 +8,8 @@ once to see what stays, since counts are stated before any streamline is written
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import warnings
 from dataclasses import replace
 from itertools import pairwise
@@ -20,18 +22,23 @@ from trxlib.errors import DataLossWarning, FormatError
 from trxlib.model.chunk import Chunk, Place, placed
 from trxlib.model.dtypes import all_finite
 from trxlib.model.options import FilterPolicy
-from trxlib.model.source import Source, SourceInfo
+from trxlib.model.source import Findings, Source, SourceInfo
+from trxlib.model.space import Space
 from trxlib.parallel import run_each, threads_for
 from trxlib.spaces.grid import Grid
+from trxlib.spaces.outside import judge_share, thin_out
 
 __all__ = ["apply_policy"]
 
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _NONE = np.zeros(0, dtype=np.int64)
+_NEVER = sys.maxsize
 
 
-def apply_policy(source: Source, policy: FilterPolicy) -> Source:
+def apply_policy(
+    source: Source, policy: FilterPolicy, matrix: Array | None = None, *, space: Space | None = None
+) -> Source:
     """Return a source that has no streamlines but those that a policy lets pass.
 
     Parameters
@@ -40,6 +47,10 @@ def apply_policy(source: Source, policy: FilterPolicy) -> Source:
         Of any format; read once here if something may be left out.
     policy : FilterPolicy
         What becomes of odd streamlines.
+    matrix : ndarray of shape (4, 4), optional
+        The linear transform that moved the streamlines, for the message where most lie outside the grid.
+    space : Space, optional
+        Whose grid counts, if not that of the result.
 
     Returns
     -------
@@ -50,17 +61,27 @@ def apply_policy(source: Source, policy: FilterPolicy) -> Source:
     ------
     FormatError
         Naming the streamline that the policy refuses, here or while the positions are read.
+    SpaceMismatchError
+        If more vertices lie outside the grid than the policy allows, here or when all have been read.
 
     Warns
     -----
     DataLossWarning
         Says how many are left out.
+    SpaceWarning
+        If many vertices lie outside the grid.
     """
+    info = source.info if space is None else replace(source.info, space=space)
+    judge = _Judge(info, policy, matrix)
     if not policy.drops:
-        return source.through(_Look(source.info, policy))
-    kept, nb_vertices, outside = _find_kept(source, policy)
+        result = source.through(_Look(judge))
+        result.findings = judge.findings
+        return result
+    kept, nb_vertices, outside = _find_kept(source, judge)
     info = replace(source.info, nb_streamlines=int(kept.sum()))
+    source.findings = judge.findings
     _log_kept(info, outside)
+    judge.end()
     total = source.info.nb_streamlines
     if info.nb_streamlines == total:
         return source
@@ -72,9 +93,15 @@ def apply_policy(source: Source, policy: FilterPolicy) -> Source:
     return source.select(kept, nb_vertices=nb_vertices)
 
 
-def _find_kept(source: Source, policy: FilterPolicy) -> tuple[Array, int, int]:
+def check_finite(source: Source, policy: FilterPolicy) -> Source:
+    """Return a source of finite positions, wherever they lie: what a file holds before a field moves it."""
+    # No grid, so that nothing lies outside.
+    return apply_policy(source, FilterPolicy(nonfinite=policy.nonfinite), space=Space(np.eye(4), (0, 0, 0)))
+
+
+def _find_kept(source: Source, judge: _Judge) -> tuple[Array, int, int]:
     """Return a mask of the streamlines that stay, how many vertices they have, and how many of them go outside."""
-    judge = _Judge(source.info, policy)
+    policy = judge.policy
     masks: list[Array] = []
     nb_vertices = nb_outside = 0
 
@@ -104,11 +131,17 @@ def _find_kept(source: Source, policy: FilterPolicy) -> tuple[Array, int, int]:
 
 
 class _Judge:
-    """Finds the odd streamlines of some vertices, and refuses those that a policy refuses."""
+    """Finds the odd streamlines of some vertices, refuses those that a policy refuses, and counts what lies outside."""
 
-    def __init__(self, info: SourceInfo, policy: FilterPolicy) -> None:
-        self._info, self._policy = info, policy
+    def __init__(self, info: SourceInfo, policy: FilterPolicy, matrix: Array | None = None) -> None:
+        self.info, self.policy = info, policy
+        self.findings = Findings()
+        self._matrix = matrix
         self._grid = Grid(info.space)
+        self._lock = threading.Lock()
+        self._is_ended = False
+        #: Of the earliest block with vertices outside: its first such streamline, and some of its vertices.
+        self._sample: tuple[int, Array] = (_NEVER, np.zeros((0, 3)))
 
     def find(self, positions: Array, place: Place) -> tuple[Array, Array]:
         """Return the streamlines with vertices that are not finite, and the others with vertices outside: increasing.
@@ -119,26 +152,53 @@ class _Judge:
             Naming the first streamline that is refused.
         """
         if place.is_inside or self._grid.contains(positions):  # by the bounding box: nearly always
+            self._count(len(positions))
             return _NONE, _NONE
         bad = _NONE if all_finite(positions) else np.flatnonzero(~np.isfinite(positions).all(axis=1))
         nonfinite = np.unique(place.locate(bad)[0])
-        outside = np.setdiff1d(place.locate(self._grid.find_outside(positions))[0], nonfinite)
-        first_bad = nonfinite[:1] if self._policy.nonfinite == "fail" else _NONE
-        first_outside = outside[:1] if self._policy.out_of_volume == "fail" else _NONE
+        vertices = self._grid.find_outside(positions)
+        streamlines = place.locate(vertices)[0]
+        self._count(len(positions), len(vertices), positions, streamlines)
+        outside = np.setdiff1d(streamlines, nonfinite)
+        first_bad = nonfinite[:1] if self.policy.nonfinite == "fail" else _NONE
+        first_outside = outside[:1] if self.policy.out_of_volume == "fail" else _NONE
         if len(first_bad) and not (len(first_outside) and first_outside[0] < first_bad[0]):
             raise self._is_nonfinite(positions, int(bad[0]), place)
         if len(first_outside):
             raise FormatError(
-                f"{self._info.path}: streamline {first_outside[0]} leaves the grid of "
-                f"{list(self._info.space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or check "
+                f"{self.info.path}: streamline {first_outside[0]} leaves the grid of "
+                f"{list(self.info.space.dimensions)} voxels; keep or drop such streamlines (out_of_volume), or check "
                 "the reference"
             )
         return nonfinite, outside
 
+    def _count(self, vertices: int, outside: int = 0, positions: Array = _NONE, streamlines: Array = _NONE) -> None:
+        with self._lock:
+            if self._is_ended:  # read once more
+                self.findings.vertices = self.findings.outside = 0
+                self._is_ended = False
+            self.findings.vertices += vertices
+            self.findings.outside += outside
+            # The earliest, so that the message does not depend on which thread was first.
+            if outside and streamlines[0] < self._sample[0]:
+                self._sample = int(streamlines[0]), thin_out(positions)
+
+    def end(self) -> None:
+        """Judge the share of vertices outside, now that all have been seen."""
+        self._is_ended = True
+        judge_share(
+            self.info.path,
+            (self.findings.outside, self.findings.vertices),
+            self._sample[1],
+            self.info.space,
+            matrix=self._matrix,
+            limits=(self.policy.warn_outside, self.policy.max_outside),
+        )
+
     def _is_nonfinite(self, positions: Array, vertex: int, place: Place) -> FormatError:
         streamline, number = place.locate(vertex)
         return FormatError(
-            f"{self._info.path}: streamline {streamline} has the vertex {positions[vertex].tolist()} (vertex {number}),"
+            f"{self.info.path}: streamline {streamline} has the vertex {positions[vertex].tolist()} (vertex {number}),"
             " expected finite numbers; repair the file, or drop such streamlines (nonfinite='drop')"
         )
 
@@ -146,8 +206,8 @@ class _Judge:
 class _Look:
     """A step for positions of which nothing is left out: counts the streamlines that leave the grid."""
 
-    def __init__(self, info: SourceInfo, policy: FilterPolicy) -> None:
-        self._info, self._judge = info, _Judge(info, policy)
+    def __init__(self, judge: _Judge) -> None:
+        self._judge = judge
         #: First and last streamline and how many, for each block that has some.
         self._outside: list[tuple[int, int, int]] = []
 
@@ -164,8 +224,9 @@ class _Look:
         count = sum(block[2] for block in blocks)
         # A streamline may go on in the next block.
         count -= sum(before[1] == after[0] for before, after in pairwise(blocks))
-        _log_kept(self._info, count)
         self._outside = []
+        _log_kept(self._judge.info, count)
+        self._judge.end()
 
 
 def _log_kept(info: SourceInfo, outside: int) -> None:

@@ -1,7 +1,8 @@
 """Open a tractogram of any format: the order in which things happen to its streamlines is decided here, for all.
 
-A reader gives the streamlines in the space of the result; then values of other files are attached, rules are judged,
-and the positions get their type last, so that every rule looks at full precision.
+A reader gives the streamlines in the space of the result, moved by a linear transform where there is one; then values
+of other files are attached, a field moves the positions, rules are judged, and the positions get their type last, so
+that every rule looks at full precision.
 """
 
 from __future__ import annotations
@@ -9,15 +10,22 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from trxlib.formats.filters import apply_policy
+import numpy as np
+
+from trxlib.errors import InputError
+from trxlib.formats.filters import apply_policy, check_finite
 from trxlib.formats.reference import space_from
 from trxlib.formats.registry import FORMATS, detect_format
-from trxlib.model.options import ReadOptions, StrPath
+from trxlib.model.options import FilterPolicy, ReadOptions, StrPath
 from trxlib.model.source import Source, SourceHeaders
-from trxlib.spaces.positions import PositionsCast, check_positions_dtype
-from trxlib.spaces.transform import transform_from
+from trxlib.model.space import Space
+from trxlib.spaces.grid import check_grid
+from trxlib.spaces.positions import PositionsCast, check_positions_dtype, working_dtype
+from trxlib.spaces.transforms import Transform, read_transforms
+from trxlib.spaces.transforms.step import TransformStep
 
 __all__ = ["open_input", "read_headers"]
 
@@ -49,25 +57,63 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
     options = options or ReadOptions()
     policy = options.policy
     row = FORMATS[detect_format(path)]
+    reference = None if options.reference is None else space_from(options.reference)
+    transform = read_transforms(options.transforms(), reference=reference, read_space=space_from)
     source: Source = _load(row.source)(
         os.fspath(path),
-        reference=None if options.reference is None else space_from(options.reference),
-        transform=transform_from(options.transform),
+        reference=reference,
+        transform=_matrix_for_reader(transform, reference, path),
         positions_dtype=options.positions_dtype,
-        **{name: getattr(options, name) for name in row.options},
+        **{name: _option(options, name) for name in row.options},
     )
     try:
+        source.info = replace(source.info, transforms=tuple(transform.records))
         dtype = check_positions_dtype(options.positions_dtype, source.default_dtype.name)
+        check_grid(source.info.space, source.info.path, needed=policy.out_of_volume in ("drop", "fail"))
         if options.dps or options.dpv:
             attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
             source = attach(source, options.dps, options.dpv)
-        source = apply_policy(source, policy)
+        if transform.fields:
+            source, policy = _move_by_field(source, transform, policy, options)
+        source = apply_policy(source, policy, transform.matrix)
         if source.info.positions_dtype != dtype:
             source = source.through(PositionsCast(dtype, source.info.path), dtype=dtype)
         return source
     except BaseException:
         source.close()
         raise
+
+
+def _matrix_for_reader(transform: Transform, reference: Space | None, path: StrPath) -> Any:
+    """Return what the reader applies itself: a linear transform; nothing at all for one with a field."""
+    if not transform.records:
+        return None
+    if transform.fields and reference is None:
+        raise InputError(
+            f"{path}: a transform with a deformation field leads to a space that no matrix tells; name the image that "
+            "it leads to as the reference"
+        )
+    # The space of the result is that of the reference then, and the positions stay where they are for now.
+    return np.eye(4) if transform.fields else transform.matrix
+
+
+def _option(options: ReadOptions, name: str) -> Any:
+    """Return an option that only some readers take."""
+    if name != "native":
+        return getattr(options, name)
+    first = next((item.get("source") for item in options.transforms()), None)
+    return None if first is None else space_from(first)
+
+
+def _move_by_field(
+    source: Source, transform: Transform, policy: FilterPolicy, options: ReadOptions
+) -> tuple[Source, FilterPolicy]:
+    """Return a source moved by a transform with a field, and the policy for what comes out of it."""
+    # What the file itself holds is judged first: behind the field, NaN means that it had no value.
+    source = check_finite(source, policy)
+    dtype = working_dtype(options.positions_dtype, source.info.positions_dtype)
+    step = TransformStep(transform, dtype, source.info.path, fails=policy.out_of_field == "fail")
+    return source.through(step, dtype=dtype), replace(policy, nonfinite=policy.out_of_field)
 
 
 def read_headers(path: StrPath, options: ReadOptions | None = None) -> SourceHeaders:

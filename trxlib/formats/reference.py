@@ -10,20 +10,22 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trxlib.errors import HeaderError, InputNotFoundError, UnsupportedFormatError
+from trxlib.errors import HeaderError, InputError, InputNotFoundError, UnsupportedFormatError
 from trxlib.formats.input_file import InputFile
 from trxlib.formats.trk.header import HEADER_BYTES, MAGIC, read_trk_header
 from trxlib.model.header import Header
+from trxlib.model.source import SourceInfo
 from trxlib.model.space import Space
+from trxlib.spaces.grids import union_grid
 from trxlib.spaces.images import KINDS_OF_REFERENCE, NIFTI_BYTES, space_of_image
 from trxlib.spaces.objects import space_of_mapping, space_of_object
 from trxlib.spaces.text import is_space_text, space_of_text
 
-__all__ = ["space_from"]
+__all__ = ["find_grid", "space_from"]
 
 _ODD_KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -31,6 +33,34 @@ _ODD_KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+
+
+def find_grid(infos: Sequence[SourceInfo], space: str, grid: Any = None) -> Space | None:
+    """Return the grid of a result whose inputs have grids of their own; None if they must have one and the same.
+
+    Parameters
+    ----------
+    infos : sequence of SourceInfo
+        Of the inputs.
+    space : {"same", "world"}
+        Whether all must have one grid, or only lie in one world space.
+    grid : optional
+        A reference, for "world"; by default the smallest grid that holds those of all inputs.
+
+    Raises
+    ------
+    InputError
+        If `space` is none of both, or `grid` is given with "same".
+    """
+    if space not in ("same", "world"):
+        raise InputError(f"space is {space!r}, expected 'same' or 'world'")
+    if space == "same":
+        if grid is not None:
+            raise InputError("a grid belongs to space='world'; with 'same' the result has the grid of its inputs")
+        return None
+    if grid is not None:
+        return space_from(grid)
+    return union_grid([info.space for info in infos if info.has_space] or [infos[0].space])
 
 
 def space_from(reference: Any) -> Space:

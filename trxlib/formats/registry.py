@@ -30,7 +30,7 @@ class Format(NamedTuple):
         ``module:callable`` of its reader, which takes a path and the keywords reference, transform and
         positions_dtype, and returns a `trxlib.model.source.Source`.
     options : tuple of str
-        Fields of `ReadOptions` that the reader takes, too.
+        Fields of `ReadOptions` that the reader takes, too; ``native`` is the space of `transform_source`.
     """
 
     name: str
@@ -45,7 +45,9 @@ FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
         Format("trx", (b"PK\x03\x04", b"PK\x05\x06"), (".trx",), "trxlib.formats.trx:open_trx"),
-        Format("trk", (b"TRACK",), (".trk",), "trxlib.formats.trk.reader:TrkSource", ("accept_count_mismatch",)),
+        Format(
+            "trk", (b"TRACK",), (".trk",), "trxlib.formats.trk.reader:TrkSource", ("accept_count_mismatch", "native")
+        ),
         Format(
             "tck",
             (b"mrtrix tracks",),

@@ -57,7 +57,7 @@ class _Wrapped(Stream):
 
     def __init__(self, source: Source, info: SourceInfo) -> None:
         self._source, self.info = source, info
-        self.trusts_count = source.trusts_count
+        self.trusts_count, self.findings = source.trusts_count, source.findings
 
     def headers(self) -> SourceHeaders:
         """Return those of the other, with the counts and keys of the result."""

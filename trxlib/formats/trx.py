@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy.typing as npt
 
 from trxlib.engine.trx_source import TrxSource
 from trxlib.model.space import Space
+from trxlib.spaces.placing import place_result
 from trxlib.spaces.positions import PositionsMap, PositionsMove, working_dtype
-from trxlib.spaces.transform import place_result
 
 __all__ = ["open_trx"]
 
@@ -43,6 +44,7 @@ def open_trx(
         If the file is damaged.
     """
     source = TrxSource.open(path)
+    source.info = replace(source.info, own_space=source.info.space)
     try:
         if reference is None and transform is None:
             return source

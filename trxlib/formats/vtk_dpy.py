@@ -17,8 +17,8 @@ from trxlib.model.chunk import Chunk
 from trxlib.model.offsets import check_offsets
 from trxlib.model.source import Progress, SourceInfo
 from trxlib.model.space import Space
+from trxlib.spaces.placing import place_result
 from trxlib.spaces.positions import PositionsMap, working_dtype
-from trxlib.spaces.transform import place_result
 
 __all__ = ["DpySource", "VtkSource"]
 

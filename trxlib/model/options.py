@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -13,11 +13,13 @@ import numpy.typing as npt
 from trxlib.errors import FormatError, InputError
 from trxlib.model.dtypes import check_float_dtype
 
-__all__ = ["FilterPolicy", "NonFinite", "OutOfVolume", "ReadOptions", "StrPath"]
+__all__ = ["FilterPolicy", "NonFinite", "OutOfField", "OutOfVolume", "ReadOptions", "SpacePolicy", "StrPath"]
 
 StrPath = str | os.PathLike[str]
 OutOfVolume = Literal["keep", "drop", "fail"]
 NonFinite = Literal["fail", "drop"]
+OutOfField = Literal["fail", "drop"]
+SpacePolicy = Literal["same", "world"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class FilterPolicy:
         Those with a vertex outside the grid; those kept are counted and logged.
     drop_empty : bool
         Whether those without vertices are left out.
+    out_of_field : {"fail", "drop"}
+        Those with a vertex where a deformation field of the transform has no value: nobody knows where it goes.
+    warn_outside, max_outside : float
+        Shares of a file's vertices, 0 to 1. More of them outside the grid of the result are a SpaceWarning, and an
+        error: then reference, transform or unit are probably wrong.
 
     Raises
     ------
@@ -42,12 +49,23 @@ class FilterPolicy:
     nonfinite: NonFinite = "fail"
     out_of_volume: OutOfVolume = "keep"
     drop_empty: bool = False
+    out_of_field: OutOfField = "fail"
+    warn_outside: float = 0.05
+    max_outside: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, known in (("nonfinite", ("fail", "drop")), ("out_of_volume", ("keep", "drop", "fail"))):
+        for name, known in (
+            ("nonfinite", ("fail", "drop")),
+            ("out_of_volume", ("keep", "drop", "fail")),
+            ("out_of_field", ("fail", "drop")),
+        ):
             value = getattr(self, name)
             if value not in known:
                 raise InputError(f"{name} is {value!r}, expected {' or '.join(map(repr, known))}")
+        for name in ("warn_outside", "max_outside"):
+            share = getattr(self, name)
+            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+                raise InputError(f"{name} is {share!r}, expected a share of vertices, from 0 to 1")
 
     @property
     def drops(self) -> bool:
@@ -65,12 +83,15 @@ class ReadOptions:
     Parameters
     ----------
     reference, transform : optional
-        The space of the result, and how to get there.
+        The space of the result, and how to get there: one transform, or several that points pass one after the other.
+    transform_format, transform_inverse, transform_source : optional
+        What the files of `transform` do not say of themselves: one value for all, or a list with one for each. See
+        `trxlib.spaces.transforms`.
     positions_dtype : dtype, optional
         float16, float32 or float64; kept as its name.
     dps, dpv : mapping of str to path
         Files whose values are attached under these keys.
-    out_of_volume, nonfinite, drop_empty
+    out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside
         See `FilterPolicy`.
     accept_count_mismatch : bool
         Take what is there, with a warning, where the header of a TRK or of a cut TCK counts other streamlines.
@@ -85,12 +106,18 @@ class ReadOptions:
 
     reference: Any = None
     transform: Any = None
+    transform_format: str | Sequence[str | None] | None = None
+    transform_inverse: bool | Sequence[bool] = False
+    transform_source: Any = None
     positions_dtype: npt.DTypeLike | None = None
     dps: Mapping[str, StrPath] = field(default_factory=dict)
     dpv: Mapping[str, StrPath] = field(default_factory=dict)
     out_of_volume: OutOfVolume = "keep"
     nonfinite: NonFinite = "fail"
     drop_empty: bool = False
+    out_of_field: OutOfField = "fail"
+    warn_outside: float = 0.05
+    max_outside: float = 0.5
     accept_count_mismatch: bool = False
     trust_count: bool | None = None
 
@@ -105,7 +132,14 @@ class ReadOptions:
     @property
     def policy(self) -> FilterPolicy:
         """What becomes of odd streamlines."""
-        return FilterPolicy(self.nonfinite, self.out_of_volume, self.drop_empty)
+        return FilterPolicy(
+            self.nonfinite,
+            self.out_of_volume,
+            self.drop_empty,
+            self.out_of_field,
+            self.warn_outside,
+            self.max_outside,
+        )
 
     def counted(self) -> ReadOptions:
         """Return the same, with the streamlines of a TCK counted instead of its header trusted."""
@@ -115,8 +149,36 @@ class ReadOptions:
         """Return every file that is read beside the tractogram."""
         # A pair may be the path of an affine, and dimensions.
         reference = self.reference[:1] if isinstance(self.reference, (tuple, list)) else [self.reference]
-        given = [*reference, self.transform, *self.dps.values(), *self.dpv.values()]
+        moved = [value for item in self.transforms() for value in (item.get("path"), item.get("source"))]
+        given = [*reference, *moved, *self.dps.values(), *self.dpv.values()]
         return [path for path in given if isinstance(path, (str, os.PathLike))]
+
+    def transforms(self) -> list[dict[str, Any]]:
+        """Return the transforms in their order, as `trxlib.spaces.transforms.read_transforms` takes them.
+
+        Raises
+        ------
+        InputError
+            If formats, directions or sources are given for another number of transforms.
+        """
+        given = self.transform if _is_list_of_transforms(self.transform) else [self.transform]
+        given = [item for item in given if item is not None]
+        if not given:
+            for name in ("transform_format", "transform_inverse", "transform_source"):
+                if getattr(self, name) not in (None, False):
+                    raise InputError(f"{name} is given without a transform; name its file, or leave it out")
+            return []
+        columns = {
+            "format": _for_each(self.transform_format, len(given), "transform_format"),
+            "inverse": _for_each(self.transform_inverse, len(given), "transform_inverse"),
+            "source": _for_each(self.transform_source, len(given), "transform_source"),
+        }
+        found = []
+        for number, item in enumerate(given):
+            named = dict(item) if isinstance(item, Mapping) else {_kind_of(item): item}
+            said = {key: values[number] for key, values in columns.items() if values[number] not in (None, False, "")}
+            found.append({**said, **named})
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Return what differs from the defaults as JSON values.
@@ -148,6 +210,33 @@ class ReadOptions:
         if unknown:
             raise FormatError(f"the options {', '.join(unknown)} are not known")
         return cls(**content)
+
+
+def _is_list_of_transforms(value: Any) -> bool:
+    """Tell several transforms from one matrix, whose rows are lists of numbers."""
+    if not isinstance(value, (list, tuple)):
+        return False
+    return not all(isinstance(row, (list, tuple, np.ndarray)) and _are_numbers(row) for row in value)
+
+
+def _are_numbers(row: Any) -> bool:
+    return all(isinstance(item, (int, float, np.number)) for item in row)
+
+
+def _kind_of(transform: Any) -> str:
+    return "path" if isinstance(transform, (str, os.PathLike)) else "matrix"
+
+
+def _for_each(value: Any, count: int, name: str) -> list[Any]:
+    """Return one value for each transform: a single one holds for all."""
+    # A source may be a pair, of affine and dimensions.
+    if not isinstance(value, list if name == "transform_source" else (list, tuple)):
+        return [value] * count
+    if len(value) not in (1, count):
+        raise InputError(
+            f"{name} is given {len(value)} times for {count} transforms; give it once for all, or once for each"
+        )
+    return list(value) * count if len(value) == 1 else list(value)
 
 
 def _to_json(value: Any, name: str) -> Any:

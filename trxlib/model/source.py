@@ -23,6 +23,7 @@ __all__ = [
     "ArrayBlocks",
     "ArraySpec",
     "Columns",
+    "Findings",
     "Progress",
     "Runs",
     "Source",
@@ -68,6 +69,10 @@ class SourceInfo:
         Size of the file, for progress.
     facts : mapping
         What the header says and a TRX header has no field for; JSON values.
+    own_space : Space, optional
+        What the file's own header says; None if it says nothing.
+    transforms : tuple of mapping
+        What moved the positions, as `trxlib.spaces.transforms.Transform.records` tells it.
     """
 
     path: str
@@ -80,6 +85,8 @@ class SourceInfo:
     dpv: Mapping[str, ArraySpec] = field(default_factory=dict)
     nbytes: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    own_space: Space | None = None
+    transforms: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def has_space(self) -> bool:
@@ -110,6 +117,27 @@ class SourceHeaders:
     dpg: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     sidecars: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class Findings:
+    """What was seen of the vertices of a source while they passed; complete when all have.
+
+    Parameters
+    ----------
+    vertices : int
+        How many were looked at.
+    outside : int
+        How many of them lie outside the grid of the result.
+    """
+
+    vertices: int = 0
+    outside: int = 0
+
+    @property
+    def share_outside(self) -> float | None:
+        """Share of the vertices outside the grid; None if none was looked at."""
+        return self.outside / self.vertices if self.vertices else None
 
 
 class StoredBytes(Protocol):
@@ -198,6 +226,8 @@ class Source(ABC):
     info: SourceInfo
     #: Whether the counts are those that a header states, not counted: reading may end in a CountError.
     trusts_count: bool = False
+    #: What was seen of its vertices; None if nobody looks.
+    findings: Findings | None = None
 
     @property
     def default_dtype(self) -> np.dtype[Any]:

@@ -25,8 +25,8 @@ from trxlib.model.chunk import Chunk
 from trxlib.model.source import Progress, SourceInfo
 from trxlib.model.space import Space
 from trxlib.spaces.grid import Grid
+from trxlib.spaces.placing import place_result
 from trxlib.spaces.positions import PositionsMap, working_dtype
-from trxlib.spaces.transform import place_result
 
 __all__ = ["DelimitedRows", "TckSource"]
 

@@ -23,8 +23,8 @@ from trxlib.model.chunk import Chunk
 from trxlib.model.source import ArraySpec, Progress, SourceInfo
 from trxlib.model.space import Space
 from trxlib.spaces.grid import Grid, VoxmmBox
+from trxlib.spaces.placing import place_result
 from trxlib.spaces.positions import PositionsMap, working_dtype
-from trxlib.spaces.transform import place_result
 
 __all__ = ["TrkSource"]
 
@@ -66,15 +66,17 @@ class TrkSource(Stream):
         *,
         reference: Space | None = None,
         transform: npt.NDArray[np.float64] | None = None,
+        native: Space | None = None,
         positions_dtype: npt.DTypeLike | None = None,
         accept_count_mismatch: bool = False,
     ) -> None:
         self._file = InputFile(path)
-        self.header = read_trk_header(self._file.head(HEADER_BYTES), self._file.path, reference)
-        if transform is not None and reference is not None and not self.header.has_affine:
+        self.header = read_trk_header(self._file.head(HEADER_BYTES), self._file.path, native or reference)
+        if transform is not None and native is None and not self.header.has_affine:
             raise InputError(
                 f"{self._file.path}: the header has no affine, and with a transform the reference is that of the "
-                "result; write the affine into the file first"
+                "result; name the image that the transform leads from (transform_source), or write the affine into the "
+                "file first"
             )
         self._records = _Records(self._file, self.header)
         nb_streamlines, nb_vertices = self._count(accept_count_mismatch)
@@ -96,6 +98,7 @@ class TrkSource(Stream):
             dpv={column.key: ArraySpec(column.ncols, _FLOAT32) for column in self.header.scalars},
             nbytes=self._file.nbytes,
             facts=self.header.facts(),
+            own_space=self.header.space if self.header.has_affine else None,
         )
 
     def _box_of_file(self) -> VoxmmBox:

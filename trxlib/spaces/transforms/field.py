@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError
-from trxlib.space import Space
+from trxlib.model.space import Space
 from trxlib.spaces.transforms.linear import Affine, invert, move_columns
 
 __all__ = ["BLOCK", "Field", "Workspace", "allocate_values"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from trxlib.errors import HeaderError
-from trxlib.space import Space
+from trxlib.model.space import Space
 from trxlib.spaces.transforms.linear import Affine, invert, multiply
 from trxlib.spaces.transforms.nifti_fields import is_nifti, open_maybe_gzip
 

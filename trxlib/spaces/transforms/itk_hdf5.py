@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError, TrxError, UnsupportedFormatError
-from trxlib.space import Space
+from trxlib.model.space import Space
 from trxlib.spaces.transforms.checks import check_displacements
 from trxlib.spaces.transforms.field import Field, allocate_values
 from trxlib.spaces.transforms.holes import has_holes

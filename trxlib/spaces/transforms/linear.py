@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderWarning
-from trxlib.header import check_affine
-from trxlib.space import invert_affine
+from trxlib.model.header import check_affine
+from trxlib.model.space import invert_affine
 
 __all__ = ["LPS", "Linear", "check_linear", "invert", "move_columns", "multiply"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError, InputError, UnsupportedFormatError
-from trxlib.space import Space
+from trxlib.model.space import Space
 from trxlib.spaces.transforms.checks import check_positions
 from trxlib.spaces.transforms.field import Field, allocate_values
 from trxlib.spaces.transforms.files import check_room

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from isal import igzip, isal_zlib
 
 from trxlib.errors import HeaderError, InputError, UnsupportedFormatError
-from trxlib.space import Space
+from trxlib.model.space import Space
 from trxlib.spaces.transforms.checks import check_displacements, check_positions
 from trxlib.spaces.transforms.field import Field, Values, allocate_values
 from trxlib.spaces.transforms.files import check_room

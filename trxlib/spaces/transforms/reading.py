@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trxlib.errors import InputError, SpaceMismatchError, UnsupportedFormatError
-from trxlib.space import Space
+from trxlib.model.space import Space
+from trxlib.spaces.images import NIFTI_BYTES, space_of_image
+from trxlib.spaces.objects import space_of_object
 from trxlib.spaces.transforms.checks import sample_grid
 from trxlib.spaces.transforms.field import Field
 from trxlib.spaces.transforms.files import check_regular, fingerprint, read_head, read_small
@@ -26,7 +29,13 @@ from trxlib.spaces.transforms.transform import Step, Transform, fold
 __all__ = ["read_transforms"]
 
 
-def read_transforms(transform: Any, *, reference: Space | None = None, source: Any = None) -> Transform:
+def read_transforms(
+    transform: Any,
+    *,
+    reference: Space | None = None,
+    source: Any = None,
+    read_space: Callable[[Any], Space] | None = None,
+) -> Transform:
     """Read one transform, or several that points pass one after the other.
 
     Parameters
@@ -39,6 +48,8 @@ def read_transforms(transform: Any, *, reference: Space | None = None, source: A
         The image that the last transform leads to. A matrix of FLIRT needs it.
     source : path, Space, or anything that is a reference, optional
         The image that the first transform leads from, if it names none itself. A matrix of FLIRT needs it.
+    read_space : callable, optional
+        Reads the space of what is named as an image; by default only images are known, and no tractograms.
 
     Returns
     -------
@@ -66,7 +77,9 @@ def read_transforms(transform: Any, *, reference: Space | None = None, source: A
     specs = specs_from(transform)
     for number, spec in enumerate(specs):
         # In the middle of a chain are other images, which each transform names itself.
-        one = _read_one(spec, reference if number == len(specs) - 1 else None, source if number == 0 else None)
+        last = number == len(specs) - 1
+        one = _Reading(spec, reference if last else None, None if number else source, read_space or _space_of_image)
+        _read_one(one)
         domain = domain or (None if steps else one.domain)
         steps += one.steps
         records.append(one.record)
@@ -80,8 +93,10 @@ def read_transforms(transform: Any, *, reference: Space | None = None, source: A
 class _Reading:
     """One transform while it is read."""
 
-    def __init__(self, spec: TransformSpec, reference: Space | None, source: Any) -> None:
-        self.spec = spec
+    def __init__(
+        self, spec: TransformSpec, reference: Space | None, source: Any, read_space: Callable[[Any], Space]
+    ) -> None:
+        self.spec, self.read_space = spec, read_space
         self.reference = reference if spec.reference is None else spec.reference
         self.source = source if spec.source is None else spec.source
         self.files: list[Path] = [] if spec.path is None else [Path(spec.path)]
@@ -91,8 +106,8 @@ class _Reading:
         self.record: dict[str, Any] = {}
 
 
-def _read_one(spec: TransformSpec, reference: Space | None, source: Any) -> _Reading:
-    one = _Reading(spec, reference, source)
+def _read_one(one: _Reading) -> None:
+    spec = one.spec
     if spec.path is None:
         one.steps = [check_linear(spec.matrix, "transform")]
     else:
@@ -111,7 +126,6 @@ def _read_one(spec: TransformSpec, reference: Space | None, source: Any) -> _Rea
     }
     if one.format == "fsl":
         one.record |= {"source": _describe(one.source), "reference": _describe(one.reference)}
-    return one
 
 
 def _read_file(one: _Reading, path: str | Path) -> list[Step]:
@@ -185,15 +199,24 @@ def _read_fsl(one: _Reading, linear: Linear) -> Linear:
 
 
 def _read_image(one: _Reading, image: Any) -> Space:
-    from trxlib.formats.reference import space_from
-
     if isinstance(image, (str, Path)):
         check_regular(image)
         one.files.append(Path(image))
-    space = space_from(image)
+    space = one.read_space(image)
     if isinstance(image, (str, Path)):
         check_voxel_sizes(image, space)
     return space
+
+
+def _space_of_image(image: Any) -> Space:
+    if isinstance(image, (str, Path)):
+
+        def read(count: int) -> bytes:
+            with open_maybe_gzip(image) as stream:
+                return bytes(stream.read(count))
+
+        return space_of_image(Path(image), read(NIFTI_BYTES), read)
+    return image if isinstance(image, Space) else space_of_object(image)
 
 
 def _describe(image: Any) -> Any:

@@ -17,7 +17,10 @@ __all__ = ["find_text_format", "read_text_matrix"]
 _MATRIX = "matrix"  # four rows of four numbers, and nothing else
 _LTA = re.compile(r"^\s*nxforms\s*=", re.MULTILINE)
 _MRTRIX = re.compile(r"^\s*#.*(command_history|mrtrix)", re.MULTILINE | re.IGNORECASE)
-_RAS = re.compile(r"^\s*#.*\bras(mm)?[-_ ]?(to|2|->)[-_ ]?ras(mm)?\b", re.MULTILINE | re.IGNORECASE)
+# The first words are those that this library writes into its own files.
+_RAS = re.compile(
+    r"^\s*#\s*trxlib ras\b|^\s*#.*\bras(mm)?[-_ ]?(to|2|->)[-_ ]?ras(mm)?\b", re.MULTILINE | re.IGNORECASE
+)
 _OTHERS = [
     (
         re.compile(r"^\s*MNI Transform File"),

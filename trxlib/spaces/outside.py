@@ -1,0 +1,110 @@
+"""Many vertices outside the grid of a result: whether that may pass, and what is probably wrong.
+
+A few vertices outside are ordinary. A tenth or more of them has, nearly always, one of few reasons: another reference,
+a transform that leads the other way, voxels taken for millimetres, LPS taken for RAS. Each is tried on some of the
+vertices, so that the message can say under which of them they would lie inside.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trxlib.errors import SpaceMismatchError, SpaceWarning
+from trxlib.model.space import Space
+from trxlib.spaces.grid import Grid
+
+__all__ = ["SAMPLE", "judge_share", "thin_out"]
+
+Array = npt.NDArray[Any]
+#: Vertices that reasons are tried on.
+SAMPLE = 2000
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_CONVINCING = 0.9  # share inside that makes a reason worth telling
+
+
+def thin_out(positions: Array) -> Array:
+    """Return at most `SAMPLE` of some vertices, spread evenly, as float64 copies; only finite ones."""
+    some = positions[:: max(1, -(-len(positions) // SAMPLE))].astype(np.float64)
+    return np.asarray(some[np.isfinite(some).all(axis=1)])
+
+
+def judge_share(
+    path: str,
+    counts: tuple[int, int],
+    sample: Array,
+    space: Space,
+    *,
+    matrix: Array | None,
+    limits: tuple[float, float],
+    what: str = "its vertices",
+) -> None:
+    """Warn, or raise, if a large share of vertices lies outside a grid.
+
+    Parameters
+    ----------
+    path : str
+        The tractogram, for the message.
+    counts : tuple of 2 int
+        Vertices outside, and all of them.
+    sample : ndarray, float64 of shape (n, 3)
+        Some of the vertices, RASMM of the result.
+    space : Space
+        Of the result. Without a grid nothing is judged.
+    matrix : ndarray of shape (4, 4), optional
+        The linear transform that brought the vertices there.
+    limits : tuple of 2 float
+        Shares above which a warning is given, and an error is raised.
+    what : str
+        What was counted.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If the share is above the second limit.
+
+    Warns
+    -----
+    SpaceWarning
+        If it is above the first.
+    """
+    outside, total = counts
+    if not total or not space.has_grid or outside <= min(limits) * total:
+        return
+    grid = "x".join(map(str, space.dimensions))
+    text = (
+        f"{path}: {100 * outside / total:.3g} % of {what} ({outside} of {total}) lie outside the grid of {grid} voxels"
+    )
+    reasons = _find_reasons(sample, space, matrix)
+    text += "; " + ("; ".join(reasons) if reasons else "is it the right reference, and does the transform lead to it?")
+    if outside > limits[1] * total:
+        raise SpaceMismatchError(f"{text}; if all is right as it is, raise the limit (max_outside, now {limits[1]:g})")
+    warnings.warn(f"{text} (a warning above warn_outside, {limits[0]:g})", SpaceWarning, stacklevel=2)
+
+
+def _find_reasons(sample: Array, space: Space, matrix: Array | None) -> list[str]:
+    """Return what would bring the vertices into the grid, each with the share that would lie inside."""
+    if not len(sample):
+        return []
+    grid = Grid(space)
+    tried: list[tuple[Array, str]] = [
+        (_LPS, "in LPS: was the file written so? (transform diag(-1, -1, 1, 1))"),
+        (space.voxel_to_rasmm, "in voxels: were voxel indices taken for mm? (the affine of the grid is the transform)"),
+    ]
+    if matrix is not None and not np.array_equal(matrix, np.eye(4)):
+        back = np.linalg.inv(matrix)
+        tried = [
+            (back @ back, "with the inverse of the transform: does it lead the other way? (transform_inverse)"),
+            (back, "without the transform: are the streamlines in the space of the result already?"),
+            *tried,
+        ]
+    found = []
+    for step, text in tried:
+        moved = sample @ step[:3, :3].T + step[:3, 3]
+        share = 1 - len(grid.find_outside(moved)) / len(moved)
+        if share >= _CONVINCING:
+            found.append(f"{100 * share:.3g} % would lie inside if they were taken {text}")
+    return found
