@@ -1,4 +1,4 @@
-"""Any damage to any file is one error of ours, or goes unseen: never another exception, and never a NaN without a word."""
+"""Any damage to any file is one error of ours, or unseen: never another exception, never a NaN without a word."""
 
 from __future__ import annotations
 
