@@ -49,7 +49,7 @@ def read_mif_field(path: str | Path) -> tuple[Field, list[Path]]:
         If it is no image of three volumes.
     """
     fields = _read_header(path)
-    dimensions = [int(size) for size in _numbers(fields, "dim", path)]
+    dimensions = [int(size) if np.isfinite(size) else 0 for size in _numbers(fields, "dim", path, 1)]
     _check_shape(dimensions, path)
     affine = _read_affine(fields, path)
     data_path, offset = _find_data(fields, path)
@@ -59,7 +59,7 @@ def read_mif_field(path: str | Path) -> tuple[Field, list[Path]]:
     for axis in range(3):
         values[:, axis] = data[..., axis].transpose(2, 1, 0).reshape(-1)
     if "scaling" in fields:
-        shift, scale = _numbers(fields, "scaling", path)[:2]
+        shift, scale = _numbers(fields, "scaling", path, 2)[:2]
         values[:, :3] = values[:, :3] * scale + shift
     has_holes = mark_holes(values, path)
     space = Space.create(affine, dimensions[:3], str(path))
@@ -82,11 +82,14 @@ def _read_header(path: str | Path) -> dict[str, list[str]]:
     return fields
 
 
-def _numbers(fields: dict[str, list[str]], key: str, path: str | Path) -> list[float]:
+def _numbers(fields: dict[str, list[str]], key: str, path: str | Path, least: int) -> list[float]:
     try:
-        return [float(item) for item in fields[key][0].replace(",", " ").split()]
+        numbers = [float(item) for item in fields[key][0].replace(",", " ").split()]
     except (KeyError, ValueError):
-        raise HeaderError(f"{path}: its header has no {key} that can be read; the file is damaged") from None
+        numbers = []
+    if len(numbers) < least or not np.isfinite(numbers[:least]).all():
+        raise HeaderError(f"{path}: its header has no {key} that can be read; the file is damaged")
+    return numbers
 
 
 def _check_shape(dimensions: list[int], path: str | Path) -> None:
@@ -110,7 +113,7 @@ def _read_affine(fields: dict[str, list[str]], path: str | Path) -> npt.NDArray[
         raise HeaderError(
             f"{path}: its header has no transform of three rows of four numbers; nobody knows where it is"
         ) from None
-    affine[:3, :3] *= _numbers(fields, "vox", path)[:3]
+    affine[:3, :3] *= _numbers(fields, "vox", path, 3)[:3]
     return affine
 
 
@@ -130,7 +133,10 @@ def _find_data(fields: dict[str, list[str]], path: str | Path) -> tuple[Path, in
     offset = int(words[1]) if len(words) > 1 and re.fullmatch(r"\d+", words[1]) else 0
     if words[0] == ".":
         return Path(path), offset
-    return Path(path).parent / words[0], offset
+    data_path = Path(path).parent / words[0]
+    if not data_path.is_file():
+        raise HeaderError(f"{path} has its data in {words[0]}, and there is no such file beside it")
+    return data_path, offset
 
 
 def _read_data(path: Path, offset: int, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:

@@ -26,6 +26,7 @@ _HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
 _VECTOR_INTENTS = (1006, 1007)  # displacements, vectors
 _FSL_INTENTS = {2006: "a displacement field", 2007: "cubic splines", 2008: "cosines", 2009: "quadratic splines"}
 _FSL_FIELDS = range(2006, 2017)
+_LARGEST_START, _LARGEST_CODE = 1 << 28, 5
 _MM = 2  # unit of length
 _LARGEST_DIFFERENCE = 0.1  # mm between sform and qform
 _SLAB = 1 << 15  # voxels that stay in cache
@@ -98,13 +99,28 @@ def _read_header(stream: BinaryIO, path: str | Path) -> Any:
     data = start + stream.read(size - 4 if size else 0)
     try:
         kind = {348: nifti1.Nifti1Header, 540: nifti2.Nifti2Header}[size]
-        header = kind.from_fileobj(io.BytesIO(data))
+        header = kind.from_fileobj(io.BytesIO(data), check=False)  # which would mend, and say so only in a log
         header.get_data_dtype()
     except (KeyError, HeaderDataError, WrapStructError, ValueError) as error:
         raise HeaderError(f"{path} has no NIfTI header that can be read: {error}; the file is damaged") from None
+    _check_header(header, path)
     if not header.is_single:
         raise UnsupportedFormatError(f"{path} is a pair of .hdr and .img; write a .nii or .nii.gz")
     return header
+
+
+def _check_header(header: Any, path: str | Path) -> None:
+    """Check the fields that nibabel would mend without a word to the caller."""
+    start = float(header["vox_offset"])
+    codes = [int(header["qform_code"]), int(header["sform_code"])]
+    is_start = int(header.sizeof_hdr) + 4 <= start < _LARGEST_START and start == round(start)
+    if not is_start or not all(0 <= code <= _LARGEST_CODE for code in codes):
+        raise HeaderError(
+            f"{path}: its header has data from byte {start:g} on, and qform and sform have the "
+            f"codes {codes}; the file is damaged"
+        )
+    if header["pixdim"][0] == 0:
+        header["pixdim"][0] = 1  # as the standard says
 
 
 def _find_kind(header: Any, path: str | Path, wanted: str | None) -> str:
@@ -157,9 +173,14 @@ def _text_of(field: Any) -> str:
 
 
 def _read_space(header: Any, path: str | Path) -> Space:
+    from nibabel.spatialimages import HeaderDataError
+
     dimensions = header.get_data_shape()[:3]
-    sform, sform_code = header.get_sform(coded=True)
-    qform, qform_code = header.get_qform(coded=True)
+    try:
+        sform, sform_code = header.get_sform(coded=True)
+        qform, qform_code = header.get_qform(coded=True)
+    except (ValueError, HeaderDataError) as error:  # quaternions that are none
+        raise HeaderError(f"{path}: its qform cannot be read: {error}; the file is damaged") from None
     if not sform_code and not qform_code:
         raise HeaderError(f"{path} has neither sform nor qform, so nobody knows where its voxels are")
     if int(header["xyzt_units"]) & 7 not in (0, _MM):
