@@ -249,3 +249,10 @@ def _header_of(thing: Any) -> dict[str, Any]:
         thing = read_plain(thing)
     header = getattr(thing, "arrays", thing).header
     return header if isinstance(header, dict) else header.to_dict()
+
+
+def make_row(tractogram: str | Path, subject: str = "sub-01", **more: Any) -> dict[str, Any]:
+    """Return a row of a sample sheet as scripts get it."""
+    if isinstance(more.get("transform"), str):
+        more["transform"] = (more["transform"],) if more["transform"] else ()
+    return Sample(line=2, cohort="cohort", subject=subject, tractogram=str(tractogram), **more).to_params()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from formats.made import some_streamlines, trk_bytes
 
-from tests.helpers import assert_trx_equal, make_trx_arrays, write_plain_folder, write_plain_zip
+from tests.helpers import assert_trx_equal, make_row, make_trx_arrays, write_plain_folder, write_plain_zip
 from trxlib import ConvertInput, concatenate, convert, export, extract_groups, load, merge, save, zip_from_folder
 from trxlib.cli import main
 from trxlib.cohort import steps
@@ -79,8 +79,7 @@ def assert_refused(write: Callable[[], Any], message: str) -> None:
 
 
 def row(path: str, **more: Any) -> dict[str, Any]:
-    names = dict.fromkeys(("session", "bundle", "reference", "transform"), "")
-    return {**names, "subject": "sub-01", "tractogram": path, "dps": {}, "dpv": {}, **more}
+    return make_row(path, **more)
 
 
 OPTIONS: dict[str, Any] = {

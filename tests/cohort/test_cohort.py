@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from formats.made import GRID, some_streamlines, tck_bytes, trk_bytes
 
-from tests.helpers import make_trx_arrays, write_plain_zip
+from tests.helpers import make_row, make_trx_arrays, write_plain_zip
 from trxlib.cohort import steps
 from trxlib.engine.plan import Plan
 from trxlib.errors import DataLossWarning, MetadataMismatchError, StaleError
@@ -21,6 +21,8 @@ OPTIONS: dict[str, Any] = {
     "positions_dtype": "keep",
     "missing_metadata": "fill",
     "out_of_volume": "keep",
+    "warn_outside": 1,
+    "max_outside": 1,
     "nonfinite": "fail",
     "empty_streamlines": "keep",
 }
@@ -56,8 +58,7 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
     def row(subject: str, file: str, session: str = "", bundle: str = "", reference: str = "") -> dict[str, Any]:
         path = str(tmp_path / file)
         reference = reference and str(tmp_path / reference)
-        names = {"subject": subject, "session": session, "bundle": bundle, "tractogram": path}
-        return {**names, "reference": reference, "transform": "", "dps": {}, "dpv": {}}
+        return make_row(path, subject, session=session, bundle=bundle, reference=reference)
 
     return [
         row("sub-01", "1_cc.trk", bundle="CC"),

@@ -61,7 +61,7 @@ def test_reads_every_column(folder):
         "CC",
         "sub-01_ses-1",
     )
-    assert (first.reference, first.transform, first.dps, first.dpv, first.line) == ("", "", {}, {}, 2)
+    assert (first.reference, first.transform, first.dps, first.dpv, first.line) == ("", (), {}, {}, 2)
     assert second.entity == "sub-02_ses-1"
     assert second.dps == {"weight": "w.txt"}
     assert second.dpv == {"fa": "b.trk"}

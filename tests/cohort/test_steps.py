@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.helpers import make_trx_arrays, write_plain_zip
+from tests.helpers import make_row, make_trx_arrays, write_plain_zip
 from trxlib.cohort import steps
 from trxlib.cohort.tables import read_table, write_table
 from trxlib.commands.progress import log_progress
@@ -18,8 +18,7 @@ from trxlib.errors import InputError
 
 
 def row(tractogram, subject="sub-01", **more):
-    names = dict.fromkeys(("session", "bundle", "reference", "transform"), "")
-    return {**names, "subject": subject, "tractogram": str(tractogram), "dps": {}, "dpv": {}, **more}
+    return make_row(tractogram, subject, **more)
 
 
 def write_tck(path):
@@ -54,9 +53,10 @@ def test_preflight_lists_every_misfit_at_once(folder):
     files = [f"{n}.trx" for n in (1, 2, 3)] + ["4.trk", "5.tck", "missing.trk"]
     rows = [row(folder / name, f"sub-0{n}") for n, name in enumerate(files, start=1)]
     with pytest.raises(InputError) as caught:
-        steps.preflight(rows, folder / "p.tsv", missing_metadata="error")
+        steps.preflight(rows, folder / "p.tsv", missing_metadata="error", warn_outside=1, max_outside=1)
     text = str(caught.value)
-    assert "sub-02 (" in text
+    assert "sub-02" in text
+    assert "`space: world`" in text or "space: world" in text
     assert "dps/color is lacking in sub-03" in text
     assert "sub-04: " in text
     assert "sub-05: " in text

@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from trxlib.spaces.transform import place_result, read_transform, transform_from
 
 from tests.formats.made import GRID, SIZES, tck_bytes, trk_bytes, write
 from tests.helpers import make_trx_arrays, write_plain_folder, write_plain_zip
@@ -25,7 +26,6 @@ from trxlib.errors import (
 )
 from trxlib.formats.reference import space_from
 from trxlib.model.space import Space
-from trxlib.spaces.transform import place_result, read_transform, transform_from
 
 ITK = "#Insight Transform File V1.0\n"
 AFFINE = np.array([[-1.0, 0, 0, 10], [0, 2, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])

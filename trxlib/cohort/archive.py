@@ -10,10 +10,11 @@ import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from trxlib.cohort.provenance import write_provenance
 from trxlib.cohort.sheet import Row
-from trxlib.cohort.subjects import convert_inputs, paths_of_rows
+from trxlib.cohort.subjects import common_options, convert_inputs, paths_of_rows
 from trxlib.commands.convert import plan_conversion
 from trxlib.commands.progress import log_progress
 from trxlib.commands.validate import find_problems
@@ -27,8 +28,10 @@ from trxlib.engine.seal import check_receipts, find_damage, find_unfit, is_seale
 from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import FormatError, StaleError
 from trxlib.formats.open import open_input
-from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions
-from trxlib.model.source import Source, SourceHeaders
+from trxlib.formats.reference import find_grid
+from trxlib.model.options import SpacePolicy
+from trxlib.model.source import Source, SourceHeaders, SourceInfo
+from trxlib.model.space import Space
 
 __all__ = ["fill_cohort", "plan_cohort", "plan_cohort_directly", "seal_cohort"]
 
@@ -47,6 +50,8 @@ def plan_cohort(
     *,
     missing_metadata: MissingPolicy,
     nb_shards: int,
+    space: SpacePolicy = "same",
+    grid: str | None = None,
 ) -> None:
     """Give each subject its byte ranges in the cohort's archive; only headers are read.
 
@@ -64,6 +69,10 @@ def plan_cohort(
         What to do with dps and dpv keys that some subjects lack.
     nb_shards : int
         Jobs to divide the filling between.
+    space : {"same", "world"}
+        Whether all subjects have one grid, or only lie in one world space.
+    grid : path, optional
+        Reference with the grid of the archive, for "world".
 
     Raises
     ------
@@ -71,12 +80,14 @@ def plan_cohort(
         If the plan or the archive would replace a subject's file.
     """
     check_outputs([output, archive], subjects)
+    headers = [_headers_of_subject(path) for path in subjects]
     plan = plan_merge(
-        [_headers_of_subject(path) for path in subjects],
+        headers,
         names=list(groups),
         whole_groups=list(groups.values()),
         options=[None] * len(subjects),
         missing=missing_metadata,
+        grid=find_grid([item.info for item in headers], space, grid),
         nb_shards=nb_shards,
     )
     _save_plan(plan, output, archive)
@@ -95,11 +106,10 @@ def plan_cohort_directly(
     *,
     nb_shards: int,
     bundles: bool,
-    positions_dtype: str,
     missing_metadata: MissingPolicy,
-    out_of_volume: OutOfVolume,
-    nonfinite: NonFinite,
-    empty_streamlines: str,
+    space: SpacePolicy = "same",
+    grid: str | None = None,
+    **options: Any,
 ) -> None:
     """Give each input its byte ranges in the cohort's archive, without a ``.trx`` of each subject in between.
 
@@ -111,9 +121,11 @@ def plan_cohort_directly(
         Rows of the sample sheet, those of one subject (and session) together, in the order of `groups`.
     groups, output, archive, nb_shards
         See `plan_cohort`.
-    bundles, positions_dtype, missing_metadata, out_of_volume, nonfinite, empty_streamlines
-        See `convert_subject`. Streamlines can only be left out once all have been looked at, so inputs are read
-        twice then.
+    bundles, missing_metadata, space, grid
+        See `convert_subject` and `plan_cohort`.
+    **options
+        See `trxlib.cohort.subjects.common_options`. Streamlines can only be left out once all have been looked at, so
+        inputs are read twice then.
 
     Raises
     ------
@@ -125,17 +137,20 @@ def plan_cohort_directly(
     for row in rows:
         entity = f"{row['subject']}_{row['session']}" if row["session"] else row["subject"]
         by_entity.setdefault(entity, []).append(row)
-    common = ReadOptions(
-        positions_dtype=None if positions_dtype == "keep" else positions_dtype,
-        out_of_volume=out_of_volume,
-        nonfinite=nonfinite,
-        drop_empty=empty_streamlines == "drop",
-    )
+    common = common_options(**options)
     parts = {
-        entity: plan_conversion(convert_inputs(by_entity[entity], bundles=bundles), common, missing=missing_metadata)
+        entity: plan_conversion(
+            convert_inputs(by_entity[entity], bundles=bundles), common, missing=missing_metadata, space=space
+        )
         for entity in groups
     }
-    plan = plan_nested(parts, whole_groups=list(groups.values()), missing=missing_metadata, nb_shards=nb_shards)
+
+    def choose(infos: Sequence[SourceInfo]) -> Space | None:
+        return find_grid(infos, space, grid)
+
+    plan = plan_nested(
+        parts, whole_groups=list(groups.values()), missing=missing_metadata, find_grid=choose, nb_shards=nb_shards
+    )
     _save_plan(plan, output, archive)
 
 

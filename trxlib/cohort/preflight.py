@@ -1,19 +1,23 @@
-"""Before any streamline is read: what the headers of a cohort's inputs say, and whether they fit together."""
+"""Before the long work: what the headers of a cohort's inputs say, where their first streamlines lie, what fits."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trxlib.cohort.records import RECORD_COLUMNS, record_cells
 from trxlib.cohort.sheet import Row
-from trxlib.cohort.subjects import options_of, paths_of_rows
+from trxlib.cohort.subjects import common_options, options_of, paths_of_rows
 from trxlib.cohort.tables import write_table
 from trxlib.container.outputs import check_outputs
 from trxlib.engine.plan import MissingPolicy, plan_merge
 from trxlib.errors import InputError, MismatchError, TrxError
-from trxlib.formats.open import read_headers
+from trxlib.formats.open import look_into
+from trxlib.formats.reference import find_grid
+from trxlib.model.options import SpacePolicy
 from trxlib.model.source import SourceHeaders, SourceInfo
 from trxlib.model.space import check_same_space
 
@@ -29,8 +33,7 @@ _PREFLIGHT_COLUMNS = (
     "streamlines",
     "vertices",
     "bytes",
-    "dimensions",
-    "voxel_sizes",
+    *RECORD_COLUMNS,
     "dps",
     "dpv",
 )
@@ -48,8 +51,16 @@ def refuse_cohort(cohort: str, mistakes: Sequence[str]) -> None:
     raise InputError("\n  ".join(lines))
 
 
-def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: MissingPolicy) -> None:
-    """Read the headers of a cohort's inputs and check that they fit together.
+def preflight(
+    rows: Sequence[Row],
+    table: str | Path,
+    *,
+    missing_metadata: MissingPolicy,
+    space: SpacePolicy = "same",
+    grid: str | None = None,
+    **options: Any,
+) -> None:
+    """Read the headers of a cohort's inputs and the first streamlines of each, and check that they fit together.
 
     Parameters
     ----------
@@ -59,6 +70,12 @@ def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: Missi
         What the headers say, one line per input.
     missing_metadata : {"error", "drop", "fill"}
         Whether dps and dpv keys that some inputs lack are a mistake.
+    space : {"same", "world"}
+        Whether all inputs must have one grid, or only lie in one world space.
+    grid : path, optional
+        Reference with the grid of the archive, for "world".
+    **options
+        See `trxlib.cohort.subjects.common_options`; what may be left out is not judged here.
 
     Raises
     ------
@@ -68,22 +85,28 @@ def preflight(rows: Sequence[Row], table: str | Path, *, missing_metadata: Missi
     check_outputs([table], paths_of_rows(rows))
     problems: list[str] = []
     found: dict[str, SourceHeaders] = {}
+    records: list[dict[str, Any]] = []
+    # Nothing is left out of a sample, so what has to be counted for that is not.
+    common = replace(common_options(**options), out_of_volume="keep", drop_empty=False)
     for row in rows:
         name = _name_of(row)
         try:
-            found[name] = read_headers(row["tractogram"], options_of(row))
+            found[name], record = look_into(row["tractogram"], options_of(row, common))
+            records.append(record)
         except (TrxError, OSError) as error:
             problems.append(f"{name}: {error}")
         except Exception as error:  # whatever another library says of a broken file
             logger.debug("%s", name, exc_info=True)
             problems.append(f"{name}: {row['tractogram']}: {type(error).__name__}: {error}")
-    problems += _misfits(found, missing_metadata)
+    moved = [name for name, row in zip(map(_name_of, rows), rows, strict=True) if row["transform"]]
+    problems += _misfits(found, missing_metadata, space, moved)
+    problems += _grid_problems(found, space, grid)
     if problems:
         raise InputError("\n".join(["the inputs of the cohort cannot become one archive:", *problems]))
     write_table(
         table,
         _PREFLIGHT_COLUMNS,
-        (_preflight_row(row, item.info) for row, item in zip(rows, found.values(), strict=True)),
+        (_preflight_row(*item) for item in zip(rows, [item.info for item in found.values()], records, strict=True)),
     )
     _warn_of_repeats(rows)
     total = sum(item.info.nb_streamlines for item in found.values())
@@ -104,17 +127,19 @@ def _name_of(row: Row) -> str:
     return " ".join(row[key] for key in ("subject", "session", "bundle") if row[key])
 
 
-def _misfits(found: Mapping[str, SourceHeaders], missing_metadata: MissingPolicy) -> list[str]:
+def _misfits(
+    found: Mapping[str, SourceHeaders], missing_metadata: MissingPolicy, space: SpacePolicy, moved: Sequence[str]
+) -> list[str]:
     """Return what keeps inputs from one archive: other spaces, and dps and dpv that differ."""
     problems: list[str] = []
     if not found:
         return problems
-    try:
-        check_same_space(
-            {f"{name} ({item.info.path})": item.info.space for name, item in found.items() if item.info.has_space}
-        )
-    except MismatchError as error:
-        problems.append(str(error))
+    if space == "same":
+        spaces = {name: item.info.space for name, item in found.items() if item.info.has_space}
+        try:
+            check_same_space(spaces, transformed=moved)
+        except MismatchError as error:
+            problems.append(str(error))
     try:
         plan_merge(list(found.values()), names=list(found), missing=missing_metadata, check_space=False)
     except TrxError as error:
@@ -122,9 +147,17 @@ def _misfits(found: Mapping[str, SourceHeaders], missing_metadata: MissingPolicy
     return problems
 
 
-def _preflight_row(row: Row, info: SourceInfo) -> list[Any]:
-    sizes = " ".join(f"{size:.4g}" for size in info.space.voxel_sizes)
-    dimensions = " ".join(map(str, info.space.dimensions))
+def _grid_problems(found: Mapping[str, SourceHeaders], space: SpacePolicy, grid: str | None) -> list[str]:
+    """Return what is wrong with the grid that the archive is to get."""
+    try:
+        find_grid([item.info for item in found.values()], space, grid) if found else None
+    except TrxError as error:
+        return [str(error)]
+    return []
+
+
+def _preflight_row(row: Row, info: SourceInfo, record: Mapping[str, Any]) -> list[Any]:
     names = [row["subject"], row["session"], row["bundle"], row["tractogram"], info.format]
     counts = [info.nb_streamlines, info.nb_vertices, info.nbytes]
-    return [*names, *counts, dimensions, sizes, " ".join(sorted(info.dps)), " ".join(sorted(info.dpv))]
+    keys = [" ".join(sorted(info.dps)), " ".join(sorted(info.dpv))]
+    return [*names, *counts, *record_cells(row, record), *keys]

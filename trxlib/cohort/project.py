@@ -190,6 +190,7 @@ def load_project(
     made = tuple(made)
     full, mistakes = _config_mistakes(config, config_schema)
     mistakes += _results_mistakes(full.get("results"))
+    mistakes += _grid_mistakes(full)
     samples: list[Sample] = []
     if isinstance(full.get("samples"), str):
         samples, more = find_mistakes(Path(full["samples"]), samples_schema, made)
@@ -219,6 +220,18 @@ def _results_mistakes(results: Any) -> list[Mistake]:
         return [Mistake(f"configuration, results: {results!r} cannot be made, {folder} is a file; name a folder")]
     if not os.access(folder, os.W_OK | os.X_OK):
         return [Mistake(f"configuration, results: {folder} may not be written to; name another folder")]
+    return []
+
+
+def _grid_mistakes(config: Mapping[str, Any]) -> list[Mistake]:
+    """Say what is wrong with the grid that archives are to get."""
+    grid = config.get("grid")
+    if not isinstance(grid, str):
+        return []
+    if config.get("space") != "world":
+        return [Mistake("configuration, grid: belongs to `space: world`; with `same` the archive has its inputs' grid")]
+    if not Path(grid).exists():
+        return [Mistake(f"configuration, grid: {grid!r} does not exist; paths are relative to the working directory")]
     return []
 
 

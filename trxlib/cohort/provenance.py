@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from trxlib.cohort.records import RECORD_COLUMNS, record_cells
 from trxlib.cohort.sheet import Row
 from trxlib.cohort.tables import write_table
 from trxlib.engine.plan import InputPlan, Plan
@@ -26,6 +27,7 @@ _PROVENANCE_COLUMNS = (
     "first_vertex",
     "last_vertex",
     "fingerprint",
+    *RECORD_COLUMNS,
 )
 
 
@@ -37,7 +39,7 @@ def write_provenance(
         read = [item for receipt in sorted(receipts, key=lambda one: one.shard) for item in receipt.inputs]
         for place, row, source in zip(plan.inputs, rows, read, strict=True):
             names = [row["subject"], row["session"], row["bundle"], row["tractogram"], source.format]
-            lines.append([*names, *_spans(place), source.fingerprint])
+            lines.append([*names, *_spans(place), source.fingerprint, *record_cells(row, source.record)])
     else:
         for place, path in zip(plan.inputs, records, strict=True):
             lines += _lines_of_record(place, Path(path))
@@ -51,7 +53,7 @@ def _lines_of_record(place: InputPlan, path: Path) -> list[list[Any]]:
         streamlines = _span(place.first_streamline + source["first_streamline"], source["nb_streamlines"])
         vertices = _span(place.first_vertex + source["first_vertex"], source["nb_vertices"])
         names = [content["subject"], content["session"], source["bundle"], source["tractogram"], source["format"]]
-        lines.append([*names, *streamlines, *vertices, source["fingerprint"]])
+        lines.append([*names, *streamlines, *vertices, source["fingerprint"], *record_cells(source, source)])
     return lines
 
 

@@ -113,5 +113,5 @@ def draw_cohort(
     with TrxSource.open(archive) as source, writing(picture) as partial:
         draw_mosaic(source.arrays, partial, title=cohort, subtitle=" \u00b7 ".join(words), groups=groups)
     with writing(page) as partial:
-        partial.write_text(render_page(cohort, rows, len(inputs), subjects), encoding="utf-8")
+        partial.write_text(render_page(cohort, rows, len(inputs), subjects, inputs), encoding="utf-8")
     logger.info("%s and %s", picture, page)

@@ -28,7 +28,11 @@ Row = Mapping[str, Any]
 _NEEDS_REFERENCE = (".tck", ".tck.gz", ".vtk", ".vtp", ".fib", ".dpy")
 _COMPANIONS = ("dps_", "dpv_")
 _EMPTY = ("", "n/a")
-_PATH_COLUMNS = ("tractogram", "reference", "transform")
+_YES, _NO = ("yes", "true", "1"), ("", "no", "false", "0")
+_PATH_COLUMNS = ("tractogram", "reference")
+#: Columns that may hold several values, separated by semicolons; the first two are paths.
+_LISTS = ("transform", "transform_source", "transform_format", "transform_inverse")
+_TRANSFORM_FORMATS = ("ras", "itk", "fsl", "mrtrix", "lta")
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,12 @@ class Sample:
         With their prefixes, ``sub-01`` and ``ses-1``; session may be empty.
     bundle : str
         May be empty.
-    tractogram, reference, transform : str
-        Paths as in the sheet; the last two may be empty.
+    tractogram, reference : str
+        Paths as in the sheet; the second may be empty.
+    transform : tuple of str
+        Paths of transforms, in the order in which points pass them.
+    transform_format, transform_inverse, transform_source : tuple
+        What is said of them: nothing, one value for all, or one for each. A format may be empty.
     dps, dpv : mapping of str to str
         Companion files by key.
     """
@@ -73,7 +81,10 @@ class Sample:
     session: str = ""
     bundle: str = ""
     reference: str = ""
-    transform: str = ""
+    transform: tuple[str, ...] = ()
+    transform_format: tuple[str, ...] = ()
+    transform_inverse: tuple[bool, ...] = ()
+    transform_source: tuple[str, ...] = ()
     dps: Mapping[str, str] = field(default_factory=dict)
     dpv: Mapping[str, str] = field(default_factory=dict)
 
@@ -85,7 +96,8 @@ class Sample:
     @property
     def paths(self) -> list[str]:
         """Every file that the row names."""
-        named = [self.tractogram, self.reference, self.transform, *self.dps.values(), *self.dpv.values()]
+        moved = [*self.transform, *self.transform_source]
+        named = [self.tractogram, self.reference, *moved, *self.dps.values(), *self.dpv.values()]
         return [path for path in named if path]
 
     def to_params(self) -> dict[str, Any]:
@@ -96,7 +108,10 @@ class Sample:
             "bundle": self.bundle,
             "tractogram": self.tractogram,
             "reference": self.reference,
-            "transform": self.transform,
+            "transform": list(self.transform),
+            "transform_format": list(self.transform_format),
+            "transform_inverse": list(self.transform_inverse),
+            "transform_source": list(self.transform_source),
             "dps": dict(self.dps),
             "dpv": dict(self.dpv),
         }
@@ -215,6 +230,14 @@ def _row_mistakes(
                     checked[value] = _path_mistake(value, made)
                 if checked[value]:
                     found.append((column, checked[value]))
+        lists = {name: _split(values[name]) for name in _LISTS if name in values}
+        for column in ("transform", "transform_source"):
+            for value in filter(None, lists.get(column, [])):
+                if value not in checked:
+                    checked[value] = _path_mistake(value, made)
+                if checked[value]:
+                    found.append((column, checked[value]))
+        found += _transform_mistakes(lists)
         tractogram = values.get("tractogram", "")
         if tractogram.lower().endswith(_NEEDS_REFERENCE) and "reference" not in values:
             text = f"{tractogram!r} stores no affine, so it needs a reference image; name one in the column 'reference'"
@@ -238,6 +261,35 @@ def _cell_mistakes(values: Mapping[str, str], validator: Any) -> list[tuple[str,
                 (column, f"{error.instance!r} is not a fit name; {schema['properties'][column]['description']}")
             )
     return list(dict.fromkeys(found))
+
+
+def _split(cell: str) -> list[str]:
+    """Return the values of a cell that may hold several."""
+    return [value.strip() for value in cell.split(";")] if cell else []
+
+
+def _transform_mistakes(lists: Mapping[str, list[str]]) -> list[tuple[str, str]]:
+    """Say what is wrong with the transforms of a row, apart from their files: numbers, formats, directions."""
+    count = len(lists.get("transform", []))
+    found = [("transform", "one of the paths between the semicolons is empty")] * ("" in lists.get("transform", []))
+    for column in ("transform_format", "transform_inverse", "transform_source"):
+        values = lists.get(column, [])
+        if values and not count:
+            found.append((column, "the row has no transform that this could be said of; name its file"))
+        elif len(values) not in (0, 1, count):
+            text = f"{len(values)} values for {count} transforms; give one for all, or one for each, separated by ';'"
+            found.append((column, text))
+    for value in lists.get("transform_format", []):
+        if value and value not in _TRANSFORM_FORMATS:
+            known = ", ".join(_TRANSFORM_FORMATS)
+            found.append(("transform_format", f"{value!r} is no format; known are {known}, or nothing: by content"))
+    for value in lists.get("transform_inverse", []):
+        if value.lower() not in (*_YES, *_NO):
+            found.append(("transform_inverse", f"{value!r} is neither yes nor no"))
+    if lists.get("transform_format", [""])[0] == "fsl" and not any(lists.get("transform_source", [])):
+        text = "a matrix of FLIRT means nothing without the image that it leads from (-in); name it"
+        found.append(("transform_source", text))
+    return found
 
 
 def _path_mistake(path: str, made: tuple[str, ...]) -> str:
@@ -265,7 +317,10 @@ def _sample(line: int, values: Mapping[str, str]) -> Sample:
         bundle=values.get("bundle", ""),
         tractogram=values["tractogram"],
         reference=values.get("reference", ""),
-        transform=values.get("transform", ""),
+        transform=tuple(_split(values.get("transform", ""))),
+        transform_format=tuple(_split(values.get("transform_format", ""))),
+        transform_inverse=tuple(text.lower() in _YES for text in _split(values.get("transform_inverse", ""))),
+        transform_source=tuple(_split(values.get("transform_source", ""))),
         dps={name[4:]: value for name, value in values.items() if name.startswith("dps_")},
         dpv={name[4:]: value for name, value in values.items() if name.startswith("dpv_")},
     )

@@ -4,28 +4,65 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trxlib.cohort.sheet import Row
-from trxlib.commands.convert import ConvertedInput, ConvertInput, convert
+from trxlib.commands.convert import ConvertedInput, ConvertInput, convert_all
 from trxlib.commands.progress import log_progress
 from trxlib.container.atomic import writing
 from trxlib.container.outputs import check_outputs
 from trxlib.engine.plan import MissingPolicy
 from trxlib.errors import InputError, TrxError
-from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions
+from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy
 
-__all__ = ["convert_inputs", "convert_subject", "convert_subjects", "options_of", "paths_of_rows"]
+__all__ = ["common_options", "convert_inputs", "convert_subject", "convert_subjects", "options_of", "paths_of_rows"]
 
 
-def options_of(row: Row) -> ReadOptions:
-    """Return how the tractogram of a row of the sample sheet is read; the configuration adds what all rows share."""
+def options_of(row: Row, common: ReadOptions | None = None) -> ReadOptions:
+    """Return how the tractogram of a row of the sample sheet is read.
+
+    Parameters
+    ----------
+    row : mapping
+        See `trxlib.cohort.sheet.Sample.to_params`.
+    common : ReadOptions, optional
+        What the configuration says of all rows.
+    """
+    own = {"reference": row["reference"] or None, "dps": row["dps"], "dpv": row["dpv"], **_moves(row)}
+    return replace(common or ReadOptions(), **own)
+
+
+def _moves(row: Row) -> dict[str, Any]:
+    """Return what a row says of transforms; lists of the sheet become what Python and JSON have."""
+    return {
+        "transform": list(row["transform"]) or None,
+        "transform_format": [name or None for name in row["transform_format"]] or None,
+        "transform_inverse": list(row["transform_inverse"]) or False,
+        "transform_source": [path or None for path in row["transform_source"]] or None,
+    }
+
+
+def common_options(
+    *,
+    positions_dtype: str = "keep",
+    out_of_volume: OutOfVolume = "keep",
+    nonfinite: NonFinite = "fail",
+    empty_streamlines: str = "keep",
+    out_of_field: OutOfField = "fail",
+    warn_outside: float = 0.05,
+    max_outside: float = 0.5,
+) -> ReadOptions:
+    """Return what the configuration says of all tractograms; see ``workflow/schemas/config.schema.yaml``."""
     return ReadOptions(
-        reference=row["reference"] or None,
-        transform=row["transform"] or None,
-        dps=row["dps"],
-        dpv=row["dpv"],
+        positions_dtype=None if positions_dtype == "keep" else positions_dtype,
+        out_of_volume=out_of_volume,
+        nonfinite=nonfinite,
+        drop_empty=empty_streamlines == "drop",
+        out_of_field=out_of_field,
+        warn_outside=warn_outside,
+        max_outside=max_outside,
     )
 
 
@@ -36,9 +73,9 @@ def convert_inputs(rows: Sequence[Row], *, bundles: bool) -> list[ConvertInput]:
             row["tractogram"],
             group=row["bundle"] if bundles and row["bundle"] else None,
             reference=row["reference"] or None,
-            transform=row["transform"] or None,
             dps=row["dps"],
             dpv=row["dpv"],
+            **_moves(row),
         )
         for row in rows
     ]
@@ -55,11 +92,9 @@ def convert_subject(
     record: str | Path,
     *,
     bundles: bool,
-    positions_dtype: str,
     missing_metadata: MissingPolicy,
-    out_of_volume: OutOfVolume,
-    nonfinite: NonFinite,
-    empty_streamlines: str,
+    space: SpacePolicy = "same",
+    **options: Any,
 ) -> None:
     """Convert all files of a subject (and session) into one ``.trx``.
 
@@ -70,11 +105,13 @@ def convert_subject(
     output : path
         The ``.trx``.
     record : path
-        JSON: where each input's streamlines are in it, its fingerprint, and what its header said.
+        JSON: where each input's streamlines are in it, its fingerprint, what its header said, and what moved it.
     bundles : bool
         Whether bundles become groups.
-    positions_dtype, missing_metadata, out_of_volume, nonfinite, empty_streamlines : str
+    missing_metadata, space : str
         See ``workflow/schemas/config.schema.yaml``.
+    **options
+        See `common_options`.
 
     Raises
     ------
@@ -82,14 +119,12 @@ def convert_subject(
         If an output would replace an input or lie in one.
     """
     check_outputs([output, record], paths_of_rows(rows))
-    converted = convert(
+    converted = convert_all(
         convert_inputs(rows, bundles=bundles),
         output,
-        positions_dtype=None if positions_dtype == "keep" else positions_dtype,
+        common_options(**options),
         missing=missing_metadata,
-        out_of_volume=out_of_volume,
-        nonfinite=nonfinite,
-        drop_empty=empty_streamlines == "drop",
+        space=space,
         progress=log_progress(str(output)),
     )
     content = {
@@ -134,8 +169,9 @@ def convert_subjects(
 
 def _describe(row: Row, item: ConvertedInput) -> dict[str, Any]:
     return {
-        **{key: row[key] for key in ("bundle", "tractogram", "reference", "transform", "dps", "dpv")},
+        **{key: row[key] for key in ("bundle", "tractogram", "reference", "dps", "dpv")},
         "format": item.info.format,
+        **item.record,
         "first_streamline": item.place.first_streamline,
         "nb_streamlines": item.place.nb_streamlines,
         "first_vertex": item.place.first_vertex,

@@ -26,9 +26,9 @@ from trxlib.formats.reference import find_grid
 from trxlib.formats.registry import detect_format
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
-from trxlib.model.source import Findings, Progress, Source, SourceInfo
+from trxlib.model.source import Progress, Source, SourceInfo
 
-__all__ = ["ConvertInput", "ConvertedInput", "convert", "plan_conversion"]
+__all__ = ["ConvertInput", "ConvertedInput", "convert", "convert_all", "plan_conversion"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,15 +76,15 @@ class ConvertedInput:
         Its first streamline and vertex, and their numbers.
     fingerprint : str
         Of its content: ``crc32:<8 hex digits>:<bytes>``.
-    findings : Findings, optional
-        How many of its vertices lie outside the grid of the result.
+    record : mapping
+        How it was read: see `trxlib.model.source.Source.record`.
     """
 
     info: SourceInfo
     group: str
     place: InputPlan
     fingerprint: str
-    findings: Findings | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 def convert(
@@ -197,6 +197,26 @@ def convert(
         max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
     )
+    return convert_all(
+        items, output, common, missing=missing, space=space, grid=grid, compression=compression, level=level,
+        overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+
+
+def convert_all(
+    items: Sequence[ConvertInput],
+    output: StrPath,
+    common: ReadOptions,
+    *,
+    missing: MissingPolicy = "error",
+    space: SpacePolicy = "same",
+    grid: Any = None,
+    compression: int = zipfile.ZIP_STORED,
+    level: int | None = None,
+    overwrite: bool = True,
+    progress: Progress | None = None,
+) -> list[ConvertedInput]:
+    """Do what `convert` does, with what holds for all inputs as one value."""
     options = [_own_options(item, common) for item in items]
     if Path(output).suffix.lower() in EXPORT_SUFFIXES:
         _check_export(items, output, missing, compression, level, space)
@@ -240,7 +260,7 @@ def _convert(
         write_container(plan, sources, output, **writing)
         _log(output, plan, begin)
         return [
-            ConvertedInput(opened.info, item.group or "", place, opened.fingerprint(), opened.findings)
+            ConvertedInput(opened.info, item.group or "", place, opened.fingerprint(), opened.record())
             for item, opened, place in zip(items, sources, plan.inputs, strict=True)
         ]
 

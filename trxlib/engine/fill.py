@@ -118,7 +118,7 @@ def _fill_all(
             _check_stamp(item)  # replaced while it was read
             if item.stamp is None:
                 return ranges, None
-            return ranges, ReadInput(tuple(item.stamp), source.info.format, source.fingerprint())
+            return ranges, ReadInput(tuple(item.stamp), source.info.format, source.fingerprint(), source.record())
         finally:
             if item.stamp is not None:
                 source.close()

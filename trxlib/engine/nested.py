@@ -6,7 +6,7 @@ same two plans are made, from the same headers and with the same rules for names
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ def plan_nested(
     *,
     whole_groups: Sequence[Sequence[str]] | None = None,
     missing: MissingPolicy = "error",
+    find_grid: Callable[[Sequence[SourceInfo]], Space | None] = lambda _: None,
     nb_shards: int = 1,
 ) -> Plan:
     """Plan the container that merging the results of `parts` would give, filled from their inputs at once.
@@ -38,6 +39,8 @@ def plan_nested(
         For each part, the groups that all its streamlines belong to.
     missing : {"error", "drop", "fill"}
         dps and dpv keys that some parts lack.
+    find_grid : callable, optional
+        Returns the grid of the result for what the headers of the parts say; by default all must have one.
     nb_shards : int
         Jobs to divide the filling between.
 
@@ -51,7 +54,8 @@ def plan_nested(
         List every part that does not fit.
     """
     headers = [_headers_of(name, part) for name, part in parts.items()]
-    outer = plan_merge(headers, names=list(parts), whole_groups=whole_groups, missing=missing)
+    grid = find_grid([item.info for item in headers])
+    outer = plan_merge(headers, names=list(parts), whole_groups=whole_groups, missing=missing, grid=grid)
     inputs = [
         _put_into(item, place, name)
         for (name, part), place in zip(parts.items(), outer.inputs, strict=True)

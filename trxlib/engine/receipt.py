@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from isal import isal_zlib
 
@@ -38,11 +39,14 @@ class ReadInput:
         Key of the format table.
     fingerprint : str
         Of its content: ``crc32:<8 hex digits>:<bytes>``.
+    record : mapping
+        How it was read: see `trxlib.model.source.Source.record`.
     """
 
     stamp: tuple[int, ...]
     format: str
     fingerprint: str
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Receipt:
             "plan": self.plan_id,
             "shard": self.shard,
             "ranges": [[item.path, item.start, item.nbytes, item.crc] for item in self.ranges],
-            "inputs": [[item.stamp, item.format, item.fingerprint] for item in self.inputs],
+            "inputs": [[item.stamp, item.format, item.fingerprint, item.record] for item in self.inputs],
         }
         with writing(path) as partial:
             partial.write_text(json.dumps(content) + "\n")

@@ -27,7 +27,7 @@ from trxlib.spaces.positions import PositionsCast, check_positions_dtype, workin
 from trxlib.spaces.transforms import Transform, read_transforms
 from trxlib.spaces.transforms.step import TransformStep
 
-__all__ = ["open_input", "read_headers"]
+__all__ = ["look_into", "open_input", "read_headers"]
 
 
 def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
@@ -128,6 +128,50 @@ def read_headers(path: StrPath, options: ReadOptions | None = None) -> SourceHea
     """
     with open_input(path, options) as source:
         return source.headers()
+
+
+def look_into(path: StrPath, options: ReadOptions | None = None) -> tuple[SourceHeaders, dict[str, Any]]:
+    """Return what the headers of a tractogram say, and where some of its streamlines lie, before long work begins.
+
+    Its first streamlines are read, a megabyte or two. Only if many of their vertices lie outside the grid of the result
+    is the whole file read, so that it is judged by all of them.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a TRX folder.
+    options : ReadOptions, optional
+        As for `open_input`.
+
+    Returns
+    -------
+    SourceHeaders
+        See `read_headers`.
+    dict
+        `Source.record`, with the share outside of what was read.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If more vertices lie outside than `options` allow.
+
+    Warns
+    -----
+    SpaceWarning
+        If many do.
+    """
+    options = options or ReadOptions()
+    with open_input(path, options) as source:
+        for chunk in source.chunks():
+            len(chunk.positions)  # made, and so looked at
+            break
+        findings = source.findings
+        limit = min(options.warn_outside, options.max_outside)
+        if findings is not None and findings.outside > limit * findings.vertices:
+            findings.vertices = findings.outside = 0
+            for chunk in source.chunks():
+                len(chunk.positions)
+        return source.headers(), source.record()
 
 
 def _load(target: str) -> Any:

@@ -264,6 +264,20 @@ class Source(ABC):
     ) -> None:
         self.close()
 
+    def record(self) -> dict[str, Any]:
+        """Return what is to be written down of how it was read, as JSON values; complete when it has been read.
+
+        ``own_space`` is what the file's header says, ``space`` that of the result, ``transforms`` what moved the
+        positions, ``share_outside`` the share of vertices outside the grid of the result.
+        """
+        share = self.findings.share_outside if self.findings is not None else None
+        return {
+            "own_space": None if self.info.own_space is None else self.info.own_space.to_json(),
+            "space": self.info.space.to_json(),
+            "transforms": [dict(item) for item in self.info.transforms],
+            "share_outside": None if share is None else round(share, 6),
+        }
+
     def headers(self) -> SourceHeaders:
         """Return what a plan needs to know; it holds nothing open.
 

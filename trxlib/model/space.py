@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,10 @@ class Space:
     def voxel_order(self) -> str:
         """Where the voxel axes lead, such as ``"LAS"``: see `voxel_order_of`."""
         return voxel_order_of(self.voxel_to_rasmm)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return affine and dimensions as JSON values, which are a reference as well."""
+        return {"voxel_to_rasmm": self.voxel_to_rasmm.tolist(), "dimensions": list(self.dimensions)}
 
     @property
     def voxel_sizes(self) -> npt.NDArray[np.float64]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trxlib.measures.summary import ALL
+from trxlib.pages.spaces import describe_spaces, find_differences
 
 __all__ = ["render_page"]
 
@@ -14,7 +15,13 @@ _TEMPLATES = Path(__file__).parent / "templates"
 Row = Mapping[str, str]
 
 
-def render_page(cohort: str, summary: Sequence[Row], nb_inputs: int, nb_subjects: int | None = None) -> str:
+def render_page(
+    cohort: str,
+    summary: Sequence[Row],
+    nb_inputs: int,
+    nb_subjects: int | None = None,
+    inputs: Sequence[Row] = (),
+) -> str:
     """Return the page as HTML; equal arguments give equal text.
 
     Parameters
@@ -27,6 +34,8 @@ def render_page(cohort: str, summary: Sequence[Row], nb_inputs: int, nb_subjects
         Number of files that went into the archive.
     nb_subjects : int, optional
         Number of people, where some have several sessions, each with rows of its own.
+    inputs : sequence of mapping
+        Rows of ``provenance.tsv``, by column name, for the section on space.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -50,6 +59,8 @@ def render_page(cohort: str, summary: Sequence[Row], nb_inputs: int, nb_subjects
         facts=facts,
         subjects=[_readable(row) for row in summary if row["group"] == ALL],
         groups=groups,
+        spaces=describe_spaces(inputs),
+        differences=find_differences(inputs),
         matrix=[(subject, [_cell(counts, subject, group) for group in groups]) for subject in subjects],
     )
 

@@ -10,7 +10,7 @@ if CONFIG["keep_subjects"]:
         params:
             subjects=subjects_of_cohort,
             groups=groups_of_subjects,
-            missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
+            options=MERGE_OPTIONS,
             nb_shards=nb_shards,
 
     rule plan_cohort:
@@ -18,6 +18,7 @@ if CONFIG["keep_subjects"]:
         input:
             subjects=subjects_of_cohort,
             stamp=f"{RESULTS}/{{cohort}}/.cohort.stamp",
+            grid=grid_of_cohorts,
         output:
             plan=f"{RESULTS}/{{cohort}}/plan.json",
         log:
@@ -30,7 +31,7 @@ if CONFIG["keep_subjects"]:
         params:
             archive=archive_of_cohort,
             groups=groups_of_subjects,
-            missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
+            options=MERGE_OPTIONS,
             nb_shards=nb_shards,
         script:
             "../scripts/plan_cohort.py"
@@ -42,6 +43,7 @@ else:
         input:
             files=inputs_of_cohort,
             preflight=f"{RESULTS}/{{cohort}}/preflight.tsv",
+            grid=grid_of_cohorts,
         output:
             plan=f"{RESULTS}/{{cohort}}/plan.json",
         log:
@@ -57,7 +59,7 @@ else:
             sizes=sizes_of_cohort,
             groups=groups_of_subjects,
             nb_shards=nb_shards,
-            options=CONVERT_OPTIONS,
+            options={**CONVERT_OPTIONS, **MERGE_OPTIONS},
         script:
             "../scripts/plan_cohort_directly.py"
 

@@ -35,13 +35,27 @@ CONFIG = PROJECT.config
 RESULTS = CONFIG["results"].rstrip("/")
 COHORTS = list(PROJECT.cohorts)
 SINGLE_COHORTS = [name.replace("+", r"\+") for name in PROJECT.single_cohorts()]
-CONVERT_OPTIONS = {
-    "bundles": CONFIG["groups"]["bundles"],
+# How tractograms are read; what the archive of a cohort is made of; and both, for those who need it.
+READ_OPTIONS = {
     "positions_dtype": CONFIG["positions_dtype"],
-    "missing_metadata": CONFIG["missing_metadata"],
     "out_of_volume": CONFIG["out_of_volume"],
     "nonfinite": CONFIG["nonfinite"],
     "empty_streamlines": CONFIG["empty_streamlines"],
+    "out_of_field": CONFIG["out_of_field"],
+    "warn_outside": CONFIG["warn_outside"],
+    "max_outside": CONFIG["max_outside"],
+}
+MERGE_OPTIONS = {
+    "missing_metadata": CONFIG["missing_metadata"],
+    "space": CONFIG["space"],
+    "grid": CONFIG["grid"],
+}
+PREFLIGHT_OPTIONS = {**READ_OPTIONS, **MERGE_OPTIONS}
+CONVERT_OPTIONS = {
+    **READ_OPTIONS,
+    "bundles": CONFIG["groups"]["bundles"],
+    "missing_metadata": CONFIG["missing_metadata"],
+    "space": CONFIG["space"],
 }
 
 
@@ -105,6 +119,10 @@ def inputs_of_cohort(wildcards):
 
 def inputs_of_subject(wildcards):
     return PROJECT.paths(wildcards.cohort, wildcards.subject)
+
+
+def grid_of_cohorts(wildcards):
+    return [CONFIG["grid"]] if CONFIG["grid"] else []
 
 
 def subjects_of_cohort(wildcards):

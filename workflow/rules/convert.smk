@@ -45,9 +45,10 @@ rule refuse_cohort:
 
 
 rule preflight:
-    """Read the header of every input of a cohort and list all that does not fit."""
+    """Read the header and the first streamlines of every input of a cohort and list all that does not fit."""
     input:
         files=inputs_of_cohort,
+        grid=grid_of_cohorts,
     output:
         table=f"{RESULTS}/{{cohort}}/preflight.tsv",
     log:
@@ -60,7 +61,7 @@ rule preflight:
     params:
         rows=rows_of_cohort,
         sizes=sizes_of_cohort,
-        missing_metadata=lookup(within=CONFIG, dpath="missing_metadata"),
+        options=PREFLIGHT_OPTIONS,
     script:
         "../scripts/preflight.py"
 

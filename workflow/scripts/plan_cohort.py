@@ -9,6 +9,6 @@ steps.plan_cohort(
     snakemake.params.groups,
     snakemake.output.plan,
     snakemake.params.archive,
-    missing_metadata=snakemake.params.missing_metadata,
     nb_shards=snakemake.params.nb_shards,
+    **snakemake.params.options,
 )

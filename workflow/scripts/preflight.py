@@ -4,4 +4,4 @@ sys.stderr = open(snakemake.log[0], "w", buffering=1)  # before other imports: t
 from trxlib.cohort import steps
 
 steps.start_logging()
-steps.preflight(snakemake.params.rows, snakemake.output.table, missing_metadata=snakemake.params.missing_metadata)
+steps.preflight(snakemake.params.rows, snakemake.output.table, **snakemake.params.options)
