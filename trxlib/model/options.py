@@ -177,6 +177,9 @@ class ReadOptions:
         for number, item in enumerate(given):
             named = dict(item) if isinstance(item, Mapping) else {_kind_of(item): item}
             said = {key: values[number] for key, values in columns.items() if values[number] not in (None, False, "")}
+            # Where a transform leads to is where the next one begins.
+            if number + 1 < len(given) and isinstance(self.transform_source, (list, tuple)) and len(given) > 1:
+                said["reference"] = columns["source"][number + 1]
             found.append({**said, **named})
         return found
 
