@@ -81,6 +81,13 @@ class ReadOptions:
     ------
     InputError
         If `positions_dtype` is no type of positions.
+
+    Examples
+    --------
+    >>> from trxlib.model.options import ReadOptions
+    >>> options = ReadOptions(reference="b0.nii.gz", positions_dtype=np.float16, out_of_volume="drop")
+    >>> options.to_json()
+    {'reference': 'b0.nii.gz', 'positions_dtype': 'float16', 'out_of_volume': 'drop'}
     """
 
     reference: Any = None
@@ -104,15 +111,47 @@ class ReadOptions:
 
     @property
     def policy(self) -> FilterPolicy:
-        """What becomes of odd streamlines."""
+        """What becomes of odd streamlines.
+
+        Raises
+        ------
+        InputError
+            If one of the rules has a value that is not known.
+
+        Examples
+        --------
+        >>> print(ReadOptions(drop_empty=True).policy)
+        nonfinite=fail, out_of_volume=keep, drop_empty=True
+        """
         return FilterPolicy(self.nonfinite, self.out_of_volume, self.drop_empty)
 
     def counted(self) -> ReadOptions:
-        """Return the same, with the streamlines of a TCK counted instead of its header trusted."""
+        """Return the same, with the streamlines of a TCK counted instead of its header trusted.
+
+        Returns
+        -------
+        ReadOptions
+
+        Examples
+        --------
+        >>> ReadOptions().counted().trust_count
+        False
+        """
         return replace(self, trust_count=False)
 
     def files(self) -> list[StrPath]:
-        """Return every file that is read beside the tractogram."""
+        """Return every file that is read beside the tractogram.
+
+        Returns
+        -------
+        list of path
+            As they were given; a reference or transform that is no path is left out.
+
+        Examples
+        --------
+        >>> ReadOptions(reference="b0.nii.gz", transform=np.eye(4), dps={"weight": "sub-01.txt"}).files()
+        ['b0.nii.gz', 'sub-01.txt']
+        """
         # A pair may be the path of an affine, and dimensions.
         reference = self.reference[:1] if isinstance(self.reference, (tuple, list)) else [self.reference]
         given = [*reference, self.transform, *self.dps.values(), *self.dpv.values()]
@@ -121,10 +160,20 @@ class ReadOptions:
     def to_json(self) -> dict[str, Any]:
         """Return what differs from the defaults as JSON values.
 
+        Returns
+        -------
+        dict
+            Names of options to text, numbers, lists or dicts.
+
         Raises
         ------
         InputError
             If reference or transform is an object of this process, not a path.
+
+        Examples
+        --------
+        >>> ReadOptions(drop_empty=True).to_json()
+        {'drop_empty': True}
         """
         found: dict[str, Any] = {}
         for item in fields(self):
@@ -139,10 +188,24 @@ class ReadOptions:
     def from_json(cls, content: Mapping[str, Any]) -> ReadOptions:
         """Return the options of a plan.
 
+        Parameters
+        ----------
+        content : mapping
+            What `to_json` returned.
+
+        Returns
+        -------
+        ReadOptions
+
         Raises
         ------
         FormatError
             If there are others than this version knows.
+
+        Examples
+        --------
+        >>> ReadOptions.from_json({"drop_empty": True}) == ReadOptions(drop_empty=True)
+        True
         """
         unknown = sorted(set(content) - {item.name for item in fields(cls)})
         if unknown:
