@@ -1,6 +1,19 @@
 """trxlib: read, write, convert and merge TRX tractograms, near the speed of the disk.
 
 Names are imported when they are first used, so that ``import trxlib`` costs nothing.
+
+Notes
+-----
+The examples of this package take ``import numpy as np`` and ``import trxlib`` as given, and a folder with an image,
+``b0.nii.gz``; one subject's 4 streamlines as ``sub-01.trk``, ``sub-01.tck`` and ``sub-01.trx``; another's as
+``sub-02.trx``; and both as ``cohort.trx``, with groups ``AF_L`` and ``CST_R``. ``tests/examples.py`` makes them.
+
+Examples
+--------
+>>> inputs = trxlib.convert([("sub-01.trk", "AF_L"), ("sub-02.trx", "CST_R")], "both.trx")
+>>> trx = trxlib.load("both.trx")
+>>> len(trx), len(trx.get_group("CST_R"))
+(8, 4)
 """
 
 from __future__ import annotations

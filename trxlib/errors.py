@@ -29,6 +29,28 @@
     └─ DataLossWarning                    something was left out
 
 The second parent keeps ``except ValueError`` of reference-API users working.
+
+Examples
+--------
+A message names the file or the array, what was found, and what is known instead:
+
+>>> from trxlib.errors import GroupNotFoundError, TrxError
+>>> try:
+...     trxlib.load("cohort.trx").get_group("CC")
+... except TrxError as error:
+...     print(error)
+no group 'CC'; there are 'AF_L', 'CST_R'
+>>> issubclass(GroupNotFoundError, KeyError)
+True
+
+A warning names what is left out. Where nothing may be left out, it can be made an error:
+
+>>> import warnings
+>>> from trxlib.errors import DataLossWarning
+>>> warnings.simplefilter("error", DataLossWarning)
+>>> trxlib.export("cohort.trx", "cohort.tck")
+Traceback (most recent call last):
+trxlib.errors.DataLossWarning: cohort.tck: this format has no groups; left out: AF_L, CST_R; ...
 """
 
 from __future__ import annotations

@@ -1,6 +1,14 @@
 """Drop-in for the module of the same name in the TRX reference package: ``import trxlib.trx_file_memmap as tmm``.
 
 Where the two differ, and why: ``docs/differences.md``.
+
+Examples
+--------
+>>> import trxlib.trx_file_memmap as tmm
+>>> trx = tmm.load("cohort.trx")
+>>> tmm.save(trx.get_group("AF_L"), "AF_L.trx")
+>>> len(tmm.load("AF_L.trx"))
+3
 """
 
 from __future__ import annotations
@@ -41,6 +49,11 @@ def _append_last_offsets(nib_offsets: Array, nb_vertices: int) -> Array:
     ------
     OffsetsError
         If they decrease, or pass `nb_vertices`.
+
+    Examples
+    --------
+    >>> _append_last_offsets(np.array([0, 3]), 5).tolist()
+    [0, 3, 5]
     """
     offsets = np.asarray(nib_offsets)
     check_offsets(np.concatenate((offsets[:0], [0], offsets)), nb_vertices)
@@ -54,6 +67,11 @@ def _generate_filename_from_data(arr: Array, filename: str) -> str:
     ------
     ShapeError
         If the array has not 1 or 2 dimensions.
+
+    Examples
+    --------
+    >>> _generate_filename_from_data(np.zeros((8, 3), np.uint8), "color.txt")
+    'color.3.uint8'
     """
     if arr.ndim not in (1, 2):
         raise ShapeError(f"{filename}: the array has {arr.ndim} dimensions, expected 1 or 2")
@@ -72,6 +90,11 @@ def _split_ext_with_dimensionality(filename: str) -> tuple[str, int, str]:
         If it has no suffix, or more parts than those three.
     DtypeError
         If the suffix is no type of the format.
+
+    Examples
+    --------
+    >>> _split_ext_with_dimensionality("color.3.uint8")
+    ('color', 3, '.uint8')
     """
     file_name = PurePath(filename).name
     if not 2 <= len(file_name.split(".")) <= 3:
@@ -84,6 +107,11 @@ def _compute_lengths(offsets: Array) -> Array:
     """Return the lengths of streamlines from n + 1 offsets, as uint32 (uint64 if one is longer).
 
     Where offsets fall, as behind the last one of preallocated offsets, the length is 0.
+
+    Examples
+    --------
+    >>> _compute_lengths(np.array([0, 3, 5])).tolist()
+    [3, 2]
     """
     if not len(offsets):
         return np.zeros(1, dtype=np.uint32)
@@ -95,7 +123,13 @@ def _compute_lengths(offsets: Array) -> Array:
 
 
 def _is_dtype_valid(ext: str) -> bool:
-    """Tell whether a suffix is a type of the format."""
+    """Tell whether a suffix is a type of the format.
+
+    Examples
+    --------
+    >>> _is_dtype_valid(".float16"), _is_dtype_valid(".txt")
+    (True, False)
+    """
     try:
         dtype_of_extension(ext)
     except DtypeError:
@@ -112,6 +146,11 @@ def _dichotomic_search(x: Array, l_bound: int | None = None, r_bound: int | None
         Zeros only at its end, else the answer is one of several. trxlib itself never asks: see `Preallocated`.
     l_bound, r_bound : int, optional
         Where to search, both included.
+
+    Examples
+    --------
+    >>> _dichotomic_search(np.array([3, 2, 4, 0, 0]))
+    2
     """
     low = 0 if l_bound is None else l_bound
     high = len(x) - 1 if r_bound is None else r_bound
@@ -140,6 +179,12 @@ def _create_memmap(
         Made, empty, if it is not there and the array has no rows.
     mode, shape, dtype, offset, order
         As for `numpy.memmap`; the dtype is taken as little-endian.
+
+    Examples
+    --------
+    >>> weights = _create_memmap("weight.float32", mode="w+", shape=(2,))
+    >>> weights.tolist()
+    [0.0, 0.0]
     """
     wanted = DTYPES[extension_of_dtype(dtype)]
     if wanted == np.bool_:

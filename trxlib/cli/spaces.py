@@ -14,7 +14,7 @@ _FORMATS = ("ras", "itk", "fsl", "mrtrix", "lta")
 
 def add_transform(parser: Parser) -> None:
     """Add ``--transform`` and what belongs to it; each may be given once for all transforms, or once for each."""
-    text = "applied to all vertices; several in their order; docs/spaces.md says which file of each program"
+    text = "applied to all vertices; several in their order; docs/transforms.md says which file of each program"
     add_repeated(parser, "transform", "FILE", text)
     add_repeated(
         parser,

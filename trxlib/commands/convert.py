@@ -1,4 +1,4 @@
-"""Convert tractograms of any format into one TRX file, streaming: nothing is held in memory."""
+"""Convert tractograms of any format into one TRX file, some streamlines at a time: memory stays flat."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ class ConvertInput:
         See `convert`; override the common ones, all together.
     dps, dpv : mapping of str to path
         Files with a row per streamline or vertex, by the key they get.
+
+    Examples
+    --------
+    >>> np.savetxt("sub-01_length.txt", [2.0, 1.0, 3.0, 0.0])
+    >>> tracts = trxlib.ConvertInput("sub-01.tck", reference="b0.nii.gz", dps={"length": "sub-01_length.txt"})
+    >>> inputs = trxlib.convert(tracts, "with_length.trx")
+    >>> trxlib.load("with_length.trx").data_per_streamline["length"].ravel().tolist()
+    [2.0, 1.0, 3.0, 0.0]
     """
 
     path: StrPath
@@ -122,13 +130,14 @@ def convert(
         ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` those, see `trxlib.export`; any other name a
         folder.
     reference : optional
-        Where affine and dimensions are from: a path (NIfTI, TRK, TRX, text), a nibabel image or header, a dict with
-        ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. TCK needs it.
+        Where affine and dimensions are from: a path (NIfTI, MGH, MRtrix or NRRD image, TRK, TRX, text), a nibabel
+        image or header, a dict with ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. Formats
+        without a space, such as TCK, need it.
     transform : path, array, or list of these, optional
         Applied to all vertices, several in the order written. A 4 x 4 matrix, RASMM to RASMM in mm, or a file of ITK
         and ANTs (linear, displacement field, composite), FSL FLIRT, MRtrix (linear, deformation field), FreeSurfer
-        (LTA), or four rows of four numbers. Points go the other way than images: docs/spaces.md says for each program
-        which file to name.
+        (LTA), or four rows of four numbers. Points go the other way than images: docs/transforms.md says for each
+        program which file to name.
     transform_format : {"ras", "itk", "fsl", "mrtrix", "lta"}, or a list with one for each, optional
         Whose file it is; by default what its content says. A matrix in text that does not say is an error.
     transform_inverse : bool, or a list with one for each
@@ -138,7 +147,8 @@ def convert(
     positions_dtype : dtype, optional
         float16, float32 or float64; by default as in the inputs. A TCK holds float32 or float64, a TRK float32 only.
     missing : {"error", "drop", "fill"}
-        dps and dpv keys that some inputs lack: an error, left out with a warning, or NaN.
+        dps and dpv keys that some inputs lack: an error, left out with a warning, or filled with NaN, which is an
+        error for integers and bool.
     out_of_volume : {"keep", "drop", "fail"}
         Streamlines that leave the grid of the reference: kept and counted in the log, left out, or an error.
     nonfinite : {"fail", "drop"}
@@ -156,8 +166,8 @@ def convert(
         The grid of the result with ``space="world"``, as `reference`; by default the smallest that holds those of all
         inputs, at the finest voxel size.
     accept_count_mismatch : bool
-        Whether what is there is taken, with a warning, of a TRK whose header counts other streamlines, and of a TCK
-        that was cut: it lacks its end marker and streamlines that its header counts. Otherwise an error.
+        Whether a TRK whose header counts other streamlines than it holds is read all the same, with a warning, and a
+        TCK that was cut: it lacks its end marker, and streamlines that its header counts. Otherwise that is an error.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     level : int, optional
@@ -180,6 +190,28 @@ def convert(
         Name the file, and the byte and record where it breaks its format.
     SpaceMismatchError, MetadataMismatchError
         List every input that does not fit.
+
+    Warns
+    -----
+    HeaderWarning
+        If a header leaves something open or is odd, and a value is assumed.
+    DataLossWarning
+        Names what is left out.
+
+    Examples
+    --------
+    A TRK knows its space; its scalars become dpv, its properties dps. A TCK needs the image that it was made from:
+
+    >>> (converted,) = trxlib.convert("sub-01.trk", "from_trk.trx")
+    >>> converted.info.nb_streamlines, sorted(converted.info.dps), sorted(converted.info.dpv)
+    (4, ['weight'], ['fa'])
+    >>> inputs = trxlib.convert("sub-01.tck", "from_tck.trx", reference="b0.nii.gz")
+
+    Several files become one, each a group, in the order given:
+
+    >>> inputs = trxlib.convert([("sub-01.trk", "AF_L"), ("sub-02.trx", "CST_R")], "both.trx")
+    >>> [(part.group, part.place.first_streamline, part.place.nb_streamlines) for part in inputs]
+    [('AF_L', 0, 4), ('CST_R', 4, 4)]
     """
     items = _normalise(source)
     common = ReadOptions(
@@ -287,7 +319,7 @@ def plan_conversion(
     Returns
     -------
     Plan
-        `trxlib.formats.registry.open_input` opens an input by its ``path`` and ``options``.
+        `trxlib.formats.open.open_input` opens an input by its ``path`` and ``options``.
     """
     # Who fills cannot plan again: the counts must be right now.
     options = [_own_options(item, common or ReadOptions()).counted() for item in items]

@@ -19,7 +19,8 @@ from trxlib.model.names import ArrayName, fit_names
 
 __all__ = ["describe"]
 
-_UNKNOWN_SPACE = {"VOXEL_TO_RASMM": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], "DIMENSIONS": [1, 1, 1]}
+#: Any grid will do: no streamline is looked at.
+_UNKNOWN_SPACE = {"VOXEL_TO_RASMM": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], "DIMENSIONS": [2, 2, 2]}
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -44,8 +45,18 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises
     ------
-    TrxError
-        As opening the file does, for what the header, names and sizes tell.
+    InputNotFoundError, UnsupportedFormatError, FormatError
+        If the file is not there, of no known format, or if its header, names or sizes are wrong.
+
+    Examples
+    --------
+    >>> facts = trxlib.describe("cohort.trx")
+    >>> facts["nb_streamlines"], facts["dimensions"], facts["voxel_sizes"]
+    (8, [80, 96, 64], [2.0, 2.0, 2.0])
+    >>> facts["dps"], facts["groups"]
+    ({'weight': '1 x float32'}, {'AF_L': 3, 'CST_R': 4})
+    >>> print(trxlib.describe("sub-01.tck")["dimensions"])
+    None
     """
     path = Path(path)
     kind = detect_format(path)

@@ -72,14 +72,16 @@ def export(
         ``.trk`` or ``.tck``; it appears when it is complete.
     group : str, optional
         Write only the streamlines of this group of a TRX file.
-    reference, transform, transform_format, transform_inverse, transform_source
-        See `trxlib.convert`.
-    out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside, accept_count_mismatch
+    reference, transform, transform_format, transform_inverse, transform_source : optional
         See `trxlib.convert`.
     positions_dtype : dtype, optional
         float32 or float64 for a TCK; a TRK holds float32 only.
     dps, dpv : mapping of str to path, optional
         Files whose values are attached under these keys.
+    out_of_volume, nonfinite, drop_empty, accept_count_mismatch
+        See `trxlib.convert`.
+    out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside, accept_count_mismatch : optional
+        See `trxlib.convert`.
     overwrite : bool
         Whether files that exist may be replaced, `output` or those beside it. Inputs are never.
     progress : callable, optional
@@ -96,8 +98,28 @@ def export(
     ------
     InputError
         If `output` has another suffix, or a file that is written would replace an input or lie in one.
+    InputNotFoundError, UnsupportedFormatError, FormatError
+        Name the file, and where it breaks its format.
     GroupNotFoundError
         If there is no such group.
+
+    Warns
+    -----
+    DataLossWarning
+        Names the groups that are left out.
+
+    Examples
+    --------
+    >>> info, fingerprint = trxlib.export("cohort.trx", "AF_L.trk", group="AF_L")
+    >>> info.nb_streamlines
+    3
+
+    A TCK holds positions alone, so that values go to files beside it:
+
+    >>> info, fingerprint = trxlib.export("sub-01.trk", "tracts.tck")
+    >>> from pathlib import Path
+    >>> sorted(path.name for path in Path().glob("tracts*"))
+    ['tracts.tck', 'tracts_fa.tsf', 'tracts_weight.txt']
     """
     options = ReadOptions(
         reference=reference,

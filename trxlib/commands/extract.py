@@ -72,6 +72,14 @@ def extract_groups(
         If a group's file would replace the input or lie in it; nothing has been written then.
     FormatError
         If a group has members that are no streamlines of the file.
+
+    Examples
+    --------
+    >>> written = trxlib.extract_groups("cohort.trx", "groups")
+    >>> [(part.path.as_posix(), part.nb_streamlines) for part in written]
+    [('groups/AF_L.trx', 3), ('groups/CST_R.trx', 4)]
+    >>> trxlib.load("groups/AF_L.trx").groups["AF_L"].tolist()
+    [0, 1, 2]
     """
     if isinstance(names, str):
         raise InputError(f"names is {names!r}, expected a list; put a single name in brackets")

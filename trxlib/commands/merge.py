@@ -55,14 +55,16 @@ def merge(
     name_groups : bool, optional
         Whether each input becomes a group of its name. By default when `names` are given.
     missing : {"error", "drop", "fill"}
-        What to do with dps and dpv keys that some inputs lack: raise, leave out with a warning, or fill with NaN.
+        What to do with dps and dpv keys that some inputs lack: raise, leave out with a warning, or fill with NaN, which
+        is an error for integers and bool.
     keep_groups : bool
         Whether groups and dpg of the inputs are kept. Groups of one name are united; dpg of one name that differ
         become ``<key>_<name of the input>``.
     positions_dtype : dtype, optional
         By default the widest of the inputs'.
     check_space : bool
-        Whether inputs in another space are refused; else the header of the first is taken.
+        Whether inputs in another space are refused; else the result has the affine and dimensions of the first, and
+        all positions stay as they are.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     workers : int
@@ -90,6 +92,14 @@ def merge(
     -----
     DataLossWarning
         Names every key that is left out.
+
+    Examples
+    --------
+    >>> plan = trxlib.merge(["sub-01.trx", "sub-02.trx"], "merged.trx", names=["sub-01", "sub-02"])
+    >>> [(part.name, part.first_streamline, part.nb_streamlines) for part in plan.inputs]
+    [('sub-01', 0, 4), ('sub-02', 4, 4)]
+    >>> trxlib.load("merged.trx").groups["sub-02"].tolist()
+    [4, 5, 6, 7]
     """
     if isinstance(paths, (str, os.PathLike)) or isinstance(names, str):
         raise InputError("paths and names are lists; put a single one in brackets")

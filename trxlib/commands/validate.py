@@ -34,6 +34,14 @@ def validate(path: str | os.PathLike[str], *, check_crc: bool = True) -> Header:
         that can be found.
     InputNotFoundError
         If there is no such file.
+
+    Examples
+    --------
+    >>> trxlib.validate("cohort.trx").nb_streamlines
+    8
+    >>> trxlib.validate("sub-01.trk")
+    Traceback (most recent call last):
+    trxlib.errors.ArchiveError: sub-01.trk: no complete zip archive ...
     """
     container = open_container(path, mode="r")
     try:
@@ -66,6 +74,17 @@ def find_problems(path: str | os.PathLike[str], *, check_crc: bool = True) -> li
     ------
     InputNotFoundError
         If there is no such file.
+
+    Examples
+    --------
+    >>> trxlib.find_problems("cohort.trx")
+    []
+    >>> from pathlib import Path
+    >>> damaged = bytearray(Path("cohort.trx").read_bytes())
+    >>> damaged[damaged.find(b"positions.3.float32") + 40] ^= 1
+    >>> size = Path("damaged.trx").write_bytes(damaged)
+    >>> [type(problem).__name__ for problem in trxlib.find_problems("damaged.trx")]
+    ['ArchiveError']
     """
     try:
         container = open_container(path, mode="r")

@@ -1,4 +1,4 @@
-"""TrxArrays: the plain bundle of a TRX file's parts, and the only walk over all of them."""
+"""TrxArrays: header and plain arrays of a TRX file, and the only walk over all of them."""
 
 from __future__ import annotations
 
@@ -38,6 +38,19 @@ class TrxArrays:
         Group, key, array of shape (1, k).
     sidecars : dict of str to bytes
         JSON files beside the header, kept as they are.
+
+    Examples
+    --------
+    Two streamlines, of 3 and 2 vertices:
+
+    >>> arrays = trxlib.TrxArrays(
+    ...     trxlib.Header(np.eye(4), (80, 96, 64), nb_streamlines=2, nb_vertices=5),
+    ...     positions=np.zeros((5, 3), dtype=np.float32),
+    ...     offsets=np.array([0, 3, 5], dtype=np.uint32),
+    ...     dps={"weight": np.ones((2, 1), dtype=np.float32)},
+    ... )
+    >>> np.diff(arrays.offsets).tolist()
+    [3, 2]
     """
 
     header: Header
@@ -51,18 +64,53 @@ class TrxArrays:
 
     @classmethod
     def empty(cls, header: Header) -> TrxArrays:
-        """Return a bundle without streamlines."""
+        """Return arrays without streamlines.
+
+        Parameters
+        ----------
+        header : Header
+            Its space is taken, and the keys it has besides.
+
+        Returns
+        -------
+        TrxArrays
+            Positions of shape (0, 3), float32; offsets are a single 0.
+
+        Examples
+        --------
+        >>> trxlib.TrxArrays.empty(trxlib.validate("cohort.trx")).positions.shape
+        (0, 3)
+        """
         return cls(header.with_counts(0, 0), np.zeros((0, 3), "<f4"), np.zeros(1, "<u4"))
 
     @property
     def space(self) -> Space:
-        """Affine and dimensions of the header."""
+        """Affine and dimensions of the header; the affine is shared.
+
+        Examples
+        --------
+        >>> trxlib.TrxArrays.empty(trxlib.validate("cohort.trx")).space.voxel_sizes.tolist()
+        [2.0, 2.0, 2.0]
+        """
         return Space(self.header.voxel_to_rasmm, self.header.dimensions)
 
     def iter_arrays(self) -> Iterator[tuple[ArrayName, Array]]:
         """Yield every array with its name, in the order in which entries stand in an archive.
 
-        The order is positions, offsets, dpv, dps, groups, dpg; names sorted. Nothing is copied.
+        The order is positions, offsets, dpv, dps, groups, dpg; names sorted.
+
+        Yields
+        ------
+        ArrayName
+            Section, name, columns and type.
+        ndarray
+            The array itself, not a copy.
+
+        Examples
+        --------
+        >>> arrays = trxlib.TrxArrays.empty(trxlib.validate("cohort.trx"))
+        >>> [(name.section, array.shape) for name, array in arrays.iter_arrays()]
+        [('positions', (0, 3)), ('offsets', (1,))]
         """
         yield _named("positions", "positions", self.positions), self.positions
         yield _named("offsets", "offsets", self.offsets), self.offsets

@@ -47,6 +47,14 @@ class Header:
         Counts.
     extra : mapping
         Keys the format does not know, with their JSON values.
+
+    Examples
+    --------
+    >>> header = trxlib.Header(np.diag([2.0, 2.0, 2.0, 1.0]), (80, 96, 64), nb_streamlines=2, nb_vertices=5)
+    >>> header.dimensions, header.nb_vertices
+    ((80, 96, 64), 5)
+    >>> header == header.with_counts(3, 5)
+    False
     """
 
     voxel_to_rasmm: npt.NDArray[np.float64]
@@ -65,31 +73,92 @@ class Header:
     def from_json(cls, data: bytes) -> Header:
         """Read the bytes of ``header.json``.
 
+        Parameters
+        ----------
+        data : bytes
+            JSON text in UTF-8.
+
+        Returns
+        -------
+        Header
+
         Raises
         ------
         HeaderError
             If they are not JSON, or a field is missing or impossible.
+
+        Examples
+        --------
+        >>> header = trxlib.validate("cohort.trx")
+        >>> trxlib.Header.from_json(header.to_json()) == header
+        True
         """
         return cls.from_fields(HeaderFields.from_json(data))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Header:
-        """Read a header from a dict with the keys of the format; the dict is not kept.
+        """Read a header from a dict with the keys of the format.
+
+        Parameters
+        ----------
+        content : mapping
+            ``VOXEL_TO_RASMM``, ``DIMENSIONS``, ``NB_STREAMLINES``, ``NB_VERTICES``, and any others. Arrays or lists;
+            the affine and dimensions are copied, values of other keys may be shared.
+
+        Returns
+        -------
+        Header
 
         Raises
         ------
         HeaderError
             If a field is missing or impossible.
+
+        Examples
+        --------
+        >>> trxlib.Header.from_dict(trxlib.load("cohort.trx").header).nb_streamlines
+        8
+        >>> trxlib.Header.from_dict({"DIMENSIONS": [80, 96, 64]})
+        Traceback (most recent call last):
+        trxlib.errors.HeaderError: header.json lacks VOXEL_TO_RASMM, NB_STREAMLINES, NB_VERTICES; found DIMENSIONS
         """
         return cls.from_fields(HeaderFields.from_dict(content))
 
     @classmethod
     def from_fields(cls, fields: HeaderFields) -> Header:
-        """Return the header of fields that have been read and checked."""
+        """Return the header of fields that have been read and checked.
+
+        Parameters
+        ----------
+        fields : HeaderFields
+            The same fields as plain Python values.
+
+        Returns
+        -------
+        Header
+
+        Examples
+        --------
+        >>> from trxlib.model.header_fields import HeaderFields
+        >>> fields = HeaderFields.from_dict(trxlib.load("cohort.trx").header)
+        >>> trxlib.Header.from_fields(fields).dimensions
+        (80, 96, 64)
+        """
         return cls(np.array(fields.voxel_to_rasmm), *fields[1:])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a new dict as the reference API has it: arrays for affine and dimensions. It shares nothing."""
+        """Return a new dict as the reference API has it: arrays for affine and dimensions.
+
+        Returns
+        -------
+        dict
+            Keys of ``header.json``; it shares nothing with the header.
+
+        Examples
+        --------
+        >>> list(trxlib.validate("cohort.trx").to_dict())
+        ['VOXEL_TO_RASMM', 'DIMENSIONS', 'NB_STREAMLINES', 'NB_VERTICES']
+        """
         return {
             "VOXEL_TO_RASMM": np.array(self.voxel_to_rasmm),
             "DIMENSIONS": np.array(self.dimensions, dtype=np.uint16),
@@ -101,10 +170,20 @@ class Header:
     def to_json(self) -> bytes:
         """Return the bytes of ``header.json``: fixed key order, so that equal headers have equal bytes.
 
+        Returns
+        -------
+        bytes
+            JSON text in UTF-8.
+
         Raises
         ------
         HeaderError
             If an extra key holds something that is not JSON.
+
+        Examples
+        --------
+        >>> trxlib.validate("cohort.trx").to_json()[:64]
+        b'{"DIMENSIONS": [80, 96, 64], "NB_STREAMLINES": 8, "NB_VERTICES":'
         """
         # + 0.0 turns -0.0 into 0.0: equal affines, equal bytes.
         content = {
@@ -120,7 +199,23 @@ class Header:
             raise HeaderError(f"a header key outside the format cannot be written as JSON: {error}") from None
 
     def with_counts(self, nb_streamlines: int, nb_vertices: int) -> Header:
-        """Return a copy with other counts."""
+        """Return a copy with other counts.
+
+        Parameters
+        ----------
+        nb_streamlines, nb_vertices : int
+            The counts of the copy.
+
+        Returns
+        -------
+        Header
+            Shares the affine and `extra` with this one.
+
+        Examples
+        --------
+        >>> trxlib.validate("cohort.trx").with_counts(0, 0).nb_streamlines
+        0
+        """
         return replace(self, nb_streamlines=int(nb_streamlines), nb_vertices=int(nb_vertices))
 
 

@@ -102,6 +102,13 @@ class ReadOptions:
     ------
     InputError
         If `positions_dtype` is no type of positions.
+
+    Examples
+    --------
+    >>> from trxlib.model.options import ReadOptions
+    >>> options = ReadOptions(reference="b0.nii.gz", positions_dtype=np.float16, out_of_volume="drop")
+    >>> options.to_json()
+    {'reference': 'b0.nii.gz', 'positions_dtype': 'float16', 'out_of_volume': 'drop'}
     """
 
     reference: Any = None
@@ -131,7 +138,18 @@ class ReadOptions:
 
     @property
     def policy(self) -> FilterPolicy:
-        """What becomes of odd streamlines."""
+        """What becomes of odd streamlines.
+
+        Raises
+        ------
+        InputError
+            If one of the rules has a value that is not known.
+
+        Examples
+        --------
+        >>> print(ReadOptions(drop_empty=True).policy)
+        nonfinite=fail, out_of_volume=keep, drop_empty=True
+        """
         return FilterPolicy(
             self.nonfinite,
             self.out_of_volume,
@@ -142,11 +160,32 @@ class ReadOptions:
         )
 
     def counted(self) -> ReadOptions:
-        """Return the same, with the streamlines of a TCK counted instead of its header trusted."""
+        """Return the same, with the streamlines of a TCK counted instead of its header trusted.
+
+        Returns
+        -------
+        ReadOptions
+
+        Examples
+        --------
+        >>> ReadOptions().counted().trust_count
+        False
+        """
         return replace(self, trust_count=False)
 
     def files(self) -> list[StrPath]:
-        """Return every file that is read beside the tractogram."""
+        """Return every file that is read beside the tractogram.
+
+        Returns
+        -------
+        list of path
+            As they were given; a reference or transform that is no path is left out.
+
+        Examples
+        --------
+        >>> ReadOptions(reference="b0.nii.gz", transform=np.eye(4), dps={"weight": "sub-01.txt"}).files()
+        ['b0.nii.gz', 'sub-01.txt']
+        """
         # A pair may be the path of an affine, and dimensions.
         reference = self.reference[:1] if isinstance(self.reference, (tuple, list)) else [self.reference]
         moved = [value for item in self.transforms() for value in (item.get("path"), item.get("source"))]
@@ -156,10 +195,20 @@ class ReadOptions:
     def transforms(self) -> list[dict[str, Any]]:
         """Return the transforms in their order, as `trxlib.spaces.transforms.read_transforms` takes them.
 
+        Returns
+        -------
+        list of dict
+            With the keys of `trxlib.spaces.transforms.TransformSpec`, as far as something is said of them.
+
         Raises
         ------
         InputError
             If formats, directions or sources are given for another number of transforms.
+
+        Examples
+        --------
+        >>> ReadOptions(transform=["a.mat", "b.nii.gz"], transform_inverse=[True, False]).transforms()
+        [{'inverse': True, 'path': 'a.mat'}, {'path': 'b.nii.gz'}]
         """
         given = self.transform if _is_list_of_transforms(self.transform) else [self.transform]
         given = [item for item in given if item is not None]
@@ -186,10 +235,20 @@ class ReadOptions:
     def to_json(self) -> dict[str, Any]:
         """Return what differs from the defaults as JSON values.
 
+        Returns
+        -------
+        dict
+            Names of options to text, numbers, lists or dicts.
+
         Raises
         ------
         InputError
             If reference or transform is an object of this process, not a path.
+
+        Examples
+        --------
+        >>> ReadOptions(drop_empty=True).to_json()
+        {'drop_empty': True}
         """
         found: dict[str, Any] = {}
         for item in fields(self):
@@ -204,10 +263,24 @@ class ReadOptions:
     def from_json(cls, content: Mapping[str, Any]) -> ReadOptions:
         """Return the options of a plan.
 
+        Parameters
+        ----------
+        content : mapping
+            What `to_json` returned.
+
+        Returns
+        -------
+        ReadOptions
+
         Raises
         ------
         FormatError
             If there are others than this version knows.
+
+        Examples
+        --------
+        >>> ReadOptions.from_json({"drop_empty": True}) == ReadOptions(drop_empty=True)
+        True
         """
         unknown = sorted(set(content) - {item.name for item in fields(cls)})
         if unknown:

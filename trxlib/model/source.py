@@ -66,7 +66,7 @@ class SourceInfo:
     dps, dpv : mapping of str to ArraySpec
         Keys as they will be written.
     nbytes : int
-        Size of the file, for progress.
+        Bytes that are read, for progress: the size of the file, or of the positions of a TRX.
     facts : mapping
         What the header says and a TRX header has no field for; JSON values.
     own_space : Space, optional
@@ -220,6 +220,19 @@ class Source(ABC):
 
     What only some sources can do has the defaults of those that cannot: they are read from front to back, see
     `trxlib.formats.stream.Stream`, which readers of formats extend.
+
+    Examples
+    --------
+    What the header says is there at once; streamlines come some at a time, so that memory stays flat:
+
+    >>> from trxlib.formats.open import open_input
+    >>> from trxlib.model.options import ReadOptions
+    >>> with open_input("sub-01.tck", ReadOptions(reference="b0.nii.gz")) as source:
+    ...     print(source.info.format, source.info.nb_streamlines, source.info.space.dimensions)
+    ...     for chunk in source.chunks():
+    ...         print(chunk.lengths.tolist(), chunk.positions.shape)
+    tck 4 (80, 96, 64)
+    [3, 2, 4, 1] (10, 3)
     """
 
     #: What the headers say.
@@ -243,6 +256,11 @@ class Source(ABC):
         progress : callable, optional
             Called with bytes done and in all.
 
+        Yields
+        ------
+        Chunk
+            Positions in RASMM, mm, with the values that belong to them. Its arrays hold as long as the source is open.
+
         Raises
         ------
         FormatError
@@ -251,7 +269,12 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return ``crc32:<8 hex digits>:<bytes>`` of the content; free after `chunks` has ended."""
+        """Return ``crc32:<8 hex digits>:<bytes>`` of the content; free after `chunks` has ended.
+
+        Returns
+        -------
+        str
+        """
 
     def close(self) -> None:  # noqa: B027 (a stream holds no file open)
         """Release what was opened."""
@@ -265,10 +288,13 @@ class Source(ABC):
         self.close()
 
     def record(self) -> dict[str, Any]:
-        """Return what is to be written down of how it was read, as JSON values; complete when it has been read.
+        """Return what is to be written down of how it was read; complete when it has been read.
 
-        ``own_space`` is what the file's header says, ``space`` that of the result, ``transforms`` what moved the
-        positions, ``share_outside`` the share of vertices outside the grid of the result.
+        Returns
+        -------
+        dict
+            JSON values: ``own_space`` is what the file's header says, ``space`` that of the result, ``transforms`` what
+            moved the positions, ``share_outside`` the share of vertices outside the grid of the result.
         """
         share = self.findings.share_outside if self.findings is not None else None
         return {
@@ -282,12 +308,27 @@ class Source(ABC):
         """Return what a plan needs to know; it holds nothing open.
 
         What a header says and a TRX header has no field for becomes a header key of the format's name (``TRK``).
+
+        Returns
+        -------
+        SourceHeaders
         """
         facts = dict(self.info.facts)
         return SourceHeaders(self.info, extra={self.info.format.upper(): facts} if facts else {})
 
     def facts_of(self, format_name: str) -> Any:
-        """Return what a header of this format said: the file's own, or one it was made of (and may be unsound then)."""
+        """Return what a header of this format said: the file's own, or one it was made of (and may be unsound then).
+
+        Parameters
+        ----------
+        format_name : str
+            Key of the format table, e.g. ``"trk"``.
+
+        Returns
+        -------
+        mapping
+            JSON values; empty if there are none. What a TRX file has kept of another header may be anything.
+        """
         return self.info.facts if self.info.format == format_name else {}
 
     @property
@@ -297,7 +338,18 @@ class Source(ABC):
 
     @abstractmethod
     def with_columns(self, columns: Columns) -> Source:
-        """Return a source with further dps and dpv."""
+        """Return a source with further dps and dpv.
+
+        Parameters
+        ----------
+        columns : Columns
+            With a row for each streamline or vertex of this source.
+
+        Returns
+        -------
+        Source
+            Made of this one: both read one file, which either closes.
+        """
 
     @abstractmethod
     def through(
@@ -313,6 +365,11 @@ class Source(ABC):
             Of positions behind it, if another.
         space : Space, optional
             Of the result, if another.
+
+        Returns
+        -------
+        Source
+            Made of this one: both read one file, which either closes.
         """
 
     @abstractmethod
@@ -327,6 +384,11 @@ class Source(ABC):
             How many they have; a stream counts them if it is not told.
         keep_groups : bool
             Whether the groups come along, renumbered.
+
+        Returns
+        -------
+        Source
+            Made of this one: both read one file, which either closes.
 
         Raises
         ------
@@ -344,17 +406,56 @@ class Source(ABC):
         """
 
     def stored(self, section: str, key: str) -> StoredBytes | None:
-        """Return where an array's bytes lie just as they are to be written, with their CRC; None if nowhere."""
+        """Return where an array's bytes lie just as they are to be written, with their CRC.
+
+        Parameters
+        ----------
+        section, key : str
+            Which array: ``"positions"`` twice, or ``"dps"`` or ``"dpv"`` and the key.
+
+        Returns
+        -------
+        StoredBytes or None
+            None if they lie nowhere.
+        """
         return None
 
     def runs_in_memory(self, section: str, key: str) -> tuple[Array, Runs] | None:
-        """Return an array, and the runs of its rows that only need to be copied; None if it is not so simple."""
+        """Return an array, and the runs of its rows that only need to be copied.
+
+        Parameters
+        ----------
+        section, key : str
+            Which array, as for `stored`.
+
+        Returns
+        -------
+        tuple of ndarray and Runs, or None
+            The array is not a copy. None if it is not so simple.
+        """
         return None
 
     def blocks(self, section: str, key: str) -> ArrayBlocks | None:
-        """Return an array's rows block by block; None if they only come with all others, from `chunks`."""
+        """Return an array's rows block by block.
+
+        Parameters
+        ----------
+        section, key : str
+            Which array, as for `stored`.
+
+        Returns
+        -------
+        ArrayBlocks or None
+            None if they only come with all others, from `chunks`.
+        """
         return None
 
     def starts(self) -> Iterator[Array] | None:
-        """Yield the first vertex of each streamline (int64) some at a time, or return None: `chunks` tells lengths."""
+        """Return the first vertex of each streamline, some streamlines at a time.
+
+        Returns
+        -------
+        iterator of ndarray, or None
+            int64 of shape (n,). None if only `chunks` tells how long streamlines are.
+        """
         return None

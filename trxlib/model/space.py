@@ -48,6 +48,12 @@ class Space:
         Voxel centres to RASMM in mm.
     dimensions : tuple of 3 int
         Voxels along each axis; 0 0 0 or 1 1 1 of those that know none (`has_grid`).
+
+    Examples
+    --------
+    >>> space = trxlib.Space(np.diag([-2.0, 2.0, 2.0, 1.0]), (80, 96, 64))
+    >>> space.voxel_order, space.voxel_sizes.tolist(), round(space.voxel_volume, 3)
+    ('LAS', [2.0, 2.0, 2.0], 8.0)
     """
 
     voxel_to_rasmm: Affine
@@ -55,12 +61,33 @@ class Space:
 
     @classmethod
     def create(cls, affine: npt.ArrayLike, dimensions: npt.ArrayLike, what: str) -> Space:
-        """Check both parts and return a Space; `what` names the source in messages.
+        """Check both parts and return a Space.
+
+        Parameters
+        ----------
+        affine : array_like of shape (4, 4)
+            Voxel centres to RASMM in mm; copied.
+        dimensions : array_like of 3 int
+            Voxels along each axis.
+        what : str
+            Where they are from, for messages.
+
+        Returns
+        -------
+        Space
 
         Raises
         ------
         HeaderError
             If the affine is not 4 x 4, finite and invertible, or the dimensions are not three uint16.
+
+        Examples
+        --------
+        >>> trxlib.Space.create(np.diag([2, 2, 2, 1]), [80, 96, 64], "my image").dimensions
+        (80, 96, 64)
+        >>> trxlib.Space.create(np.diag([2, 2, 0, 1]), [80, 96, 64], "my image")
+        Traceback (most recent call last):
+        trxlib.errors.HeaderError: my image: affine ...
         """
         matrix = check_affine(affine, f"{what}: affine")
         invert_affine(matrix, f"{what}: affine")
@@ -70,6 +97,8 @@ class Space:
     def has_grid(self) -> bool:
         """Whether the dimensions are those of an image: programs that know none write 0 0 0 or 1 1 1.
 
+        Examples
+        --------
         >>> Space(np.eye(4), (80, 96, 64)).has_grid, Space(np.eye(4), (1, 1, 1)).has_grid
         (True, False)
         """
@@ -77,33 +106,81 @@ class Space:
 
     @property
     def voxel_order(self) -> str:
-        """Where the voxel axes lead, such as ``"LAS"``: see `voxel_order_of`."""
+        """Where the voxel axes lead, such as ``"LAS"``: see `voxel_order_of`.
+
+        Examples
+        --------
+        >>> trxlib.Space(np.diag([-2.0, 2.0, 2.0, 1.0]), (80, 96, 64)).voxel_order
+        'LAS'
+        """
         return voxel_order_of(self.voxel_to_rasmm)
 
     def to_json(self) -> dict[str, Any]:
-        """Return affine and dimensions as JSON values, which are a reference as well."""
+        """Return affine and dimensions as JSON values, which are a reference as well.
+
+        Returns
+        -------
+        dict
+            ``voxel_to_rasmm``, four rows of four numbers, and ``dimensions``, three whole numbers.
+
+        Examples
+        --------
+        >>> trxlib.Space(np.eye(4), (80, 96, 64)).to_json()["dimensions"]
+        [80, 96, 64]
+        """
         return {"voxel_to_rasmm": self.voxel_to_rasmm.tolist(), "dimensions": list(self.dimensions)}
 
     @property
     def voxel_sizes(self) -> npt.NDArray[np.float64]:
-        """Lengths of a voxel's edges in mm, shape (3,)."""
+        """Lengths of a voxel's edges in mm, shape (3,).
+
+        Examples
+        --------
+        >>> trxlib.Space(np.diag([-2.0, 2.0, 2.5, 1.0]), (80, 96, 64)).voxel_sizes.tolist()
+        [2.0, 2.0, 2.5]
+        """
         return np.asarray(np.sqrt((self.voxel_to_rasmm[:3, :3] ** 2).sum(axis=0)))
 
     @property
     def corners(self) -> npt.NDArray[np.float64]:
-        """The corners of the box that the voxels fill, RASMM in mm, shape (8, 3)."""
+        """The corners of the box that the voxels fill, RASMM in mm, shape (8, 3).
+
+        Examples
+        --------
+        Voxels reach half their size beyond the centres of the first and the last:
+
+        >>> trxlib.Space(np.eye(4), (80, 96, 64)).corners[[0, -1]].tolist()
+        [[-0.5, -0.5, -0.5], [79.5, 95.5, 63.5]]
+        """
         edges = np.array(self.dimensions) - 0.5
         indices = np.array(list(itertools.product(*((-0.5, edge) for edge in edges))))
         return np.asarray(indices @ self.voxel_to_rasmm[:3, :3].T + self.voxel_to_rasmm[:3, 3])
 
     @property
     def voxel_volume(self) -> float:
-        """Volume of a voxel in mm3."""
+        """Volume of a voxel in mm3.
+
+        Examples
+        --------
+        >>> round(trxlib.Space(np.diag([-2.0, 2.0, 2.5, 1.0]), (80, 96, 64)).voxel_volume, 3)
+        10.0
+        """
         return float(abs(np.linalg.det(self.voxel_to_rasmm[:3, :3])))
 
     @property
     def rasmm_to_voxel(self) -> Affine:
-        """The inverse affine."""
+        """RASMM in mm to voxel centres: the inverse affine, float64 of shape (4, 4).
+
+        Raises
+        ------
+        HeaderError
+            If the affine is singular.
+
+        Examples
+        --------
+        >>> trxlib.Space(np.diag([2.0, 2.0, 2.0, 1.0]), (80, 96, 64)).rasmm_to_voxel[0].tolist()
+        [0.5, 0.0, 0.0, 0.0]
+        """
         return invert_affine(self.voxel_to_rasmm, "VOXEL_TO_RASMM")
 
 

@@ -20,7 +20,17 @@ class Attributes:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Affine, dimensions, counts, and keys that the file had besides."""
+        """Affine, dimensions, counts, and keys that the file had besides.
+
+        ``VOXEL_TO_RASMM`` is float64 of shape (4, 4), ``DIMENSIONS`` uint16 of shape (3,), ``NB_STREAMLINES`` and
+        ``NB_VERTICES`` are int.
+
+        Examples
+        --------
+        >>> header = trxlib.load("cohort.trx").header
+        >>> header["NB_STREAMLINES"], header["DIMENSIONS"].tolist(), header["VOXEL_TO_RASMM"][0].tolist()
+        (8, [80, 96, 64], [2.0, 0.0, 0.0, -80.0])
+        """
         return self._content.header
 
     @header.setter
@@ -29,7 +39,18 @@ class Attributes:
 
     @property
     def streamlines(self) -> Any:
-        """Streamlines in RASMM, mm: a nibabel ArraySequence over the mapped vertices."""
+        """Streamlines in RASMM, mm: a nibabel ArraySequence over the mapped vertices, not a copy.
+
+        Each streamline is an array of shape (vertices, 3).
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> trx.streamlines[1].tolist()
+        [[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
+        >>> [len(streamline) for streamline in trx.streamlines]
+        [3, 2, 4, 1, 3, 2, 4, 1]
+        """
         return self._content.show("positions", "offsets").streamlines
 
     @streamlines.setter
@@ -38,7 +59,17 @@ class Attributes:
 
     @property
     def groups(self) -> dict[str, Any]:
-        """Name -> streamline indices."""
+        """Name -> streamline indices, an array of uint32.
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> trx.groups["CST_R"].tolist()
+        [2, 3, 6, 7]
+        >>> trx.groups["heavy"] = np.flatnonzero(trx.data_per_streamline["weight"] > 2)
+        >>> len(trx.get_group("heavy"))
+        4
+        """
         return self._content.show("groups").groups
 
     @groups.setter
@@ -47,7 +78,18 @@ class Attributes:
 
     @property
     def data_per_streamline(self) -> dict[str, Any]:
-        """Key -> array of shape (nb_streamlines, k)."""
+        """Key -> array of shape (nb_streamlines, k).
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> trx.data_per_streamline["weight"].shape
+        (8, 1)
+        >>> trx.data_per_streamline["vertices"] = np.uint16([[len(line)] for line in trx.streamlines])
+        >>> trxlib.save(trx, "counted.trx")
+        >>> trxlib.load("counted.trx").data_per_streamline["vertices"].ravel().tolist()
+        [3, 2, 4, 1, 3, 2, 4, 1]
+        """
         return self._content.show("dps").data_per_streamline
 
     @data_per_streamline.setter
@@ -56,7 +98,16 @@ class Attributes:
 
     @property
     def data_per_vertex(self) -> dict[str, Any]:
-        """Key -> ArraySequence that shares the offsets of `streamlines`."""
+        """Key -> ArraySequence that shares the offsets of `streamlines`.
+
+        Each streamline's values are an array of shape (vertices, k).
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> trx.data_per_vertex["fa"][1].tolist()
+        [[0.75], [1.0]]
+        """
         return self._content.show("dpv", "offsets").data_per_vertex
 
     @data_per_vertex.setter
@@ -65,7 +116,16 @@ class Attributes:
 
     @property
     def data_per_group(self) -> dict[str, dict[str, Any]]:
-        """Group -> key -> array of shape (1, k)."""
+        """Group -> key -> array of shape (1, k).
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> trx.data_per_group["AF_L"] = {"mean_fa": np.array([[0.5]], dtype=np.float32)}
+        >>> trxlib.save(trx, "with_dpg.trx")
+        >>> trxlib.load("with_dpg.trx").data_per_group["AF_L"]["mean_fa"].tolist()
+        [[0.5]]
+        """
         return self._content.show("dpg").data_per_group
 
     @data_per_group.setter

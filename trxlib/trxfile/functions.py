@@ -36,13 +36,14 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
     check_dpg : bool
         Refuse a file with data_per_group of a group that is not there.
     mode : {"c", "r", "r+"}
-        "c": writes into the arrays stay in memory. "r": the arrays are read-only. "r+": writes change the file;
-        an archive is read once when it is opened, and states its CRCs anew on `close`, and when the last array that
-        was handed out is gone.
+        "c": what is written into the arrays stays in memory. "r": the arrays are read-only. "r+": it is written into
+        the file; an archive is read once when it is opened, to find damage, and its CRCs are brought up to date by
+        `close`, and when the last array that was handed out is gone.
 
     Returns
     -------
     TrxFile
+        Positions in RASMM, mm, with the origin at the voxel's centre, in the type that the file has.
 
     Notes
     -----
@@ -55,6 +56,19 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
         If a rule of the format is broken; names file, array, what was found and what was expected.
     InputNotFoundError
         If there is no such file or folder.
+
+    Examples
+    --------
+    >>> trx = trxlib.load("cohort.trx")
+    >>> len(trx), sorted(trx.groups), list(trx.data_per_streamline), list(trx.data_per_vertex)
+    (8, ['AF_L', 'CST_R'], ['weight'], ['fa'])
+
+    Changes stay in memory, unless they are asked for in the file:
+
+    >>> with trxlib.load("cohort.trx", mode="r+") as trx:
+    ...     trx.data_per_streamline["weight"][:] = 1
+    >>> trxlib.load("cohort.trx").data_per_streamline["weight"].sum().item()
+    8.0
     """
     _check_path(input_obj, "input_obj")
     container = open_container(input_obj, mode)
@@ -70,7 +84,29 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
 
 
 def load_from_zip(filename: str | os.PathLike[str]) -> TrxFile:
-    """Open a TRX archive, see `load`; a compressed one as well."""
+    """Open a TRX archive, see `load`; a compressed one as well.
+
+    Parameters
+    ----------
+    filename : path
+        The archive. data_per_group of a group that is not there is no error here.
+
+    Returns
+    -------
+    TrxFile
+
+    Raises
+    ------
+    UnsupportedFormatError
+        If it is a folder.
+    FormatError, InputNotFoundError
+        See `load`.
+
+    Examples
+    --------
+    >>> len(trxlib.load_from_zip("cohort.trx"))
+    8
+    """
     _check_path(filename, "filename")
     if Path(filename).is_dir():
         raise UnsupportedFormatError(f"{filename}: is a folder, expected an archive; use load_from_directory")
@@ -78,7 +114,30 @@ def load_from_zip(filename: str | os.PathLike[str]) -> TrxFile:
 
 
 def load_from_directory(directory: str | os.PathLike[str]) -> TrxFile:
-    """Open a TRX folder, see `load`."""
+    """Open a TRX folder, see `load`.
+
+    Parameters
+    ----------
+    directory : path
+        The folder with ``header.json``. data_per_group of a group that is not there is no error here.
+
+    Returns
+    -------
+    TrxFile
+
+    Raises
+    ------
+    UnsupportedFormatError
+        If it is a file.
+    FormatError, InputNotFoundError
+        See `load`.
+
+    Examples
+    --------
+    >>> trxlib.save(trxlib.load("cohort.trx"), "cohort_folder")
+    >>> len(trxlib.load_from_directory("cohort_folder"))
+    8
+    """
     _check_path(directory, "directory")
     if Path(directory).is_file():
         raise UnsupportedFormatError(f"{directory}: is a file, expected a folder; use load_from_zip")
@@ -107,11 +166,11 @@ def save(
     compression_standard : int
         A method of Python's zipfile. Only stored archives can be mapped.
     level : int, optional
-        Of the compression.
+        Of the compression, as for Python's zipfile; without meaning for stored archives.
     workers : int
         Threads; the bytes do not depend on it.
     verify : bool
-        Read the data back before the file gets its name.
+        Whether the data are read back before the file gets its name.
     progress : callable, optional
         Called with vertex bytes done and in all.
 
@@ -119,11 +178,33 @@ def save(
     ------
     UnsupportedFormatError
         If `filename` has another suffix.
+    InputNotFoundError
+        If the folder that is to hold `filename` does not exist.
+    ClosedError
+        If `trx` was closed.
     InputError
         If `filename` lies in a TRX folder that `trx` is mapped from, or is a folder that holds a file of it.
     FormatError
         If something in `trx` cannot be written; what stood there before is still there. ArchiveError, if the offsets, a
         group or dpg is damaged in the file it was loaded from, and nobody has changed it since.
+
+    Warns
+    -----
+    DataLossWarning
+        Names data_per_group of groups that are not there, which is left out.
+
+    Examples
+    --------
+    >>> trx = trxlib.load("cohort.trx")
+    >>> trxlib.save(trx.get_group("AF_L"), "AF_L.trx")
+    >>> len(trxlib.load("AF_L.trx"))
+    3
+
+    A folder, and an archive that takes less space and has to be unpacked where it is loaded:
+
+    >>> import zipfile
+    >>> trxlib.save(trx, "cohort_folder")
+    >>> trxlib.save(trx, "small.trx", zipfile.ZIP_DEFLATED)
     """
     _check_trx(trx, "trx")
     _check_path(filename, "filename")
@@ -163,6 +244,17 @@ def zip_from_folder(
     ------
     InputError
         If `filename` would replace the folder or lie in it.
+    UnsupportedFormatError
+        If `filename` has another suffix than ``.trx`` and ``.zip``, or `directory` is a file.
+    FormatError, InputNotFoundError
+        See `load`.
+
+    Examples
+    --------
+    >>> trxlib.save(trxlib.load("cohort.trx"), "cohort_folder")
+    >>> trxlib.zip_from_folder("cohort_folder", "zipped.trx")
+    >>> trxlib.validate("zipped.trx").nb_streamlines
+    8
     """
     _check_path(directory, "directory")
     _check_path(filename, "filename")
@@ -183,9 +275,10 @@ def concatenate(
 ) -> TrxFile:
     """Join the streamlines of several files, in their order.
 
-    Nothing is copied until the result is looked at, or saved; what happens to the inputs later does not change it.
-    Groups of one name are united. dpg, unknown header keys and sidecars on which the inputs differ are all kept, as
-    ``<key>_<number of the input>``.
+    The inputs are kept as they are now, whatever happens to them later: what their files hold, and nobody has changed,
+    stays there if it is large, and anything else is copied. The result is put together when it is looked at, or
+    saved. Groups of one name are united. dpg, unknown header keys and sidecars on which the inputs differ are all kept,
+    as ``<key>_<number of the input>``.
 
     Parameters
     ----------
@@ -196,7 +289,8 @@ def concatenate(
     delete_groups : bool
         Leave out all groups and their dpg.
     check_space_attributes : bool
-        Refuse inputs in another space; else the result is in the space of the first.
+        Refuse inputs in another space; else the result has the affine and dimensions of the first, and all positions
+        stay as they are.
     preallocation : bool
         The first is a preallocated file, into which the others are written and which is returned; needs
         `delete_groups`.
@@ -211,6 +305,26 @@ def concatenate(
         List every input that does not fit.
     CapacityError
         If the preallocated file is too small; it is unchanged then.
+
+    Warns
+    -----
+    DataLossWarning
+        Names the keys and groups that are left out.
+    HeaderWarning
+        If there is nothing to join.
+
+    Examples
+    --------
+    >>> subjects = [trxlib.load("sub-01.trx"), trxlib.load("sub-02.trx")]
+    >>> joined = trxlib.concatenate(subjects)
+    >>> joined.data_per_streamline["weight"].ravel().tolist()
+    [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
+
+    Into a file that has room for them:
+
+    >>> room = trxlib.TrxFile(nb_vertices=20, nb_streamlines=8, init_as=subjects[0])
+    >>> len(trxlib.concatenate([room, *subjects], delete_groups=True, preallocation=True))
+    8
     """
     if isinstance(trx_list, TrxFile):
         raise TypeError("trx_list is one TrxFile, expected a list of them")

@@ -37,17 +37,40 @@ class TrxFile(Attributes):
     Parameters
     ----------
     nb_vertices, nb_streamlines : int, optional
-        Preallocate for so many (in a temporary file); both or none.
+        How many to make room for, in a temporary file; give both, or none. `append` and `concatenate` fill the room,
+        and `resize` removes what is left of it.
     init_as : TrxFile, optional
-        Whose space, dtypes, dps and dpv keys the preallocated file gets.
+        The preallocated file gets the space, types, dps and dpv keys of this one, and no values.
     reference : str, dict, nibabel image, header or TrkFile, optional
-        Whose space it gets; by default one voxel of 1 mm, to be replaced later.
+        The file gets the space of this one, see `trxlib.convert`. By default it has one voxel of 1 mm, which the first
+        streamlines that are appended replace by their space.
 
     Attributes
     ----------
     header : dict
         ``VOXEL_TO_RASMM`` (4 x 4), ``DIMENSIONS`` (3 uint16), ``NB_STREAMLINES``, ``NB_VERTICES``, and any keys
         that the file had besides.
+
+    Raises
+    ------
+    InputError
+        If only one of the numbers is given, or `init_as` without them.
+
+    Examples
+    --------
+    >>> trx = trxlib.load("cohort.trx")
+    >>> len(trx), len(trx[2:4]), len(trx[trx.data_per_streamline["weight"].ravel() > 3])
+    (8, 2, 2)
+
+    A file of two streamlines, in the space of an image:
+
+    >>> from nibabel.streamlines import ArraySequence
+    >>> trx = trxlib.TrxFile(reference="b0.nii.gz")
+    >>> trx.streamlines = ArraySequence([np.zeros((3, 3), np.float32), np.ones((2, 3), np.float32)])
+    >>> trx.data_per_streamline["weight"] = np.array([[0.5], [1.0]], np.float32)
+    >>> trxlib.save(trx, "two.trx")
+    >>> trxlib.describe("two.trx")["nb_vertices"]
+    5
     """
 
     def __init__(
@@ -116,7 +139,14 @@ class TrxFile(Attributes):
         return edit.describe(self._content)
 
     def __getitem__(self, key: Any) -> Any:
-        """Select streamlines, with their groups; an int gives a TrxFile of one streamline."""
+        """Select streamlines, with their groups, see `select`; an int gives a TrxFile of one streamline.
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> len(trx[0]), len(trx[-3:]), len(trx[[5, 1]])
+        (1, 3, 2)
+        """
         return self.select(key)
 
     def __enter__(self) -> TrxFile:
@@ -154,7 +184,25 @@ class TrxFile(Attributes):
         return self.deepcopy()
 
     def deepcopy(self) -> TrxFile:
-        """Return a copy that shares nothing: its arrays lie in a temporary file."""
+        """Return a copy that shares nothing: its arrays lie in a temporary file.
+
+        Returns
+        -------
+        TrxFile
+
+        Raises
+        ------
+        ClosedError
+            If this file was closed.
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> copy = trx.deepcopy()
+        >>> copy.streamlines[0][0] = 9
+        >>> trx.streamlines[0][0].tolist()
+        [0.0, 0.0, 0.0]
+        """
         if self._content.joined is not None:
             trx = TrxFile._of_joined(self._content.joined)
             trx.header = copy.deepcopy(self.header)
@@ -168,6 +216,23 @@ class TrxFile(Attributes):
         ----------
         resize : bool
             Remove what is preallocated and not filled first, here too.
+
+        Returns
+        -------
+        TrxFile
+            Shares nothing with this one, nor with its file.
+
+        Raises
+        ------
+        ClosedError
+            If this file was closed.
+
+        Examples
+        --------
+        >>> with trxlib.load("cohort.trx") as trx:
+        ...     copy = trx.to_memory()
+        >>> len(trx), len(copy)
+        (0, 8)
         """
         if resize:
             self.resize()
@@ -207,6 +272,16 @@ class TrxFile(Attributes):
         ------
         CapacityError
             If they do not fit; nothing is written then.
+
+        Examples
+        --------
+        >>> trx = trxlib.load("sub-01.trx")
+        >>> room = trxlib.TrxFile(nb_vertices=20, nb_streamlines=8, init_as=trx)
+        >>> end = room._copy_fixed_arrays_from(trx)
+        >>> end
+        (4, 10)
+        >>> room._copy_fixed_arrays_from(trxlib.load("sub-02.trx"), *end)
+        (8, 20)
         """
         at = (check_count(strs_start, "strs_start"), check_count(pts_start, "pts_start"))
         if nb_strs_to_copy is not None:
@@ -250,7 +325,8 @@ class TrxFile(Attributes):
         Parameters
         ----------
         nb_streamlines : int, optional
-            Fewer than there are: the first so many are kept, and groups lose the others. More: room for so many.
+            Fewer than there are: the first so many are kept, and groups lose the others; a group that loses all
+            members stays, empty. More: room for so many.
             By default as many as are filled.
         nb_vertices : int, optional
             Room for so many vertices; by default as many as the streamlines kept have.
@@ -261,6 +337,16 @@ class TrxFile(Attributes):
         ------
         CapacityError
             If the streamlines kept have more vertices than `nb_vertices`.
+
+        Examples
+        --------
+        >>> trx = trxlib.TrxFile(nb_vertices=1000, nb_streamlines=100)
+        >>> trx.append(trxlib.load("sub-01.trx").select([0, 1], keep_group=False))
+        >>> len(trx)
+        100
+        >>> trx.resize()
+        >>> len(trx), trx.header["NB_VERTICES"]
+        (2, 5)
         """
         edit.resize(self._content, nb_streamlines, nb_vertices)
         if delete_dpg:
@@ -269,7 +355,20 @@ class TrxFile(Attributes):
     # ---- operations
 
     def get_dtype_dict(self) -> dict[str, Any]:
-        """Return the dtype of every array: positions, offsets, dpv, dps, groups, dpg."""
+        """Return the dtype of every array.
+
+        Returns
+        -------
+        dict
+            ``positions`` and ``offsets`` to a dtype; ``dpv``, ``dps`` and ``groups`` to a dict of name to dtype;
+            ``dpg`` to a dict of group to such a dict.
+
+        Examples
+        --------
+        >>> dtypes = trxlib.load("cohort.trx").get_dtype_dict()
+        >>> dtypes["positions"].name, dtypes["offsets"].name, dtypes["dps"]["weight"].name
+        ('float32', 'uint32', 'float32')
+        """
         arrays, _ = self._content.selection()
         return {
             "positions": arrays.positions.dtype,
@@ -288,12 +387,24 @@ class TrxFile(Attributes):
         obj : TrxFile, nibabel Tractogram or dipy StatefulTractogram
             In the same space, with the same dps and dpv keys; not modified. Types become the widest of both.
         extra_buffer : int
-            When room must be made, make it for so many streamlines more.
+            Where room has to be made, it is made for so many streamlines more, which makes further calls quicker; then
+            `resize` removes what is left of it.
 
         Raises
         ------
         SpaceMismatchError, MetadataMismatchError
             If it does not fit; this file is unchanged then.
+        TypeError
+            If `obj` is something else.
+        ClosedError
+            If one of both was closed.
+
+        Examples
+        --------
+        >>> trx = trxlib.load("sub-01.trx")
+        >>> trx.append(trxlib.load("sub-02.trx"))
+        >>> len(trx), len(trxlib.load("sub-01.trx"))
+        (8, 4)
         """
         extra_buffer = check_count(extra_buffer, "extra_buffer")
         if tractograms.is_sft(obj):
@@ -311,19 +422,32 @@ class TrxFile(Attributes):
         append.append(self._content, trx._content, extra_buffer)
 
     def get_group(self, key: str, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
-        """Select the streamlines of a group, in its order; one that it names twice comes twice.
+        """Select the streamlines of a group, in the order of its members; one that is a member twice comes twice.
 
         Parameters
         ----------
         key : str
             Name of the group.
         keep_group, copy_safe : bool
-            As for `select`.
+            As for `select`; the group itself is kept even if it has no members.
+
+        Returns
+        -------
+        TrxFile
+            Shares positions and dpv with this file, as for `select`.
 
         Raises
         ------
         GroupNotFoundError
             If there is no such group.
+        FormatError
+            If it has members that are no streamlines of the file.
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> trx.groups["AF_L"].tolist(), trx.get_group("AF_L").groups["AF_L"].tolist()
+        ([0, 1, 4], [0, 1, 2])
         """
         arrays, _ = self._content.selection()
         groups = arrays.groups
@@ -333,16 +457,16 @@ class TrxFile(Attributes):
         return self._select(groups[key], keep_group, copy_safe, ensure=key)
 
     def select(self, indices: npt.ArrayLike | slice, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
-        """Select streamlines; vertices stay where they are.
+        """Select streamlines, with their data and groups; their vertices are not copied.
 
         Parameters
         ----------
         indices : int, slice, list, integer or bool ndarray
             As for numpy: negative values count from the end, repeats are kept.
         keep_group : bool
-            Keep groups, renumbered, and their dpg; those that lose all members go.
+            Whether groups are kept, renumbered, with their dpg; those that lose all members go.
         copy_safe : bool
-            Return a copy that shares nothing.
+            Whether the result is a copy that shares nothing.
 
         Returns
         -------
@@ -352,7 +476,22 @@ class TrxFile(Attributes):
         Raises
         ------
         IndexError
-            If an index lies outside the file.
+            If an index lies outside the file, or a mask has another length.
+        DtypeError
+            If the indices are something else, such as text; `get_group` takes the name of a group.
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> part = trx.select([7, 0])
+        >>> part.data_per_streamline["weight"].ravel().tolist(), sorted(part.groups)
+        ([4.0, 0.5], ['AF_L', 'CST_R'])
+
+        Vertices are shared, so a change of them is one here, too, unless `copy_safe` is given:
+
+        >>> part.streamlines[1][0] = 9
+        >>> trx.streamlines[0][0].tolist()
+        [9.0, 9.0, 9.0]
         """
         return self._select(indices, keep_group, copy_safe)
 
@@ -395,6 +534,19 @@ class TrxFile(Attributes):
         ------
         ShapeError, MetadataMismatchError, DtypeError
             Name the streamline that does not fit those before it.
+
+        Returns
+        -------
+        TrxFile
+            Positions in RASMM, mm, in a temporary file.
+
+        Examples
+        --------
+        >>> import nibabel as nib
+        >>> lazy = nib.streamlines.load("sub-01.trk", lazy_load=True).tractogram
+        >>> trx = trxlib.TrxFile.from_lazy_tractogram(lazy, "sub-01.trk")
+        >>> len(trx), list(trx.data_per_vertex)
+        (4, ['fa'])
         """
         wanted = _DTYPES if dtype_dict is None else dtype_dict
         header, room = lazy_tractograms.copy_lazy(obj, _space_from(reference), extra_buffer, chunk_size, wanted)
@@ -409,7 +561,19 @@ class TrxFile(Attributes):
         sft : StatefulTractogram
             Positions in RASMM with the origin at the voxel's centre are copied bit for bit.
         dtype_dict : dict
-            dtypes wanted; what it does not name keeps its own.
+            dtypes wanted, in the form that `from_tractogram` takes; what it does not name keeps its own.
+
+        Returns
+        -------
+        TrxFile
+            Positions in RASMM, mm; it shares nothing with `sft`.
+
+        Examples
+        --------
+        >>> from dipy.io.streamline import load_tractogram
+        >>> trx = trxlib.TrxFile.from_sft(load_tractogram("sub-01.trk", "same"))
+        >>> trx.streamlines[1].tolist(), trx.header["DIMENSIONS"].tolist()
+        ([[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]], [80, 96, 64])
         """
         return TrxFile._of_filled(*tractograms.copy_sft(sft, dtype_dict))
 
@@ -430,6 +594,19 @@ class TrxFile(Attributes):
         dtype_dict : dict
             dtypes of positions, offsets, and of keys in ``dpv`` and ``dps``; other keys keep theirs. None is the
             default, as in later versions of the reference package.
+
+        Returns
+        -------
+        TrxFile
+            Positions in RASMM, mm; it shares nothing with `tractogram`.
+
+        Examples
+        --------
+        >>> from nibabel.streamlines import Tractogram
+        >>> tractogram = Tractogram([np.zeros((3, 3)), np.ones((2, 3))], affine_to_rasmm=np.eye(4))
+        >>> trx = trxlib.TrxFile.from_tractogram(tractogram, "b0.nii.gz")
+        >>> len(trx), trx.get_dtype_dict()["positions"].name
+        (2, 'float32')
         """
         if lazy_tractograms.is_lazy(tractogram):
             return TrxFile.from_lazy_tractogram(tractogram, reference, dtype_dict=dtype_dict)
@@ -443,6 +620,17 @@ class TrxFile(Attributes):
         ----------
         resize : bool
             Also remove here what is preallocated and not filled.
+
+        Returns
+        -------
+        nibabel.streamlines.Tractogram
+            It shares nothing with this file; dpv are its `data_per_point`.
+
+        Examples
+        --------
+        >>> tractogram = trxlib.load("cohort.trx").to_tractogram()
+        >>> len(tractogram), tractogram.data_per_point["fa"][1].tolist()
+        (8, [[0.75], [1.0]])
         """
         if resize:
             self.resize()
@@ -456,19 +644,38 @@ class TrxFile(Attributes):
         resize : bool
             Also remove here what is preallocated and not filled.
 
+        Returns
+        -------
+        dipy.io.stateful_tractogram.StatefulTractogram
+            It shares nothing with this file; dpv are its `data_per_point`.
+
         Raises
         ------
         ImportError
             If dipy is not installed.
+
+        Examples
+        --------
+        >>> sft = trxlib.load("cohort.trx").to_sft()
+        >>> len(sft), sft.space.value, sft.origin.value
+        (8, 'rasmm', 'center')
         """
         if resize:
             self.resize()
         return tractograms.to_sft(self._content.selection())
 
     def close(self) -> None:
-        """Remove temporary data and become an empty TrxFile; arrays handed out before stay readable.
+        """Remove temporary data and become an empty TrxFile; arrays that were handed out before stay readable.
 
-        To select from the closed file, to save or to append it raises ClosedError.
+        To select from the closed file, to copy, save or append it raises ClosedError. A file loaded with ``mode="r+"``
+        gets its CRCs brought up to date. ``with load(...) as trx:`` closes at its end.
+
+        Examples
+        --------
+        >>> trx = trxlib.load("cohort.trx")
+        >>> trx.close()
+        >>> len(trx)
+        0
         """
         self._content.close()
 
