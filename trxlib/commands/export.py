@@ -78,8 +78,6 @@ def export(
         float32 or float64 for a TCK; a TRK holds float32 only.
     dps, dpv : mapping of str to path, optional
         Files whose values are attached under these keys.
-    out_of_volume, nonfinite, drop_empty, accept_count_mismatch
-        See `trxlib.convert`.
     out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside, accept_count_mismatch : optional
         See `trxlib.convert`.
     overwrite : bool
