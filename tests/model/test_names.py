@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from trxlib.errors import ArrayNameError, DtypeError
 from trxlib.model.dtypes import DTYPES
-from trxlib.model.names import ArrayName, check_key, check_path, is_sidecar, make_key, parse_name
+from trxlib.model.names import ArrayName, check_key, make_key
+from trxlib.model.paths import check_paths, is_sidecar, parse_name
 
 F4, U4, BIT = np.dtype("<f4"), np.dtype("<u4"), np.dtype(bool)
 
@@ -76,12 +77,13 @@ def test_writing_and_reading_agree(section, name, ncols, dtype):
 @pytest.mark.parametrize("path", ["/x", "../x", "a/../x", "C:x", "c:/x", "a\\b", "a\0b"])
 def test_paths_that_leave(path):
     with pytest.raises(ArrayNameError, match="would leave the container's folder"):
-        check_path(path)
+        check_paths(["a", path])
 
 
 def test_paths_that_stay():
-    for path in ("x", "a/b", "..x", "a/x..", "dps/a:b.float32"):
-        assert check_path(path) == path
+    paths = ["x", "a/b", "..x", "a/x..", "dps/a:b.float32"]
+    check_paths(paths)
+    assert [is_sidecar(path) for path in paths] == [False] * len(paths)
 
 
 @pytest.mark.parametrize(

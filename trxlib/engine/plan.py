@@ -32,10 +32,9 @@ from trxlib.errors import (
 )
 from trxlib.model.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
 from trxlib.model.header import Header
-from trxlib.model.names import HEADER_NAME, ArrayName
+from trxlib.model.names import HEADER_NAME, ArrayName, check_writable
 from trxlib.model.offsets import UINT32_MAX, offsets_dtype
 from trxlib.model.options import ReadOptions
-from trxlib.model.rules import check_writable
 from trxlib.model.source import ArraySpec, Source, SourceHeaders
 from trxlib.model.space import check_same_space, invert_affine
 
@@ -304,8 +303,7 @@ def plan_merge(
         inputs=tuple(places),
         shards=divide(places, nb_shards),
     )
-    for name in plan.names.values():
-        check_writable(name)
+    check_writable(plan.names.values())
     return plan
 
 

@@ -1,8 +1,8 @@
-"""TrxArrays: the plain bundle of a TRX file's parts, and the only walk over all of them."""
+"""TrxArrays: header and arrays of a TRX file, as plain as they are, and the walks over all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +51,33 @@ class TrxArrays:
 
     @classmethod
     def empty(cls, header: Header) -> TrxArrays:
-        """Return a bundle without streamlines."""
+        """Return arrays without streamlines."""
         return cls(header.with_counts(0, 0), np.zeros((0, 3), "<f4"), np.zeros(1, "<u4"))
+
+    @classmethod
+    def of_entries(
+        cls, header: Header, arrays: Mapping[ArrayName, Array], sidecars: dict[str, bytes] | None = None
+    ) -> TrxArrays:
+        """Return arrays that stand under the names of their entries, by section; without copies or checks."""
+        dpg: dict[str, dict[str, Array]] = {}
+        sections: dict[str, dict[str, Array]] = {"dps": {}, "dpv": {}, "groups": {}}
+        large: dict[str, Array] = {}
+        for name, array in arrays.items():
+            if name.group:
+                dpg.setdefault(name.group, {})[name.name] = array
+            else:
+                sections.get(name.section, large)[name.name] = array
+        positions, offsets = large.get("positions", np.zeros((0, 3), "<f4")), large.get("offsets", np.zeros(1, "<u4"))
+        return cls(header, positions, offsets, **sections, dpg=dpg, sidecars=sidecars or {})
+
+    def by_label(self) -> dict[str, Array]:
+        """Return every array under its `ArrayName.label`, e.g. ``dps/weight``. Nothing is copied."""
+        found = {"positions": self.positions, "offsets": self.offsets}
+        for section, arrays in (("dpv", self.dpv), ("dps", self.dps), ("groups", self.groups)):
+            found.update((f"{section}/{name}", array) for name, array in arrays.items())
+        for group, arrays in self.dpg.items():
+            found.update((f"dpg/{group}/{name}", array) for name, array in arrays.items())
+        return found
 
     @property
     def space(self) -> Space:

@@ -14,7 +14,7 @@ from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import MetadataMismatchError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers
-from trxlib.model.names import is_sidecar, parse_name
+from trxlib.model.paths import is_sidecar, parse_name
 from trxlib.model.rules import check_members
 from trxlib.model.select import Selection
 from trxlib.model.space import is_blank

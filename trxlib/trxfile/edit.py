@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.mapping import MappedFile
-from trxlib.errors import CapacityError, ShapeError
+from trxlib.container.reader import checked_offsets
+from trxlib.errors import CapacityError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
-from trxlib.model.names import ArrayName, parse_name
-from trxlib.model.offsets import check_offsets, complete_offsets, offsets_dtype
-from trxlib.model.rules import check_unique, shape_of_entry
+from trxlib.model.names import ArrayName
+from trxlib.model.paths import arrays_of_entries, parse_name
 from trxlib.model.select import Selection
 from trxlib.model.source import ArraySpec
 from trxlib.model.space import Space
@@ -163,34 +163,20 @@ def map_pointers(
     header: Header, pointers: Mapping[str, tuple[int, int]], root_zip: str | None, root: str | None
 ) -> TrxArrays:
     """Map arrays whose places are known, see `TrxFile._create_trx_from_pointer`."""
-    arrays = TrxArrays.empty(header)
-    arrays.header = header
-    files: dict[str, MappedFile] = {}
-    names: list[ArrayName] = []
-    for path, (start, count) in pointers.items():
+    sizes = []
+    for path, (_, count) in pointers.items():
         inside = Path(path).relative_to(root).as_posix() if root is not None and Path(path).is_absolute() else path
-        name = parse_name(inside)
-        names.append(name)
+        sizes.append((inside, count * parse_name(inside).type.itemsize))
+    shapes = arrays_of_entries(sizes, header)
+    files: dict[str, MappedFile] = {}
+    arrays: dict[ArrayName, Array] = {}
+    for (name, shape), (path, (start, _)) in zip(shapes.items(), pointers.items(), strict=True):
         file = root_zip if root_zip is not None else str(Path(root or "", path))
         if file not in files:
             files[file] = MappedFile(file, "c")
-        shape = shape_of_entry(name, count * name.dtype.itemsize, header)
         array = files[file].array(name.dtype, shape, start)
-        if name.section in ("positions", "offsets"):
-            setattr(arrays, name.section, array)
-        elif name.group:
-            arrays.dpg.setdefault(name.group, {})[name.name] = array
-        else:
-            getattr(arrays, name.section)[name.name] = array
-    check_unique(names)
-    missing = {"positions", "offsets"} - {name.section for name in names}
-    if missing and header.nb_streamlines + header.nb_vertices:
-        raise ShapeError(f"{' and '.join(sorted(missing))} missing, but the header states streamlines")
-    check_offsets(arrays.offsets, header.nb_vertices)
-    arrays.offsets = complete_offsets(arrays.offsets, header.nb_streamlines, header.nb_vertices)
-    if arrays.offsets.dtype.kind != "u":
-        arrays.offsets = arrays.offsets.astype(offsets_dtype(header.nb_vertices))
-    return arrays
+        arrays[name] = checked_offsets(array, header) if name.section == "offsets" else array
+    return TrxArrays.of_entries(header, arrays)
 
 
 def describe(content: Content) -> str:
