@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from trxlib.errors import HeaderError
-from trxlib.model.header import Header, canonical_json, check_affine, check_dimensions
+from trxlib.model.header import Header, canonical_json, check_affine
+from trxlib.model.header_fields import check_dimensions
 
 CONTENT = {
     "VOXEL_TO_RASMM": [[2.0, 0, 0, -10.5], [0, 2, 0, 3], [0, 0, 2, 4], [0, 0, 0, 1]],

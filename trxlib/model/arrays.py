@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,20 @@ class TrxArrays:
         for group, arrays in self.dpg.items():
             found.update((f"dpg/{group}/{name}", array) for name, array in arrays.items())
         return found
+
+    def with_arrays(self, by_label: Mapping[str, Array]) -> TrxArrays:
+        """Return the same keys with other arrays, which are given as `by_label` gives these."""
+        return replace(
+            self,
+            positions=by_label["positions"],
+            offsets=by_label["offsets"],
+            dpv={name: by_label[f"dpv/{name}"] for name in self.dpv},
+            dps={name: by_label[f"dps/{name}"] for name in self.dps},
+            groups={name: by_label[f"groups/{name}"] for name in self.groups},
+            dpg={
+                group: {name: by_label[f"dpg/{group}/{name}"] for name in arrays} for group, arrays in self.dpg.items()
+            },
+        )
 
     @property
     def space(self) -> Space:

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError
-from trxlib.model.header_fields import HeaderFields, affine_rows, check_dimensions
+from trxlib.model.header_fields import HeaderFields, affine_rows
 
-__all__ = ["Header", "canonical_json", "check_affine", "check_dimensions", "copy_values"]
+__all__ = ["Header", "canonical_json", "check_affine", "copy_values", "header_with_counts"]
 
 _IMMUTABLE = (str, int, float, bool)
 
@@ -74,14 +74,15 @@ class Header:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Header:
-        """Read a header from a dict with the keys of the format; the dict is not kept.
+        """Read a header from a dict with the keys of the format; nothing of the dict is kept.
 
         Raises
         ------
         HeaderError
             If a field is missing or impossible.
         """
-        return cls.from_fields(HeaderFields.from_dict(content))
+        header = cls.from_fields(HeaderFields.from_dict(content))
+        return replace(header, extra=copy_values(header.extra))
 
     @classmethod
     def from_fields(cls, fields: HeaderFields) -> Header:
@@ -122,6 +123,21 @@ class Header:
     def with_counts(self, nb_streamlines: int, nb_vertices: int) -> Header:
         """Return a copy with other counts."""
         return replace(self, nb_streamlines=int(nb_streamlines), nb_vertices=int(nb_vertices))
+
+
+def header_with_counts(header: Header | Mapping[str, Any], nb_streamlines: int, nb_vertices: int) -> Header:
+    """Return a header, or what a dict of the reference API says, with these counts, whatever counts it has.
+
+    Raises
+    ------
+    HeaderError
+        If a field of the dict is missing or impossible.
+    """
+    if not isinstance(header, Header):
+        return Header.from_dict({**header, "NB_STREAMLINES": nb_streamlines, "NB_VERTICES": nb_vertices})
+    if (header.nb_streamlines, header.nb_vertices) == (nb_streamlines, nb_vertices):
+        return header
+    return header.with_counts(nb_streamlines, nb_vertices)
 
 
 def canonical_json(value: Any, what: str) -> str:

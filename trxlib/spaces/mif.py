@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError, HeaderWarning
-from trxlib.model.header import check_dimensions
+from trxlib.model.header_fields import check_dimensions
 from trxlib.model.space import Space
 
 __all__ = ["MIF_MAGIC", "is_mif_whole", "read_mif"]

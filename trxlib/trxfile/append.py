@@ -45,8 +45,8 @@ def append(content: Content, other: Content, extra_buffer: int) -> None:
         room = _grown(content.capacity() or (0, 0), arrays, added, plan, extra_buffer)
         room.write(_with_keys(arrays, plan), Selection(arrays, runs).known_runs(), (0, 0))
     room.write(_with_keys(added, plan), Selection(added, added_runs).known_runs(), (count, vertices))
-    content.hold(room, replace(arrays, groups=groups, **_small_of(plan)))
-    content.header = plan.header.with_counts(*room.capacity).to_dict()
+    small = replace(arrays, groups=groups, **_small_of(plan))
+    content.hold(room, small, plan.header.with_counts(*room.capacity))
 
 
 def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
@@ -101,8 +101,8 @@ def fill_preallocated(target: Content, bundles: Sequence[Selection], check_space
     except BaseException:
         kept.erase(at, (plan.header.nb_streamlines, plan.header.nb_vertices))
         raise
-    target.hold(kept, replace(first, groups={}, **_small_of(plan)))
-    target.header = plan.header.with_counts(*kept.capacity).to_dict()
+    small = replace(first, groups={}, **_small_of(plan))
+    target.hold(kept, small, plan.header.with_counts(*kept.capacity))
 
 
 def _check_fits(kept: Preallocated, bundles: Sequence[Selection], plan: Plan, at: tuple[int, int]) -> None:

@@ -25,7 +25,7 @@ class Attributes:
 
     @header.setter
     def header(self, value: dict[str, Any]) -> None:
-        self._content.header = value
+        self._content.header = check_table(value, "header")
 
     @property
     def streamlines(self) -> Any:

@@ -181,7 +181,7 @@ def map_pointers(
 
 def describe(content: Content) -> str:
     """Return the text that `print` shows."""
-    header = Header.from_dict(content.header)
+    header = content.stated if isinstance(content.stated, Header) else Header.from_dict(content.stated)
     space = Space(header.voxel_to_rasmm, header.dimensions)
     count, vertices = content.filled()
     affine = np.array2string(header.voxel_to_rasmm, formatter={"float_kind": lambda value: f"{value:.6f}"})

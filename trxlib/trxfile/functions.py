@@ -132,7 +132,7 @@ def save(
     options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
     joined = trx._content.joined
     if joined is not None:
-        joined.write(filename, trx.header, compression=compression_standard, **options)
+        joined.write(filename, trx._content.stated, compression=compression_standard, **options)
         return
     source = trx._content.source()
     plan = plan_merge([source], names=["this TrxFile"])

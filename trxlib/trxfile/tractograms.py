@@ -112,7 +112,7 @@ def _copy_views(
     views: Views, space: Space, dtypes: Mapping[str, Any], positions_map: PositionsMap | None
 ) -> tuple[Header, Preallocated]:
     header = Header(space.voxel_to_rasmm, space.dimensions, 0, 0)
-    selection = views.bundle(header.to_dict())
+    selection = views.selection(header.to_dict())
     arrays = selection.arrays
     room = _allocate_wanted(arrays, dtypes, arrays.header.nb_streamlines, arrays.header.nb_vertices)
     room.write(arrays, selection.known_runs(), (0, 0), positions_map=positions_map)

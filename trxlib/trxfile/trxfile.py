@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from types import TracebackType
 from typing import Any
 
@@ -77,17 +76,17 @@ class TrxFile(Attributes):
 
     @classmethod
     def _of(cls, content: Content) -> TrxFile:
-        trx = cls()
+        trx = cls.__new__(cls)
         trx._content = content
         return trx
 
     @classmethod
     def _of_arrays(cls, selection: Selection, container: Container | None = None) -> TrxFile:
-        return cls._of(Content(selection.arrays.header.to_dict(), Loaded(selection, container)))
+        return cls._of(Content(selection.arrays.header, Loaded(selection, container)))
 
     @classmethod
     def _of_preallocated(cls, header: Header, room: Preallocated, other: TrxArrays | None = None) -> TrxFile:
-        return cls._of(Content(header.to_dict(), Shown(Views.of_preallocated(room, other))))
+        return cls._of(Content(header, Shown(Views.of_preallocated(room, other))))
 
     @classmethod
     def _of_container(cls, container: Container) -> TrxFile:
@@ -102,7 +101,7 @@ class TrxFile(Attributes):
 
     @classmethod
     def _of_joined(cls, joined: Joined) -> TrxFile:
-        return cls._of(Content(joined.plan.header.to_dict(), Pending(joined)))
+        return cls._of(Content(joined.plan.header, Pending(joined)))
 
     @classmethod
     def _of_filled(cls, header: Header, room: Preallocated) -> TrxFile:
@@ -144,7 +143,7 @@ class TrxFile(Attributes):
             # Compact, in memory: what is preallocated is made anew.
             counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
             room, small = edit.copy_selection(selection, counts, in_memory=True)
-            arrays, _ = Views.of_preallocated(room, small).bundle(self.header)
+            arrays, _ = Views.of_preallocated(room, small).selection(self._content.stated)
         elif self._content.container is not None:
             self._content.container.expose(*SECTIONS)  # pickle may pass the arrays on as they are
         return TrxFile._of_pickle, (arrays, capacity)
@@ -156,9 +155,7 @@ class TrxFile(Attributes):
     def deepcopy(self) -> TrxFile:
         """Return a copy that shares nothing: its arrays lie in a temporary file."""
         if self._content.joined is not None:
-            trx = TrxFile._of_joined(self._content.joined)
-            trx.header = copy.deepcopy(self.header)
-            return trx
+            return TrxFile._of(self._content.copy())
         return self._copy(in_memory=False)
 
     def to_memory(self, resize: bool = False) -> TrxFile:
@@ -178,9 +175,7 @@ class TrxFile(Attributes):
         header = selection.arrays.header
         size = self._content.capacity() or (header.nb_streamlines, header.nb_vertices)
         room, small = edit.copy_selection(selection, size, in_memory=in_memory)
-        trx = TrxFile._of_preallocated(header.with_counts(*size), room, small)
-        trx.header = copy.deepcopy(trx.header)
-        return trx
+        return TrxFile._of_preallocated(header.with_counts(*size), room, small)
 
     # ---- preallocation
 

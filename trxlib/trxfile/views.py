@@ -15,7 +15,7 @@ import numpy.typing as npt
 from trxlib.errors import DtypeError, InputError, OffsetsError, ShapeError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers, little_endian
-from trxlib.model.header import Header
+from trxlib.model.header import Header, header_with_counts
 from trxlib.model.offsets import gather_rows, is_contiguous, offsets_dtype
 from trxlib.model.select import Runs, Selection, runs_of
 from trxlib.trxfile.preallocated import Preallocated
@@ -177,13 +177,13 @@ class Views:
         count = self.room.nb_streamlines + int(by_hand[-1]) + 1
         return count, int(lengths[:count].sum(dtype=np.int64))
 
-    def bundle(self, header: Mapping[str, Any]) -> Selection:
+    def selection(self, header: Header | Mapping[str, Any]) -> Selection:
         """Return what is shown as plain arrays, and where the streamlines lie if not one behind the other.
 
         Parameters
         ----------
-        header : mapping
-            The header's dict; its counts are not looked at.
+        header : Header or dict
+            Its counts are not looked at.
 
         Raises
         ------
@@ -205,7 +205,7 @@ class Views:
             positions = _front(positions, nb_vertices)
             dpv = {key: _front(array, nb_vertices) for key, array in dpv.items()}
         arrays = TrxArrays(
-            header=Header.from_dict({**header, "NB_STREAMLINES": count, "NB_VERTICES": nb_vertices}),
+            header=header_with_counts(header, count, nb_vertices),
             positions=positions,
             offsets=_offsets(starts, lengths, nb_vertices, contiguous),
             dps={key: self._rows(values, count, f"dps/{key}") for key, values in self.data_per_streamline.items()},
