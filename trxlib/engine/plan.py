@@ -30,7 +30,7 @@ from trxlib.errors import (
     InputError,
     StaleError,
 )
-from trxlib.model.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
+from trxlib.model.dtypes import DTYPES
 from trxlib.model.header import Header
 from trxlib.model.names import HEADER_NAME, ArrayName, check_writable
 from trxlib.model.offsets import UINT32_MAX, offsets_dtype
@@ -166,10 +166,10 @@ class Plan:
         content: dict[str, Any] = {
             "version": _VERSION,
             "header": self.header.to_json().decode(),
-            "positions": extension_of_dtype(self.positions_dtype),
-            "offsets": extension_of_dtype(self.offsets_dtype),
-            "dps": _specs_to_json(self.dps),
-            "dpv": _specs_to_json(self.dpv),
+            "positions": self.names["positions", "positions"].extension,
+            "offsets": self.names["offsets", "offsets"].extension,
+            "dps": self._specs_to_json("dps"),
+            "dpv": self._specs_to_json("dpv"),
             "groups": dict(sorted(self.groups.items())),
             "small": {path: data.hex() for path, data in self.small.items()},
             "shards": self.shards,
@@ -179,6 +179,9 @@ class Plan:
         # One line for each input: a person can read it and `diff` it.
         inputs = ",\n".join(json.dumps(item, ensure_ascii=False) for item in content.pop("inputs"))
         return json.dumps(content, ensure_ascii=False)[:-1] + f', "inputs": [\n{inputs}\n]}}\n'
+
+    def _specs_to_json(self, wanted: str) -> dict[str, list[Any]]:
+        return {key: [name.ncols, name.extension] for (section, key), name in self.names.items() if section == wanted}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan; the name appears when it is complete."""
@@ -200,8 +203,8 @@ class Plan:
                 raise ValueError(f"version {content['version']}, expected {_VERSION}")
             return cls(
                 header=Header.from_json(content["header"].encode()),
-                positions_dtype=dtype_of_extension(content["positions"]),
-                offsets_dtype=dtype_of_extension(content["offsets"]),
+                positions_dtype=DTYPES[content["positions"]],
+                offsets_dtype=DTYPES[content["offsets"]],
                 dps=_specs_from_json(content["dps"]),
                 dpv=_specs_from_json(content["dpv"]),
                 groups=content["groups"],
@@ -389,12 +392,8 @@ def divide(inputs: Sequence[InputPlan], nb_shards: int) -> tuple[tuple[int, int]
     return tuple(pairwise([*cuts, len(inputs)]))
 
 
-def _specs_to_json(columns: Mapping[str, ArraySpec]) -> dict[str, list[Any]]:
-    return {key: [columns[key].ncols, extension_of_dtype(columns[key].dtype)] for key in sorted(columns)}
-
-
 def _specs_from_json(content: Mapping[str, Any]) -> dict[str, ArraySpec]:
-    return {key: ArraySpec(ncols, dtype_of_extension(dtype)) for key, (ncols, dtype) in content.items()}
+    return {key: ArraySpec(ncols, DTYPES[extension]) for key, (ncols, extension) in content.items()}
 
 
 def _input_to_json(item: InputPlan) -> dict[str, Any]:

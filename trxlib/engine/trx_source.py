@@ -398,6 +398,8 @@ def _info_of(arrays: TrxArrays, path: str) -> SourceInfo:
 def _fit_names(arrays: TrxArrays, members: Mapping[ArrayName, Member], path: str) -> dict[ArrayName, Member]:
     """Rename, in `arrays`, the keys and groups that cannot be written; return the members under the new names."""
     renamed = fit_names(arrays, path)
+    if not any(renamed.values()):
+        return dict(members)
     return {
         name if name.group else name.renamed(renamed.get(name.section, {}).get(name.name, name.name)): member
         for name, member in members.items()

@@ -101,12 +101,15 @@ class ArrayName(_Parts):
         The entry's path inside the container, with forward slashes.
     label : str
         What a message calls it: the path without columns and type, e.g. ``dps/weight``.
+    extension : str
+        The number type in the path.
     row_nbytes : int
         Bytes of one row.
     """
 
     path: str
     label: str
+    extension: str
     row_nbytes: int
 
     def __new__(
@@ -116,9 +119,9 @@ class ArrayName(_Parts):
         known = TYPE_BY_KIND.get((dtype.kind, dtype.itemsize))
         made = super().__new__(cls, section, name, ncols, known or dtype, group)
         # All that is asked of a name again and again is made here, once.
-        extension = known.extension if known else dtype.name
+        made.extension = known.extension if known else dtype.name
         # positions always says its 3 columns; elsewhere 1 column is not written, as the reference package does.
-        file_name = f"{name}.{ncols}.{extension}" if ncols != 1 else f"{name}.{extension}"
+        file_name = f"{name}.{ncols}.{made.extension}" if ncols != 1 else f"{name}.{made.extension}"
         if section in ("positions", "offsets"):
             made.path, made.label = file_name, section
         else:

@@ -164,7 +164,7 @@ def check_type(name: ArrayName) -> None:
     kinds = _KINDS.get(name.section)
     if kinds and name.type.kind not in kinds:
         expected = "float16, float32 or float64" if kinds == "f" else "integers (uint32 or uint64)"
-        raise DtypeError(f"{name.path} holds {name.type.extension}, expected {expected}")
+        raise DtypeError(f"{name.path} holds {name.extension}, expected {expected}")
 
 
 def check_rows(what: str, section: str, rows: int, header: HasCounts) -> None:
