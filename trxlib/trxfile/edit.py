@@ -1,4 +1,4 @@
-"""What changes a TrxFile: make room, cut, copy; `api_append` adds streamlines. The class has thin methods for these."""
+"""What changes a TrxFile: make room, cut, copy; `trxlib.trxfile.append` adds streamlines."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def copy_selection(
         With copies of groups, dpg and sidecars.
     """
     arrays = selection.arrays
-    room = _allocate_like(arrays, *capacity, in_memory=in_memory)
-    room.write(arrays, selection.known_runs(), (0, 0))
+    preallocated = _allocate_like(arrays, *capacity, in_memory=in_memory)
+    preallocated.write(arrays, selection.known_runs(), (0, 0))
     small = replace(
         arrays,
         groups={name: np.array(members) for name, members in arrays.groups.items()},
         dpg={group: {key: np.array(value) for key, value in values.items()} for group, values in arrays.dpg.items()},
     )
-    return room, small
+    return preallocated, small
 
 
 def as_preallocated(content: Content) -> Preallocated:
@@ -89,11 +89,11 @@ def as_preallocated(content: Content) -> Preallocated:
     own = content.preallocated() if selection.runs is None else None
     if own is None:
         counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
-        room, arrays = copy_selection(selection, content.capacity() or counts)
+        preallocated, arrays = copy_selection(selection, content.capacity() or counts)
     else:
-        room = own.with_columns(arrays, _specs_of(arrays.dps), _specs_of(arrays.dpv))
-    content.hold(room, arrays)
-    return room
+        preallocated = own.with_columns(arrays, _specs_of(arrays.dps), _specs_of(arrays.dpv))
+    content.hold(preallocated, arrays)
+    return preallocated
 
 
 def _specs_of(table: Mapping[str, Array]) -> dict[str, ArraySpec]:
@@ -120,9 +120,9 @@ def resize(content: Content, nb_streamlines: int | None, nb_vertices: int | None
         # Nothing to make room for, and nothing to be moved: the arrays as they lie, without what is not used.
         content.hold(Selection(front, None))
     else:
-        room = _allocate_like(arrays, *size)
-        room.write(arrays, selection.known_runs(), (0, 0))
-        content.hold(room, arrays)
+        preallocated = _allocate_like(arrays, *size)
+        preallocated.write(arrays, selection.known_runs(), (0, 0))
+        content.hold(preallocated, arrays)
     content.header.update(NB_STREAMLINES=size[0], NB_VERTICES=size[1])
 
 
