@@ -1,4 +1,4 @@
-"""Temporary places, and names that appear only when the content is complete."""
+"""Files and folders that get their names only when they are complete, and folders for temporary data."""
 
 from __future__ import annotations
 

@@ -136,7 +136,14 @@ def list_folder(path: str | os.PathLike[str]) -> list[Member]:
 
 
 def iter_files(folder: str, around: tuple[tuple[int, int], ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield every file below a folder with its status; links are followed. `around`: the folders on the way to it.
+    """Yield every file below a folder with its status; links are followed, junk of file managers is left out.
+
+    Parameters
+    ----------
+    folder : str
+        Where to look.
+    around : tuple of (int, int)
+        Device and inode of the folders on the way to it, into which no link may lead back.
 
     Raises
     ------

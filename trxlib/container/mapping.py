@@ -36,7 +36,7 @@ _NUMBERS = itertools.count()
 
 @dataclass(frozen=True)
 class FileStamp:
-    """What tells a file from another that took its name, and from itself before it was changed."""
+    """Which file it is, and its state: these differ if another file took its name, and if it was changed in place."""
 
     device: int
     inode: int
@@ -69,7 +69,7 @@ def files_open_for_change() -> set[tuple[int, int]]:
 
 
 class MappedFile:
-    """A file in the address space.
+    """A file that is mapped into memory.
 
     Parameters
     ----------

@@ -62,9 +62,18 @@ class Container:
         Where the bytes of each array lie on disk.
     mode : {"c", "r", "r+"}
         As opened.
+    files : dict of str to MappedFile
+        The files that are mapped, by their paths.
+    folder : TemporaryFolder, optional
+        Where compressed entries were unpacked to.
     exposed : set of str
-        Those of `SECTIONS` of which somebody was handed an array that can be written
-        to. All others hold what the file holds.
+        Those of `SECTIONS` of which somebody was handed an array that can be written to. All others hold what the
+        file holds.
+    origins : tuple of str
+        Files and folders that the content is from; of a temporary file, those that it was made of.
+    changes : ChangesInPlace, optional
+        Of an archive opened "r+": states its CRCs anew on `close`, and when the last array that was handed out is
+        gone.
     """
 
     path: str
@@ -74,9 +83,7 @@ class Container:
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
     exposed: set[str] = field(default_factory=set)
-    #: Files and folders that the content is from; of a temporary file, those that it was made of.
     origins: tuple[str, ...] = ()
-    #: Of an archive opened "r+": states its CRCs anew, here and when the last array that was handed out is gone.
     changes: ChangesInPlace | None = None
 
     def expose(self, *sections: str) -> None:

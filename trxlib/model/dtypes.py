@@ -1,4 +1,4 @@
-"""The number types of the TRX format as dtypes of numpy, and values converted from one to another without loss.
+"""The number types of the TRX format as dtypes of numpy, and values converted from one to another without silent loss.
 
 TRX specification, "Accepted extensions": int8..64, uint8..64, float16..64 and ``bit`` (`trxlib.model.names.TYPES`).
 Arrays are little-endian. ``bit`` is one byte per value here, as in the programs of the field.

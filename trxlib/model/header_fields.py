@@ -131,7 +131,7 @@ class HeaderFields(NamedTuple):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> HeaderFields:
-        """Read a header from a dict with the keys of the format; the dict is not kept.
+        """Read a header from a dict with the keys of the format; values of other keys are shared.
 
         Raises
         ------

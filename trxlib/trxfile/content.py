@@ -258,7 +258,17 @@ class Content:
     def hold(
         self, arrays: Selection | Preallocated, other: TrxArrays | None = None, header: Header | None = None
     ) -> None:
-        """Hold other arrays from now on; preallocated ones with the groups, dpg and sidecars of `other`."""
+        """Hold other arrays from now on.
+
+        Parameters
+        ----------
+        arrays : Selection or Preallocated
+            What takes the place of all that was held.
+        other : TrxArrays, optional
+            Whose groups, dpg and sidecars belong to preallocated arrays, which have none.
+        header : Header, optional
+            By default the header stays.
+        """
         if header is not None:
             self.stated = header
         if isinstance(arrays, Preallocated):

@@ -43,7 +43,7 @@ __all__ = ["Joined", "kept_members", "pin_source"]
 Array = npt.NDArray[Any]
 _BLOCK = 1 << 18
 #: Arrays of fewer bytes are copied: that is quicker than to map them.
-_MANY = 1 << 16
+_WORTH_MAPPING = 1 << 16
 #: Sections whose arrays can be copied from file to file.
 _COPIED = ("positions", "dps", "dpv")
 
@@ -258,7 +258,7 @@ class _Originals:
             return None
         name, member = place
         is_there = self._is_there[member.file]
-        if is_there and name.section in _COPIED and array.nbytes >= _MANY:
+        if is_there and name.section in _COPIED and array.nbytes >= _WORTH_MAPPING:
             return place if self._is_same(name, member) else None
         # It is read anyway, or small: to compare its CRC costs less than another road.
         is_comparable = array.dtype == name.dtype and array.nbytes == member.nbytes
@@ -275,7 +275,7 @@ class _Originals:
 
         None if there is no such file, or the array is so small that it is better copied.
         """
-        place = self._find(label, array) if array.nbytes >= _MANY else None
+        place = self._find(label, array) if array.nbytes >= _WORTH_MAPPING else None
         if place is None or array.dtype != place[0].dtype or array.nbytes > place[1].nbytes:
             return None
         file = self._mapped(place[1].file)
