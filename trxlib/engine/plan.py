@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,6 +28,7 @@ from trxlib.errors import (
     FormatError,
     InputError,
     StaleError,
+    warn,
 )
 from trxlib.model.dtypes import DTYPES
 from trxlib.model.header import Header
@@ -350,11 +350,10 @@ def _place(
         counts = dict(source.groups)
         for group in whole[number]:
             if counts.get(group, info.nb_streamlines) != info.nb_streamlines:
-                warnings.warn(
+                warn(
                     f"{names[number]}: all streamlines are put into group {group!r}, which had {counts[group]} of "
                     f"{info.nb_streamlines} before",
                     DataLossWarning,
-                    stacklevel=3,
                 )
             counts[group] = info.nb_streamlines
         places = {}

@@ -8,7 +8,6 @@ once to see what stays, since counts are stated before any streamline is written
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DataLossWarning, FormatError
+from trxlib.errors import DataLossWarning, FormatError, warn
 from trxlib.model.chunk import Chunk, Place, placed
 from trxlib.model.dtypes import all_finite
 from trxlib.model.options import FilterPolicy
@@ -64,10 +63,9 @@ def apply_policy(source: Source, policy: FilterPolicy) -> Source:
     total = source.info.nb_streamlines
     if info.nb_streamlines == total:
         return source
-    warnings.warn(
+    warn(
         f"{info.path}: {total - info.nb_streamlines} of {total} streamlines are left out ({policy})",
         DataLossWarning,
-        stacklevel=3,
     )
     return source.select(kept, nb_vertices=nb_vertices)
 

@@ -8,12 +8,11 @@ names starts without numpy.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from trxlib.errors import ArrayNameError, DtypeError, HeaderWarning, ShapeError
+from trxlib.errors import ArrayNameError, DtypeError, HeaderWarning, ShapeError, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -237,8 +236,9 @@ def fit_names(tables: _Tables, path: str) -> dict[str, dict[str, str]]:
         f"{section}/{old} becomes {new}" for section, table in (renamed | small).items() for old, new in table.items()
     ]
     if changes:
-        warnings.warn(
-            f"{path}: names that other programs cut are changed: {', '.join(changes)}", HeaderWarning, stacklevel=4
+        warn(
+            f"{path}: names that other programs cut are changed: {', '.join(changes)}",
+            HeaderWarning,
         )
     return renamed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from trxlib.container.outputs import check_outputs
 from trxlib.container.reader import open_container
 from trxlib.engine.plan import plan_merge
 from trxlib.engine.write import is_archive_name, write_container
-from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError
+from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError, warn
 from trxlib.model.select import Selection
 from trxlib.model.source import Progress
 from trxlib.trxfile import append
@@ -219,7 +218,7 @@ def concatenate(
     if preallocation and not delete_groups:
         raise InputError("a preallocated file has no room for groups; give delete_groups=True")
     if not trx_list:
-        warnings.warn("nothing to concatenate: the result is an empty TrxFile", HeaderWarning, stacklevel=2)
+        warn("nothing to concatenate: the result is an empty TrxFile", HeaderWarning)
         return TrxFile()
     selections = [trx._content.selection() for trx in trx_list]
     if delete_groups:
@@ -260,10 +259,9 @@ def _check_path(path: Any, what: str) -> None:
 def _warn_of_groups(selections: Sequence[Selection]) -> None:
     names = sorted({str(name) for arrays, _ in selections for name in arrays.groups})
     if names:
-        warnings.warn(
+        warn(
             f"left out on request: {len(names)} groups with their dpg: {', '.join(names)}",
             DataLossWarning,
-            stacklevel=3,
         )
 
 
@@ -276,10 +274,9 @@ def _shared_only(selections: Sequence[Selection], section: str) -> list[Selectio
     dropped = sorted(every - shared, key=str)
     if not dropped:
         return list(selections)
-    warnings.warn(
+    warn(
         f"left out, since not all inputs have them: {', '.join(f'{section}/{key}' for key in dropped)}",
         DataLossWarning,
-        stacklevel=3,
     )
     kept = []
     for arrays, runs in selections:
