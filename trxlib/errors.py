@@ -55,8 +55,12 @@ trxlib.errors.DataLossWarning: cohort.tck: this format has no groups; left out: 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import sys
+import threading
+import warnings
 
 __all__ = [
     "ArchiveError",
@@ -85,7 +89,12 @@ __all__ = [
     "TrxWarning",
     "UnsupportedFormatError",
     "open_error",
+    "warn",
 ]
+
+#: Where the code is that is not the caller's: this package, and what only calls it back.
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 (no pathlib where errors start)
+_BETWEEN = (contextlib.__file__, threading.__file__)
 
 
 class TrxError(Exception):
@@ -204,3 +213,19 @@ def open_error(path: str | os.PathLike[str], error: OSError) -> TrxError:
             "raise the limit (ulimit -n), or store folders as archives: an archive needs one descriptor"
         )
     return InputNotFoundError(f"{path}: cannot be read ({error.strerror})")
+
+
+def warn(message: str | Warning, category: type[Warning] | None = None) -> None:
+    """Give a warning that points at the line outside of this package that called it, however deep it comes from.
+
+    Parameters
+    ----------
+    message : str or Warning
+        As for `warnings.warn`.
+    category : type of Warning, optional
+        `HeaderWarning` or `DataLossWarning`; not needed where `message` is a Warning.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, *_BETWEEN)):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from trxlib.errors import ArrayNameError, DtypeError, ShapeError
 from trxlib.model.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
-from trxlib.model.names import ArrayName, parse_name
 from trxlib.model.offsets import check_offsets, complete_offsets
+from trxlib.model.paths import parse_name
 from trxlib.trxfile import tractograms
 from trxlib.trxfile.functions import concatenate, load, load_from_directory, load_from_zip, save, zip_from_folder
 from trxlib.trxfile.trxfile import TrxFile
@@ -99,7 +99,7 @@ def _split_ext_with_dimensionality(filename: str) -> tuple[str, int, str]:
     file_name = PurePath(filename).name
     if not 2 <= len(file_name.split(".")) <= 3:
         raise ArrayNameError(f"{filename!r} is no array's file name; expected <name>[.<columns>].<type>")
-    name: ArrayName = parse_name(f"dps/{file_name}")
+    name = parse_name(f"dps/{file_name}")
     return name.name, name.ncols, f".{file_name.rpartition('.')[2]}"
 
 

@@ -38,7 +38,26 @@ def test_names_say_columns_and_types(arrays):
     assert "dpg/CC/box.3.float32" in paths
 
 
-def test_empty_bundle_has_no_streamlines_and_keeps_the_header(arrays):
+def test_by_label_and_back(arrays):
+    by_label = arrays.by_label()
+    assert by_label.keys() == {name.label for name, _ in arrays.iter_arrays()}
+    assert by_label["dpg/CC/box"] is arrays.dpg["CC"]["box"]
+    moved = arrays.with_arrays(
+        {label: array + 1 if label == "dps/weight" else array for label, array in by_label.items()}
+    )
+    np.testing.assert_array_equal(moved.dps["weight"], arrays.dps["weight"] + 1)
+    assert moved.dpv["fa"] is arrays.dpv["fa"]
+    assert moved.sidecars == arrays.sidecars
+
+
+def test_arrays_find_their_sections_by_their_names(arrays):
+    made = TrxArrays.of_entries(arrays.header, dict(arrays.iter_arrays()), arrays.sidecars)
+    assert_trx_equal(made, arrays)
+    assert made.positions is arrays.positions
+    assert len(TrxArrays.of_entries(arrays.header, {}).positions) == 0
+
+
+def test_arrays_without_streamlines_have_no_rows_and_keep_the_header(arrays):
     empty = TrxArrays.empty(arrays.header)
     assert empty.positions.shape == (0, 3)
     assert empty.offsets.tolist() == [0]

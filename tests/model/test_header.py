@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from trxlib.errors import HeaderError
-from trxlib.model.header import Header, canonical_json, check_affine, check_dimensions
+from trxlib.model.header import Header, canonical_json, check_affine, header_with_counts
+from trxlib.model.header_fields import check_dimensions
 
 CONTENT = {
     "VOXEL_TO_RASMM": [[2.0, 0, 0, -10.5], [0, 2, 0, 3], [0, 0, 2, 4], [0, 0, 0, 1]],
@@ -104,6 +105,17 @@ def test_impossible_dimensions(value):
 def test_impossible_affines(value):
     with pytest.raises(HeaderError, match="affine"):
         check_affine(value, "affine")
+
+
+def test_counts_of_a_header_and_of_a_dict_are_replaced_alike():
+    header = Header(np.diag([2.0, 2, 2, 1]), (4, 5, 6), 7, 8, {"K": {"x": [1]}})
+    content = header.to_dict()
+    for stated in (header, content):
+        assert header_with_counts(stated, 1, 2) == header.with_counts(1, 2)
+    assert header_with_counts(header, 7, 8) is header
+    made = header_with_counts(content, 7, 8)
+    content["K"]["x"][0] = 9
+    assert made == header
 
 
 def test_dicts_share_nothing_with_the_header():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from trxlib.errors import ArrayNameError, DtypeError
 from trxlib.model.dtypes import DTYPES
-from trxlib.model.names import ArrayName, check_key, check_path, is_sidecar, make_key, parse_name
+from trxlib.model.names import TYPES, ArrayName, check_key, make_key
+from trxlib.model.paths import check_paths, is_sidecar, parse_name
 
 F4, U4, BIT = np.dtype("<f4"), np.dtype("<u4"), np.dtype(bool)
 
@@ -73,15 +76,39 @@ def test_writing_and_reading_agree(section, name, ncols, dtype):
     assert array_name.label == f"{section}/{name}"
 
 
+def test_a_name_says_the_same_however_its_type_is_given():
+    for dtype in (np.dtype(">f4"), np.dtype("<f4"), TYPES["float32"]):
+        name = ArrayName("dps", "weight", 2, dtype)
+        assert name == ArrayName("dps", "weight", 2, F4)
+        assert (name.path, name.label, name.extension, name.row_nbytes) == (
+            "dps/weight.2.float32", "dps/weight", "float32", 8,
+        )  # fmt: skip
+        assert name.dtype == F4
+        assert name.dtype.byteorder in "=<"
+
+
+def test_a_changed_name_says_so_everywhere():
+    name = ArrayName("dpg", "size", 1, F4, "AF_L")
+    for changed in (
+        name._replace(name="bytes", ncols=3),
+        pickle.loads(pickle.dumps(name._replace(name="bytes", ncols=3))),
+    ):
+        assert changed.path == "dpg/AF_L/bytes.3.float32"
+        assert changed.label == "dpg/AF_L/bytes"
+        assert changed.row_nbytes == 12
+    assert name.renamed("bytes").path == "dpg/AF_L/bytes.float32"
+
+
 @pytest.mark.parametrize("path", ["/x", "../x", "a/../x", "C:x", "c:/x", "a\\b", "a\0b"])
 def test_paths_that_leave(path):
     with pytest.raises(ArrayNameError, match="would leave the container's folder"):
-        check_path(path)
+        check_paths(["a", path])
 
 
 def test_paths_that_stay():
-    for path in ("x", "a/b", "..x", "a/x..", "dps/a:b.float32"):
-        assert check_path(path) == path
+    paths = ["x", "a/b", "..x", "a/x..", "dps/a:b.float32"]
+    check_paths(paths)
+    assert [is_sidecar(path) for path in paths] == [False] * len(paths)
 
 
 @pytest.mark.parametrize(

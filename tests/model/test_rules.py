@@ -9,10 +9,18 @@ import pytest
 
 from tests.helpers import make_trx_arrays
 from trxlib.errors import ArrayNameError, DtypeError, HeaderError, OffsetsError, ShapeError
-from trxlib.model.names import ArrayName, parse_name
-from trxlib.model.rules import check_members, check_unique, check_writable, iter_problems, shape_of_entry
+from trxlib.model.names import ArrayName, check_writable
+from trxlib.model.paths import arrays_of_entries, parse_name
+from trxlib.model.rules import check_members, iter_problems
 
 HEADER = make_trx_arrays(lengths=[3, 0, 2]).header
+NEEDED = [("positions.3.float32", 60), ("offsets.uint32", 16)]
+
+
+def shape_of(path, nbytes):
+    """Return the shape of an entry beside positions and offsets, which no file lacks."""
+    others = [(other, size) for other, size in NEEDED if other.partition(".")[0] != path.partition(".")[0]]
+    return arrays_of_entries([*others, (path, nbytes)], HEADER)[parse_name(path)]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +37,7 @@ HEADER = make_trx_arrays(lengths=[3, 0, 2]).header
     ],
 )
 def test_shapes(path, nbytes, shape):
-    assert shape_of_entry(parse_name(path), nbytes, HEADER) == shape
+    assert shape_of(path, nbytes) == shape
 
 
 @pytest.mark.parametrize(
@@ -49,7 +57,7 @@ def test_shapes(path, nbytes, shape):
 )
 def test_shapes_that_disagree(path, nbytes, error):
     with pytest.raises(error, match=path.partition(".")[0]):
-        shape_of_entry(parse_name(path), nbytes, HEADER)
+        shape_of(path, nbytes)
 
 
 def test_members_are_checked_in_chunks():
@@ -66,10 +74,16 @@ def test_members_are_checked_in_chunks():
 
 
 def test_the_same_array_twice():
-    names = [parse_name(path) for path in ("dps/x.float32", "dpv/x.float32", "dps/x.2.float64")]
-    check_unique(names[:2])
+    sizes = [*NEEDED, ("dps/x.float32", 12), ("dpv/x.float32", 20), ("dps/x.2.float64", 48)]
+    assert [name.label for name in arrays_of_entries(sizes[:-1], HEADER)] == ["positions", "offsets", "dps/x", "dpv/x"]
     with pytest.raises(ArrayNameError, match=r"dps/x is there twice, as dps/x\.float32 and dps/x\.2\.float64"):
-        check_unique(names)
+        arrays_of_entries(sizes, HEADER)
+
+
+def test_positions_and_offsets_are_missing():
+    with pytest.raises(ShapeError, match="offsets and positions missing, but the header states streamlines"):
+        arrays_of_entries([("dps/x.float32", 12)], HEADER)
+    assert arrays_of_entries([], HEADER.with_counts(0, 0)) == {}
 
 
 def test_a_good_bundle_has_no_problems():
@@ -87,6 +101,11 @@ def test_a_good_bundle_has_no_problems():
         (lambda a: setattr(a, "positions", a.positions.ravel()), ShapeError, "1 dimensions|columns"),
         (lambda a: setattr(a, "offsets", a.offsets[::-1].copy()), OffsetsError, "starts at 5"),
         (lambda a: setattr(a, "offsets", a.offsets[:-2]), ShapeError, "offsets has 2 rows"),
+        (
+            lambda a: a.dps.update(x=np.zeros((3, 1), complex)),
+            DtypeError,
+            "dps/x: the TRX format cannot hold complex128",
+        ),
         (lambda a: a.dps.update(x=np.zeros((4, 1))), ShapeError, "dps/x has 4 rows, NB_STREAMLINES is 3"),
         (lambda a: a.dpv.update(x=np.zeros(5)), ShapeError, "dpv/x has 1 dimensions, expected 2"),
         (lambda a: a.groups.update(x=np.array([3], "u4")), ShapeError, "groups/x row 0 is streamline 3"),
@@ -111,9 +130,12 @@ def test_all_problems_are_found():
 
 
 def test_what_can_be_written():
-    check_writable(ArrayName("dps", "weight", 1, np.dtype("<f4")))
+    good = ArrayName("dps", "weight", 1, np.dtype("<f4"))
+    check_writable([good])
     for name in (ArrayName("dps", "a.b", 1, np.dtype("<f4")), ArrayName("dpg", "x", 1, np.dtype("<f4"), "a/b")):
         with pytest.raises(ArrayNameError, match="rename it"):
-            check_writable(name)
+            check_writable([good, name])
     with pytest.raises(ShapeError, match="dps/x has no columns"):
-        check_writable(ArrayName("dps", "x", 0, np.dtype("<f4")))
+        check_writable([ArrayName("dps", "x", 0, np.dtype("<f4"))])
+    with pytest.raises(DtypeError, match="dps/x: the TRX format cannot hold complex128; convert it to one of"):
+        check_writable([ArrayName("dps", "x", 1, np.dtype("complex128"))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -296,10 +297,11 @@ def test_nested_header_values_are_not_shared(tmp_path, arrays):
     for result, value in ((joined, 5), (part, 7)):
         save(result, tmp_path / "out.trx")
         assert load(tmp_path / "out.trx").header["K"] == {"x": [value]}
-    joined = concatenate([trx])
+    joined, part, again = concatenate([trx]), trx[:2], copy.copy(trx)
     trx.header["K"]["x"][0] = 9
-    save(joined, tmp_path / "out.trx")
-    assert load(tmp_path / "out.trx").header["K"] == {"x": [1]}
+    for result in (joined, part, again):
+        save(result, tmp_path / "out.trx")
+        assert load(tmp_path / "out.trx").header["K"] == {"x": [1]}
 
 
 def test_types_become_the_widest(tmp_path):

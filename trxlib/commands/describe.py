@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trxlib.container.outline import Outline, read_outline
+from trxlib.errors import warn
 from trxlib.formats.heads import is_gzip, read_head
 from trxlib.formats.registry import detect_format
 from trxlib.formats.trk.fields import HEADER_BYTES, read_trk_fields
@@ -116,7 +117,7 @@ def _describe_trk(path: Path) -> dict[str, Any] | None:
     if counts is None:
         return None
     for warning in caught:  # else they come when the file is opened
-        warnings.warn(warning.message, stacklevel=3)
+        warn(warning.message)
     return {
         "nb_streamlines": counts[0],
         "nb_vertices": counts[1],

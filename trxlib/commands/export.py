@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from trxlib.commands.progress import log_progress
 from trxlib.container.outputs import check_outputs
-from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, HeaderWarning, InputError
+from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, HeaderWarning, InputError, warn
 from trxlib.formats.header_facts import sound_facts
 from trxlib.formats.open import open_input, read_headers
 from trxlib.formats.registry import detect_format
@@ -218,10 +217,9 @@ def _write_tck(
             continue
         break
     for key in npy:
-        warnings.warn(
+        warn(
             f"{output}: dpv/{key} has NaN or infinite values, which a .tsf cannot hold; it goes to {dpv[key]}",
             HeaderWarning,
-            stacklevel=5,
         )
 
 
@@ -246,12 +244,11 @@ def _groups_of_file(source: Source, path: StrPath) -> Mapping[str, Any]:
 def _warn_of_groups(source: Source, output: StrPath) -> None:
     if source.groups:
         names = sorted(source.groups)
-        warnings.warn(
+        warn(
             f"{output}: this format has no groups; left out: {', '.join(names[:8])}"
             + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             + "; export each by its name (--group, group=)",
             DataLossWarning,
-            stacklevel=4,
         )
 
 

@@ -1,4 +1,4 @@
-"""Temporary places, and names that appear only when the content is complete."""
+"""Files and folders that get their names only when they are complete, and folders for temporary data."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from trxlib.model.names import HEADER_NAME
 __all__ = [
     "TemporaryFolder",
     "final_path",
+    "full_disk_error",
     "naming_full_disk",
     "private_name",
     "replace_folder",
@@ -119,15 +120,30 @@ def private_name(final: Path) -> Path:
 
 
 @contextmanager
-def naming_full_disk(path: str | os.PathLike[str], needed: str = "") -> Iterator[None]:
+def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
     """Say which file does not fit, where the system says only that something does not."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE or error.filename is not None:
-            raise
-        text = f"{error.strerror}{needed and '; ' + needed}: make room, then start again"
-        raise OSError(error.errno, text, os.fspath(path)) from None
+        raise full_disk_error(path, error) from None
+
+
+def full_disk_error(path: str | os.PathLike[str], error: OSError, needed: str = "") -> OSError:
+    """Return what to raise for an error of the system while a file was written: itself, unless the disk is full.
+
+    Parameters
+    ----------
+    path : path
+        What was written.
+    error : OSError
+        What the system says.
+    needed : str
+        What is needed, for the message.
+    """
+    if error.errno not in _NO_SPACE or error.filename is not None:
+        return error
+    text = f"{error.strerror}{needed and '; ' + needed}: make room, then start again"
+    return OSError(error.errno, text, os.fspath(path))
 
 
 @contextmanager

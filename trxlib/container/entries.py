@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 
 from trxlib.errors import ArchiveError, InputError, InputNotFoundError, open_error
 from trxlib.files import open_regular
-from trxlib.model.names import check_path
+from trxlib.model.paths import check_paths
 
 __all__ = ["Member", "iter_files", "list_archive", "list_folder"]
 
@@ -42,8 +42,8 @@ class Member(NamedTuple):
         Size of the data, uncompressed.
     crc : int or None
         CRC-32 that the archive states; None in a folder.
-    method : int
-        Zip compression method; 0 is stored.
+    is_stored : bool
+        Whether the bytes lie there as they are, and can be mapped.
     entry : str
         What the archive calls it, where that is another name (``./dps/weight.float32``).
     """
@@ -53,18 +53,13 @@ class Member(NamedTuple):
     start: int
     nbytes: int
     crc: int | None = None
-    method: int = 0
+    is_stored: bool = True
     entry: str = ""
 
     @property
     def entry_name(self) -> str:
         """The name in the archive's directory."""
         return self.entry or self.path
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether the bytes can be mapped as they are."""
-        return self.method == zipfile.ZIP_STORED
 
 
 def is_junk(path: str) -> bool:
@@ -101,23 +96,22 @@ def list_archive(path: str | os.PathLike[str], file: IO[bytes] | None = None) ->
                 f"{path}: no complete zip archive ({error}); the file of {size} bytes is of another format, was cut, "
                 "or is still being written"
             ) from None
+        # Not info.is_dir(), which fails for an empty name.
+        named = [(_without_dot(info.filename), info) for info in infos if not info.filename.endswith("/")]
+        named = [(inside, info) for inside, info in named if not is_junk(inside)]
+        check_paths([inside for inside, _ in named])
         members = []
-        for info in infos:
-            # Not info.is_dir(), which fails for an empty name.
-            inside = _without_dot(info.filename)
-            if info.filename.endswith("/") or is_junk(inside):
-                continue
-            check_path(inside)
+        for inside, info in named:
             if info.flag_bits & 0x1:
                 raise ArchiveError(f"{path}: entry {info.filename!r} is encrypted; unpack it with its password first")
-            start = _data_start(file.fileno(), info, path)
-            if start + info.compress_size > end or (info.compress_type == 0 and info.compress_size != info.file_size):
+            start, is_stored = _data_start(file.fileno(), info, path), info.compress_type == zipfile.ZIP_STORED
+            if start + info.compress_size > end or (is_stored and info.compress_size != info.file_size):
                 raise ArchiveError(
                     f"{path}: entry {info.filename!r} states {info.compress_size} bytes from byte {start} on, "
                     f"but the directory begins at byte {end}"
                 )
             entry = info.filename if inside != info.filename else ""
-            members.append(Member(inside, os.fspath(path), start, info.file_size, info.CRC, info.compress_type, entry))
+            members.append(Member(inside, os.fspath(path), start, info.file_size, info.CRC, is_stored, entry))
     _check_unique(members, path)
     _check_apart(members, infos, path)
     return members
@@ -142,7 +136,14 @@ def list_folder(path: str | os.PathLike[str]) -> list[Member]:
 
 
 def iter_files(folder: str, around: tuple[tuple[int, int], ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield every file below a folder with its status; links are followed. `around`: the folders on the way to it.
+    """Yield every file below a folder with its status; links are followed, junk of file managers is left out.
+
+    Parameters
+    ----------
+    folder : str
+        Where to look.
+    around : tuple of (int, int)
+        Device and inode of the folders on the way to it, into which no link may lead back.
 
     Raises
     ------

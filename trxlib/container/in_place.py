@@ -26,7 +26,7 @@ _HAS_DESCRIPTOR = 0x8
 
 
 class ChangesInPlace:
-    """Keeps the CRCs of an archive true whose arrays are written to.
+    """Keeps the CRCs that an archive states true while somebody writes into its arrays.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class ChangesInPlace:
         refresh_crcs(self.path, self._damaged, only=self._stamp)
 
     def end(self) -> None:
-        """Do so for the last time: the mapping is gone, nobody can write any more."""
+        """Write them for the last time: nobody has an array of the file any more, so nobody can change it."""
         self.is_mapped = False
         self.refresh()
 

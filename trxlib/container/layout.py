@@ -100,6 +100,10 @@ class Layout:
         """Entries by name."""
         return {entry.path: entry for entry in self.entries}
 
+    def local_records(self, crcs: Mapping[str, int]) -> list[tuple[int, bytes]]:
+        """Return the position and bytes of each entry's local record."""
+        return [(entry.record_start, entry.local_record(crcs[entry.path])) for entry in self.entries]
+
     def directory(self, crcs: Mapping[str, int]) -> bytes:
         """Return the central directory and the end records: all bytes from `directory_start` on."""
         records = b"".join(entry.central_record(crcs[entry.path]) for entry in self.entries)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from trxlib.errors import ShapeError, open_error
 from trxlib.files import open_regular
 
-__all__ = ["FileStamp", "MappedFile", "Mode", "is_open_for_change"]
+__all__ = ["FileStamp", "MappedFile", "Mode", "files_open_for_change", "is_open_for_change"]
 
 Mode = Literal["r", "c", "r+"]
 # Without it Linux refuses a copy-on-write mapping larger than memory, although nothing is ever written to it.
@@ -36,7 +36,7 @@ _NUMBERS = itertools.count()
 
 @dataclass(frozen=True)
 class FileStamp:
-    """What tells a file from another that took its name, and from itself before it was changed."""
+    """Which file it is, and its state: these differ if another file took its name, and if it was changed in place."""
 
     device: int
     inode: int
@@ -59,11 +59,17 @@ class FileStamp:
 
 def is_open_for_change(stamp: FileStamp | None) -> bool:
     """Tell whether arrays of this process write into a file: what it states of its content may be out of date."""
-    return stamp is not None and (stamp.device, stamp.inode) in list(_CHANGEABLE.values())
+    return stamp is not None and (stamp.device, stamp.inode) in files_open_for_change()
+
+
+def files_open_for_change() -> set[tuple[int, int]]:
+    """Return device and inode of each file that arrays of this process write into."""
+    files = list(_CHANGEABLE.values())  # in one step: other threads may release a file
+    return set(files)
 
 
 class MappedFile:
-    """A file in the address space.
+    """A file that is mapped into memory.
 
     Parameters
     ----------

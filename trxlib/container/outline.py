@@ -17,11 +17,11 @@ from typing import IO, NamedTuple
 from trxlib.container.entries import Member, list_archive, list_folder
 from trxlib.errors import ArchiveError, HeaderError, InputNotFoundError, ShapeError, TrxError, open_error
 from trxlib.files import open_regular
-from trxlib.model.entry_rules import check_unique, shape_of_entry
 from trxlib.model.header_fields import HeaderFields
-from trxlib.model.names import HEADER_NAME, ArrayName, is_sidecar, parse_name
+from trxlib.model.names import HEADER_NAME, ArrayName
+from trxlib.model.paths import arrays_of_entries
 
-__all__ = ["Outline", "crc_error", "iter_unpacked", "list_entries", "naming", "opened", "read_fields", "read_outline"]
+__all__ = ["Outline", "crc_error", "iter_unpacked", "naming", "opened", "read_outline"]
 
 _BLOCK = 4 << 20
 _UNPACKING = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, lzma.LZMAError)
@@ -71,23 +71,14 @@ def read_outline(path: str | os.PathLike[str], file: IO[bytes] | None = None) ->
     if file is None and not Path(path).is_dir():
         with opened(path) as own:
             return read_outline(path, own)
-    entries = list_entries(path, file)
+    entries = list_folder(path) if file is None else list_archive(path, file)
     with naming(path):
-        names: list[ArrayName] = []
-        outline = Outline(read_fields(entries, path, file), {}, {}, {}, entries)
-        for member in entries:
-            if is_sidecar(member.path):
-                outline.sidecars[member.path] = _read_small(path, member, file)
-            elif member.path != HEADER_NAME:
-                name = parse_name(member.path)
-                outline.members[name] = member
-                outline.shapes[name] = shape_of_entry(name, member.nbytes, outline.header)
-                names.append(name)
-        check_unique(names)
-        missing = {"positions", "offsets"} - {name.section for name in names}
-        if missing and outline.header.nb_streamlines + outline.header.nb_vertices > 0:
-            raise ShapeError(f"{' and '.join(sorted(missing))} missing, but the header states streamlines")
-    return outline
+        header = _read_header(path, entries, file)
+        arrays = [member for member in entries if not member.path.endswith(".json")]
+        shapes = arrays_of_entries([(member.path, member.nbytes) for member in arrays], header)
+        beside = [member for member in entries if member.path.endswith(".json") and member.path != HEADER_NAME]
+        sidecars = {member.path: _read_small(path, member, file) for member in beside}
+    return Outline(header, dict(zip(shapes, arrays, strict=True)), shapes, sidecars, entries)
 
 
 @contextmanager
@@ -113,27 +104,7 @@ def opened(path: str | os.PathLike[str], *, for_change: bool = False) -> Iterato
         yield file
 
 
-def list_entries(path: str | os.PathLike[str], file: IO[bytes] | None) -> list[Member]:
-    """Return the entries of an archive, which is open (see `opened`), or of a folder.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is neither.
-    ArchiveError, ArrayNameError, InputError
-        See `trxlib.container.entries`.
-    """
-    return list_folder(path) if file is None else list_archive(path, file)
-
-
-def read_fields(members: list[Member], path: str | os.PathLike[str], file: IO[bytes] | None) -> HeaderFields:
-    """Read the header, which is one of the entries.
-
-    Raises
-    ------
-    HeaderError
-        If there is none, or it is not one.
-    """
+def _read_header(path: str | os.PathLike[str], members: list[Member], file: IO[bytes] | None) -> HeaderFields:
     for member in members:
         if member.path == HEADER_NAME:
             return HeaderFields.from_json(_read_small(path, member, file))

@@ -9,15 +9,22 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from trxlib.container.atomic import check_replaceable, final_path, naming_full_disk, private_name, replace_folder
+from trxlib.container.atomic import (
+    check_replaceable,
+    final_path,
+    full_disk_error,
+    naming_full_disk,
+    private_name,
+    replace_folder,
+)
 from trxlib.container.crc import crc_of_bytes, crc_of_range
 from trxlib.container.layout import Layout
-from trxlib.container.scattered import RunsOfRows, populate, write_at, write_runs
+from trxlib.container.scattered import RunsOfRows, populate, write_at, write_each_at, write_runs
 from trxlib.errors import ArchiveError, InputError, StaleError
 
 __all__ = ["PartialArchive", "PartialFolder", "Target"]
@@ -105,9 +112,13 @@ class PartialArchive:
         """Read bytes of an entry back and return their CRC-32."""
         return crc_of_range(self._fd, self._place(path, start, nbytes), nbytes)
 
-    def _naming_full_disk(self) -> AbstractContextManager[None]:
-        needed = f"the complete archive takes {self.layout.directory_start / 1e9:.3f} GB"
-        return naming_full_disk(self.partial, needed)
+    @contextmanager
+    def _naming_full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            needed = f"the complete archive takes {self.layout.directory_start / 1e9:.3f} GB"
+            raise full_disk_error(self.partial, error, needed) from None
 
     def _place(self, path: str, start: int, nbytes: int) -> int:
         entry = self.layout.by_path[path]
@@ -133,10 +144,9 @@ class PartialArchive:
         if verify:
             self._verify(crcs)
         directory = self.layout.directory(crcs)
+        records = [*self.layout.local_records(crcs), (self.layout.directory_start, directory)]
         with self._naming_full_disk():
-            for entry in self.layout.entries:
-                write_at(self._fd, memoryview(entry.local_record(crcs[entry.path])), entry.record_start)
-            write_at(self._fd, memoryview(directory), self.layout.directory_start)
+            write_each_at(self._fd, records)
         os.ftruncate(self._fd, self.layout.directory_start + len(directory))
         try:
             self.partial.replace(self.final)

@@ -36,8 +36,9 @@ from trxlib.model.dtypes import cast_integers
 from trxlib.model.header import Header
 from trxlib.model.names import ArrayName
 from trxlib.model.offsets import check_offsets, complete_offsets
+from trxlib.model.paths import HasCounts
 
-__all__ = ["SECTIONS", "Container", "check_crc", "check_crcs", "crc_error", "open_container"]
+__all__ = ["SECTIONS", "Container", "check_crc", "check_crcs", "checked_offsets", "open_container"]
 
 #: The sections of a TRX file that hold arrays.
 SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
@@ -61,9 +62,18 @@ class Container:
         Where the bytes of each array lie on disk.
     mode : {"c", "r", "r+"}
         As opened.
+    files : dict of str to MappedFile
+        The files that are mapped, by their paths.
+    folder : TemporaryFolder, optional
+        Where compressed entries were unpacked to.
     exposed : set of str
-        Those of `SECTIONS` of which somebody was handed an array that can be written
-        to. All others hold what the file holds.
+        Those of `SECTIONS` of which somebody was handed an array that can be written to. All others hold what the
+        file holds.
+    origins : tuple of str
+        Files and folders that the content is from; of a temporary file, those that it was made of.
+    changes : ChangesInPlace, optional
+        Of an archive opened "r+": states its CRCs anew on `close`, and when the last array that was handed out is
+        gone.
     """
 
     path: str
@@ -73,9 +83,7 @@ class Container:
     files: dict[str, MappedFile] = field(default_factory=dict)
     folder: TemporaryFolder | None = None
     exposed: set[str] = field(default_factory=set)
-    #: Files and folders that the content is from; of a temporary file, those that it was made of.
     origins: tuple[str, ...] = ()
-    #: Of an archive opened "r+": states its CRCs anew, here and when the last array that was handed out is gone.
     changes: ChangesInPlace | None = None
 
     def expose(self, *sections: str) -> None:
@@ -168,6 +176,24 @@ def check_crc(path: str | os.PathLike[str], member: Member) -> None:
         raise crc_error(path, member, found)
 
 
+def checked_offsets(offsets: npt.NDArray[Any], header: HasCounts) -> npt.NDArray[Any]:
+    """Return n + 1 unsigned offsets of at least 32 bits, of those that a file has; see `trxlib.model.offsets`.
+
+    Raises
+    ------
+    OffsetsError, ShapeError
+        If they decrease, or do not end where the header says.
+    """
+    check_offsets(offsets, header.nb_vertices)
+    if len(offsets) == header.nb_streamlines + 1 and int(offsets[-1]) != header.nb_vertices:
+        raise ShapeError(f"offsets ends at {int(offsets[-1])}, but NB_VERTICES is {header.nb_vertices}")
+    if offsets.dtype.kind == "i":  # some programs write int64; checked above to be 0 or more
+        offsets = cast_integers(offsets, f"u{offsets.dtype.itemsize}", "offsets")
+    if offsets.dtype.itemsize < 4:
+        offsets = offsets.astype("<u4")
+    return complete_offsets(offsets, header.nb_streamlines, header.nb_vertices)
+
+
 class _Opener:
     """One call of `open_container`: turns what an outline names into checked arrays."""
 
@@ -180,42 +206,17 @@ class _Opener:
 
     def open(self, outline: Outline) -> Container:
         try:
-            names = self._unpack(outline.members)
-            bundle = self._bundle(Header.from_fields(outline.header), names, outline.shapes)
+            members = self._unpack(outline.members)
+            arrays = {name: self._array(name, member, outline.shapes[name]) for name, member in members.items()}
+            for name in arrays:
+                if name.section == "offsets":
+                    arrays[name] = checked_offsets(arrays[name], outline.header)
         except BaseException:
             if self.folder is not None:
                 self.folder.close()
             raise
-        bundle.sidecars = outline.sidecars
-        return Container(self.path, bundle, names, self.mode, self.files, self.folder)
-
-    def _bundle(
-        self, header: Header, names: dict[ArrayName, Member], shapes: dict[ArrayName, tuple[int, ...]]
-    ) -> TrxArrays:
-        bundle = TrxArrays.empty(header)
-        bundle.header = header
-        for name, member in names.items():
-            array = self._array(name, member, shapes[name])
-            match name.section:
-                case "positions":
-                    bundle.positions = array
-                case "offsets":
-                    bundle.offsets = self._checked_offsets(array, header)
-                case "dpg":
-                    bundle.dpg.setdefault(name.group, {})[name.name] = array
-                case section:
-                    getattr(bundle, section)[name.name] = array
-        return bundle
-
-    def _checked_offsets(self, offsets: npt.NDArray[Any], header: Header) -> npt.NDArray[Any]:
-        check_offsets(offsets, header.nb_vertices)
-        if len(offsets) == header.nb_streamlines + 1 and int(offsets[-1]) != header.nb_vertices:
-            raise ShapeError(f"offsets ends at {int(offsets[-1])}, but NB_VERTICES is {header.nb_vertices}")
-        if offsets.dtype.kind == "i":  # some programs write int64; checked above to be 0 or more
-            offsets = cast_integers(offsets, f"u{offsets.dtype.itemsize}", "offsets")
-        if offsets.dtype.itemsize < 4:
-            offsets = offsets.astype("<u4")
-        return complete_offsets(offsets, header.nb_streamlines, header.nb_vertices)
+        content = TrxArrays.of_entries(Header.from_fields(outline.header), arrays, outline.sidecars)
+        return Container(self.path, content, members, self.mode, self.files, self.folder)
 
     def _array(self, name: ArrayName, member: Member, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         small = member.nbytes <= _SMALL and self.mode != "r+"
@@ -234,11 +235,12 @@ class _Opener:
 
     def _unpack(self, names: dict[ArrayName, Member]) -> dict[ArrayName, Member]:
         """Unpack compressed entries and return where all arrays lie then."""
-        needed = sum(member.nbytes + _ALIGNMENT for member in names.values() if not member.is_stored)
-        if self.file is None or all(member.is_stored for member in names.values()):
+        packed = [member for member in names.values() if not member.is_stored]
+        if self.file is None or not packed:
             return names
         if self.mode == "r+":
             raise ReadOnlyError(f"{self.path}: is compressed and cannot be changed in place; save it stored first")
+        needed = sum(member.nbytes + _ALIGNMENT for member in packed)
         self.folder = TemporaryFolder()
         free = shutil.disk_usage(self.folder.path).free
         if needed > free:
@@ -256,7 +258,7 @@ class _Opener:
                     places[name] = member
                     if not member.is_stored:
                         start = out.seek(-out.tell() % _ALIGNMENT, os.SEEK_CUR)
-                        places[name] = member._replace(file=target, start=start, method=zipfile.ZIP_STORED)
+                        places[name] = member._replace(file=target, start=start, is_stored=True)
                         out.writelines(iter_unpacked(archive, self.path, member))
                 out.truncate()
         except OSError as error:

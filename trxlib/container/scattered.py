@@ -12,7 +12,7 @@ import math
 import mmap
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from trxlib.errors import StaleError
 
-__all__ = ["RunsOfRows", "populate", "write_at", "write_runs"]
+__all__ = ["RunsOfRows", "populate", "write_at", "write_each_at", "write_runs"]
 
 Array = npt.NDArray[Any]
 _MAX_PIECES = 1024  # of one call, on every system
@@ -56,6 +56,12 @@ def write_at(fd: int, view: memoryview, position: int) -> None:
         count = os.pwrite(fd, view, position)
         view = view[count:]
         position += count
+
+
+def write_each_at(fd: int, pieces: Iterable[tuple[int, bytes]]) -> None:
+    """Write bytes that belong to several places of a file, each given with its position."""
+    for position, data in pieces:
+        write_at(fd, memoryview(data), position)
 
 
 def write_runs(fd: int, position: int, parts: Sequence[RunsOfRows]) -> int:

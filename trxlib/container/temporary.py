@@ -1,6 +1,6 @@
-"""Arrays that need no memory: one temporary file without a name holds them, and the system pages them out.
+"""Arrays that lie in a temporary file, so that the system can page them out when memory is short.
 
-The file is gone when the last array is, also after a crash.
+The file has no name: it is gone when the last array is, also after a crash.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["scratch_arrays"]
 
 Array = npt.NDArray[Any]
 _ALIGNMENT = 64
-_SMALL = 1 << 20  # up to this, memory: a file descriptor is dearer
+_SMALL = 1 << 20  # arrays of so few bytes in all lie in memory: descriptors of files are scarcer
 
 
 def scratch_arrays(specs: Sequence[tuple[Any, tuple[int, ...]]]) -> list[Array]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from trxlib.errors import DataLossWarning, DtypeError, FormatError, InputError, MetadataMismatchError, ShapeError
+from trxlib.errors import DataLossWarning, DtypeError, FormatError, InputError, MetadataMismatchError, ShapeError, warn
 from trxlib.model.dtypes import widest_dtype
 from trxlib.model.source import ArraySpec, SourceHeaders
 
@@ -68,7 +67,7 @@ def unite_columns(
         except FormatError as error:
             problems.append(str(error))
     if dropped:
-        warnings.warn(f"left out, since not all inputs have them: {', '.join(dropped)}", DataLossWarning, stacklevel=4)
+        warn(f"left out, since not all inputs have them: {', '.join(dropped)}", DataLossWarning)
     if problems:
         raise MetadataMismatchError(
             "the inputs have different data:\n  "

@@ -81,7 +81,7 @@ def fill_inputs(
         If an input is not what its header says.
     """
     filled = _fill_all(plan, target, opener, shard, workers, progress)
-    return merge_ranges(piece for ranges, _ in filled for piece in ranges)
+    return merge_ranges([piece for ranges, _ in filled for piece in ranges])
 
 
 def fill_shard(
@@ -93,7 +93,7 @@ def fill_shard(
     write the same bytes.
     """
     filled = _fill_all(plan, target, opener, shard, workers, progress)
-    ranges = merge_ranges(piece for ranges, _ in filled for piece in ranges)
+    ranges = merge_ranges([piece for ranges, _ in filled for piece in ranges])
     return Receipt(plan.id, shard, tuple(ranges), tuple(read for _, read in filled if read is not None))
 
 

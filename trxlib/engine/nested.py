@@ -14,7 +14,8 @@ import numpy as np
 
 from trxlib.engine.columns import MissingPolicy
 from trxlib.engine.plan import InputPlan, Plan, divide, plan_merge
-from trxlib.model.names import HEADER_NAME, parse_name
+from trxlib.model.names import HEADER_NAME
+from trxlib.model.paths import parse_name
 from trxlib.model.source import SourceHeaders, SourceInfo
 from trxlib.model.space import Space
 

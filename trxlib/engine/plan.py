@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,13 +28,13 @@ from trxlib.errors import (
     FormatError,
     InputError,
     StaleError,
+    warn,
 )
-from trxlib.model.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
+from trxlib.model.dtypes import DTYPES
 from trxlib.model.header import Header
-from trxlib.model.names import HEADER_NAME, ArrayName
+from trxlib.model.names import HEADER_NAME, ArrayName, check_writable
 from trxlib.model.offsets import UINT32_MAX, offsets_dtype
 from trxlib.model.options import ReadOptions
-from trxlib.model.rules import check_writable
 from trxlib.model.source import ArraySpec, Source, SourceHeaders
 from trxlib.model.space import Space, check_same_space, invert_affine
 
@@ -167,10 +166,10 @@ class Plan:
         content: dict[str, Any] = {
             "version": _VERSION,
             "header": self.header.to_json().decode(),
-            "positions": extension_of_dtype(self.positions_dtype),
-            "offsets": extension_of_dtype(self.offsets_dtype),
-            "dps": _specs_to_json(self.dps),
-            "dpv": _specs_to_json(self.dpv),
+            "positions": self.names["positions", "positions"].extension,
+            "offsets": self.names["offsets", "offsets"].extension,
+            "dps": self._specs_to_json("dps"),
+            "dpv": self._specs_to_json("dpv"),
             "groups": dict(sorted(self.groups.items())),
             "small": {path: data.hex() for path, data in self.small.items()},
             "shards": self.shards,
@@ -180,6 +179,9 @@ class Plan:
         # One line for each input: a person can read it and `diff` it.
         inputs = ",\n".join(json.dumps(item, ensure_ascii=False) for item in content.pop("inputs"))
         return json.dumps(content, ensure_ascii=False)[:-1] + f', "inputs": [\n{inputs}\n]}}\n'
+
+    def _specs_to_json(self, wanted: str) -> dict[str, list[Any]]:
+        return {key: [name.ncols, name.extension] for (section, key), name in self.names.items() if section == wanted}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan; the name appears when it is complete."""
@@ -201,8 +203,8 @@ class Plan:
                 raise ValueError(f"version {content['version']}, expected {_VERSION}")
             return cls(
                 header=Header.from_json(content["header"].encode()),
-                positions_dtype=dtype_of_extension(content["positions"]),
-                offsets_dtype=dtype_of_extension(content["offsets"]),
+                positions_dtype=DTYPES[content["positions"]],
+                offsets_dtype=DTYPES[content["offsets"]],
                 dps=_specs_from_json(content["dps"]),
                 dpv=_specs_from_json(content["dpv"]),
                 groups=content["groups"],
@@ -307,8 +309,7 @@ def plan_merge(
         inputs=tuple(places),
         shards=divide(places, nb_shards),
     )
-    for name in plan.names.values():
-        check_writable(name)
+    check_writable(plan.names.values())
     return plan
 
 
@@ -352,11 +353,10 @@ def _place(
         counts = dict(source.groups)
         for group in whole[number]:
             if counts.get(group, info.nb_streamlines) != info.nb_streamlines:
-                warnings.warn(
+                warn(
                     f"{names[number]}: all streamlines are put into group {group!r}, which had {counts[group]} of "
                     f"{info.nb_streamlines} before",
                     DataLossWarning,
-                    stacklevel=3,
                 )
             counts[group] = info.nb_streamlines
         places = {}
@@ -394,12 +394,8 @@ def divide(inputs: Sequence[InputPlan], nb_shards: int) -> tuple[tuple[int, int]
     return tuple(pairwise([*cuts, len(inputs)]))
 
 
-def _specs_to_json(columns: Mapping[str, ArraySpec]) -> dict[str, list[Any]]:
-    return {key: [columns[key].ncols, extension_of_dtype(columns[key].dtype)] for key in sorted(columns)}
-
-
 def _specs_from_json(content: Mapping[str, Any]) -> dict[str, ArraySpec]:
-    return {key: ArraySpec(ncols, dtype_of_extension(dtype)) for key, (ncols, dtype) in content.items()}
+    return {key: ArraySpec(ncols, DTYPES[extension]) for key, (ncols, extension) in content.items()}
 
 
 def _input_to_json(item: InputPlan) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def combine_crcs(plan: Plan, pieces: Iterable[Range]) -> dict[str, int]:
     """Return the CRC of every entry, after checking that its ranges cover it."""
     crcs = dict.fromkeys(plan.sizes, isal_zlib.crc32(b""))
     covered = dict.fromkeys(plan.sizes, 0)
-    for piece in merge_ranges(piece for piece in pieces if piece.nbytes):
+    for piece in merge_ranges([piece for piece in pieces if piece.nbytes]):
         # Joined neighbours leave one range, from 0 to the end; a gap or an overlap leaves more.
         if piece.path not in covered or piece.start != covered[piece.path]:
             raise StaleError(

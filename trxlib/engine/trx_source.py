@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,7 +21,7 @@ from trxlib.container.crc import crc_of_file
 from trxlib.container.entries import Member
 from trxlib.container.reader import Container, check_crc, open_container
 from trxlib.container.temporary import scratch_arrays
-from trxlib.errors import DataLossWarning, ShapeError
+from trxlib.errors import DataLossWarning, ShapeError, warn
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.chunk import Chunk, DeferredChunks, Place, PositionsStep
 from trxlib.model.dtypes import little_endian
@@ -117,10 +116,9 @@ class TrxSource(Source):
                     check_key(key, f"{section} key")  # which says so: keys of two types cannot even be sorted
         orphans = sorted(set(arrays.dpg) - set(arrays.groups))
         if orphans:
-            warnings.warn(
+            warn(
                 f"{self.path or 'dpg'}: left out, since there are no such groups: dpg/{', dpg/'.join(orphans)}",
                 DataLossWarning,
-                stacklevel=3,
             )
         return SourceHeaders(
             info=self.info,
@@ -403,6 +401,8 @@ def _info_of(arrays: TrxArrays, path: str) -> SourceInfo:
 def _fit_names(arrays: TrxArrays, members: Mapping[ArrayName, Member], path: str) -> dict[ArrayName, Member]:
     """Rename, in `arrays`, the keys and groups that cannot be written; return the members under the new names."""
     renamed = fit_names(arrays, path)
+    if not any(renamed.values()):
+        return dict(members)
     return {
         name if name.group else name.renamed(renamed.get(name.section, {}).get(name.name, name.name)): member
         for name, member in members.items()

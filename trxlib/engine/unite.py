@@ -12,8 +12,7 @@ from typing import Any
 
 from trxlib.errors import ArrayNameError
 from trxlib.model.header import canonical_json
-from trxlib.model.names import ArrayName, make_key
-from trxlib.model.rules import check_writable
+from trxlib.model.names import ArrayName, check_writable, make_key
 from trxlib.model.source import SourceHeaders
 
 __all__ = ["unite_small"]
@@ -62,7 +61,7 @@ def unite_small(inputs: Sequence[SourceHeaders], names: Sequence[str]) -> SmallE
     dpg = _unite(_dpg_items(named), lambda key, name: (key[0], f"{key[1]}_{name}"))
     for (group, key), (ncols, dtype, data) in sorted(dpg.items()):
         array_name = ArrayName("dpg", key, ncols, dtype, group)
-        check_writable(array_name)
+        check_writable([array_name])
         entries[array_name.path] = data
     return SmallEntries(extra, {**entries, **dict(sorted(sidecars.items()))})
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import warnings
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DataLossWarning, FormatError
+from trxlib.errors import DataLossWarning, FormatError, warn
 from trxlib.model.chunk import Chunk, Place, placed
 from trxlib.model.dtypes import all_finite
 from trxlib.model.options import FilterPolicy
@@ -85,10 +84,9 @@ def apply_policy(
     total = source.info.nb_streamlines
     if info.nb_streamlines == total:
         return source
-    warnings.warn(
+    warn(
         f"{info.path}: {total - info.nb_streamlines} of {total} streamlines are left out ({policy})",
         DataLossWarning,
-        stacklevel=3,
     )
     return source.select(kept, nb_vertices=nb_vertices)
 

@@ -5,14 +5,13 @@ Anybody may write a header key ``TRK`` or ``TCK``, so that nothing in it is take
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from trxlib.errors import HeaderError, HeaderWarning
+from trxlib.errors import HeaderError, HeaderWarning, warn
 from trxlib.formats.trk.header import HEADER_DTYPE, are_edges, read_order
 from trxlib.formats.trk.voxel_order import reorder_matrix
 from trxlib.model.space import SPACE_TOLERANCE, Space
@@ -81,7 +80,7 @@ def facts_fit(facts: Mapping[str, Any], space: Space, order: str) -> bool:
 
 
 def _warn(path: str, text: str) -> None:
-    warnings.warn(f"{path}: {text}; left out", HeaderWarning, stacklevel=4)
+    warn(f"{path}: {text}; left out", HeaderWarning)
 
 
 def _has_numbers(shape: tuple[int, ...], kinds: str, value: Any) -> bool:

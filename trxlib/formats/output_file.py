@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from trxlib.container.atomic import naming_full_disk, writing
 from trxlib.container.scattered import RunsOfRows, write_at, write_runs
-from trxlib.errors import DataLossWarning, DtypeError
+from trxlib.errors import DataLossWarning, DtypeError, warn
 from trxlib.model.chunk import Chunk
 from trxlib.model.dtypes import cast
 
@@ -129,10 +128,9 @@ class Float32Caster:
     def report(self) -> None:
         """Warn of every array that was rounded; called once, when all is written."""
         for what, dtype in sorted(self._rounded.items()):
-            warnings.warn(
+            warn(
                 f"{self._path}: {what} is {dtype}, and the format has float32 only; values are rounded",
                 DataLossWarning,
-                stacklevel=4,
             )
 
 

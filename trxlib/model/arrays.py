@@ -1,9 +1,9 @@
-"""TrxArrays: header and plain arrays of a TRX file, and the only walk over all of them."""
+"""TrxArrays: header and arrays of a TRX file, as plain as they are, and the walks over all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,45 @@ class TrxArrays:
         (0, 3)
         """
         return cls(header.with_counts(0, 0), np.zeros((0, 3), "<f4"), np.zeros(1, "<u4"))
+
+    @classmethod
+    def of_entries(
+        cls, header: Header, arrays: Mapping[ArrayName, Array], sidecars: dict[str, bytes] | None = None
+    ) -> TrxArrays:
+        """Return arrays that stand under the names of their entries, by section; without copies or checks."""
+        dpg: dict[str, dict[str, Array]] = {}
+        sections: dict[str, dict[str, Array]] = {"dps": {}, "dpv": {}, "groups": {}}
+        large: dict[str, Array] = {}
+        for name, array in arrays.items():
+            if name.group:
+                dpg.setdefault(name.group, {})[name.name] = array
+            else:
+                sections.get(name.section, large)[name.name] = array
+        positions, offsets = large.get("positions", np.zeros((0, 3), "<f4")), large.get("offsets", np.zeros(1, "<u4"))
+        return cls(header, positions, offsets, **sections, dpg=dpg, sidecars=sidecars or {})
+
+    def by_label(self) -> dict[str, Array]:
+        """Return every array under its `ArrayName.label`, e.g. ``dps/weight``. Nothing is copied."""
+        found = {"positions": self.positions, "offsets": self.offsets}
+        for section, arrays in (("dpv", self.dpv), ("dps", self.dps), ("groups", self.groups)):
+            found.update((f"{section}/{name}", array) for name, array in arrays.items())
+        for group, arrays in self.dpg.items():
+            found.update((f"dpg/{group}/{name}", array) for name, array in arrays.items())
+        return found
+
+    def with_arrays(self, by_label: Mapping[str, Array]) -> TrxArrays:
+        """Return the same keys with other arrays, which are given as `by_label` gives these."""
+        return replace(
+            self,
+            positions=by_label["positions"],
+            offsets=by_label["offsets"],
+            dpv={name: by_label[f"dpv/{name}"] for name in self.dpv},
+            dps={name: by_label[f"dps/{name}"] for name in self.dps},
+            groups={name: by_label[f"groups/{name}"] for name in self.groups},
+            dpg={
+                group: {name: by_label[f"dpg/{group}/{name}"] for name in arrays} for group, arrays in self.dpg.items()
+            },
+        )
 
     @property
     def space(self) -> Space:

@@ -1,7 +1,7 @@
-"""The data types of the TRX format: file extension <-> numpy dtype.
+"""The number types of the TRX format as dtypes of numpy, and values converted from one to another without silent loss.
 
-TRX specification, "Accepted extensions": int8..64, uint8..64, float16..64 and ``bit``. Arrays are
-little-endian. ``bit`` is one byte per value here, as in the programs of the field.
+TRX specification, "Accepted extensions": int8..64, uint8..64, float16..64 and ``bit`` (`trxlib.model.names.TYPES`).
+Arrays are little-endian. ``bit`` is one byte per value here, as in the programs of the field.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DtypeError, InputError
-from trxlib.model.datatypes import TYPE_BY_KIND, TYPES, type_of_extension
+from trxlib.model.names import TYPE_BY_EXTENSION, TYPE_BY_KIND, TYPES
 
 __all__ = [
     "DTYPES",
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 DTYPES: dict[str, np.dtype[Any]] = {extension: np.dtype(row.name).newbyteorder("<") for extension, row in TYPES.items()}
+_READ = {extension: DTYPES[row.extension] for extension, row in TYPE_BY_EXTENSION.items()}
 
 
 def dtype_of_extension(extension: str) -> np.dtype[Any]:
@@ -48,7 +49,10 @@ def dtype_of_extension(extension: str) -> np.dtype[Any]:
     DtypeError
         If the format has no such type. Numpy's other names (``O``, ``f4``, ``complex64``) are refused.
     """
-    return DTYPES[type_of_extension(extension).extension]
+    found = _READ.get(extension.removeprefix("."))
+    if found is None:
+        raise DtypeError(f"unknown data type {extension!r}; the TRX format has {', '.join(TYPES)}")
+    return found
 
 
 def extension_of_dtype(dtype: npt.DTypeLike) -> str:

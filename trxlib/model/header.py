@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import HeaderError
-from trxlib.model.header_fields import HeaderFields, affine_rows, check_dimensions
+from trxlib.model.header_fields import HeaderFields, affine_rows
 
-__all__ = ["Header", "canonical_json", "check_affine", "check_dimensions", "copy_values"]
+__all__ = ["Header", "canonical_json", "check_affine", "copy_values", "header_with_counts"]
 
 _IMMUTABLE = (str, int, float, bool)
 
@@ -103,7 +103,7 @@ class Header:
         ----------
         content : mapping
             ``VOXEL_TO_RASMM``, ``DIMENSIONS``, ``NB_STREAMLINES``, ``NB_VERTICES``, and any others. Arrays or lists;
-            the affine and dimensions are copied, values of other keys may be shared.
+            nothing of it is kept.
 
         Returns
         -------
@@ -122,7 +122,8 @@ class Header:
         Traceback (most recent call last):
         trxlib.errors.HeaderError: header.json lacks VOXEL_TO_RASMM, NB_STREAMLINES, NB_VERTICES; found DIMENSIONS
         """
-        return cls.from_fields(HeaderFields.from_dict(content))
+        header = cls.from_fields(HeaderFields.from_dict(content))
+        return replace(header, extra=copy_values(header.extra))
 
     @classmethod
     def from_fields(cls, fields: HeaderFields) -> Header:
@@ -217,6 +218,21 @@ class Header:
         0
         """
         return replace(self, nb_streamlines=int(nb_streamlines), nb_vertices=int(nb_vertices))
+
+
+def header_with_counts(header: Header | Mapping[str, Any], nb_streamlines: int, nb_vertices: int) -> Header:
+    """Return a header, or what a dict of the reference API says, with these counts, whatever counts it has.
+
+    Raises
+    ------
+    HeaderError
+        If a field of the dict is missing or impossible.
+    """
+    if not isinstance(header, Header):
+        return Header.from_dict({**header, "NB_STREAMLINES": nb_streamlines, "NB_VERTICES": nb_vertices})
+    if (header.nb_streamlines, header.nb_vertices) == (nb_streamlines, nb_vertices):
+        return header
+    return header.with_counts(nb_streamlines, nb_vertices)
 
 
 def canonical_json(value: Any, what: str) -> str:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from trxlib.errors import HeaderError
 
-__all__ = ["KEYS", "HeaderFields", "Rows", "affine_rows", "check_dimensions", "check_invertible", "edges_of"]
+__all__ = ["HeaderFields", "Rows", "affine_rows", "check_dimensions", "check_invertible", "edges_of"]
 
 Rows = list[list[float]]
 #: The keys of the format.
-KEYS = ("VOXEL_TO_RASMM", "DIMENSIONS", "NB_STREAMLINES", "NB_VERTICES")
+_KEYS = ("VOXEL_TO_RASMM", "DIMENSIONS", "NB_STREAMLINES", "NB_VERTICES")
 #: No file has more rows; a larger number in a header is a lie, and its products would pass 64 bits.
 _MAX_COUNT = 2**56
 
@@ -125,20 +125,20 @@ class HeaderFields(NamedTuple):
             raise HeaderError(f"header.json is not valid JSON: {error}") from None
         if not isinstance(content, dict):
             raise HeaderError(
-                f"header.json holds a {type(content).__name__}, expected an object with {', '.join(KEYS)}"
+                f"header.json holds a {type(content).__name__}, expected an object with {', '.join(_KEYS)}"
             )
         return cls.from_dict(content)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> HeaderFields:
-        """Read a header from a dict with the keys of the format; the dict is not kept.
+        """Read a header from a dict with the keys of the format; values of other keys are shared.
 
         Raises
         ------
         HeaderError
             If a field is missing or impossible.
         """
-        missing = [key for key in KEYS if key not in content]
+        missing = [key for key in _KEYS if key not in content]
         if missing:
             raise HeaderError(
                 f"header.json lacks {', '.join(missing)}; found {', '.join(map(str, content)) or 'nothing'}"
@@ -156,7 +156,7 @@ class HeaderFields(NamedTuple):
             check_dimensions(content["DIMENSIONS"], "header.json: DIMENSIONS"),
             counts["NB_STREAMLINES"],
             counts["NB_VERTICES"],
-            {key: value for key, value in content.items() if key not in KEYS},
+            {key: value for key, value in content.items() if key not in _KEYS},
         )
 
 

@@ -1,35 +1,72 @@
-"""Entry names of a TRX container: ``dps/weight.3.float32`` <-> ArrayName. Strings only, no files.
+"""Names of the arrays of a TRX file: section, key, columns and number type; and keys that can be written.
 
-TRX specification, "Architecture". A name may hold dots when it is read; it may not when it is written, since
-other programs cut it there.
+TRX specification, "Architecture", "Accepted extensions". `trxlib.model.paths` reads names from the paths of entries. A
+key may hold dots when it is read; it may not when it is written, since other programs cut it there. What only looks at
+names starts without numpy.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from trxlib.errors import ArrayNameError, DtypeError, HeaderWarning
-from trxlib.model.datatypes import TYPE_BY_KIND, DataType, type_of_extension
+from trxlib.errors import ArrayNameError, DtypeError, HeaderWarning, ShapeError, warn
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
     "HEADER_NAME",
+    "TYPES",
+    "TYPE_BY_EXTENSION",
+    "TYPE_BY_KIND",
     "ArrayName",
+    "DataType",
     "check_key",
-    "check_path",
+    "check_writable",
     "fit_names",
-    "is_sidecar",
     "make_key",
-    "parse_name",
 ]
 
 HEADER_NAME = "header.json"
 _UNFIT = re.compile(r"[\x00-\x1f\x7f./\\:*?\"<>|\ud800-\udfff]")
+
+
+class DataType(NamedTuple):
+    """A number type of the format; `trxlib.model.dtypes` has them as dtypes of numpy.
+
+    Parameters
+    ----------
+    extension : str
+        In the name of an entry, without the dot.
+    kind : str
+        As numpy says it: ``b`` for bool, ``i``, ``u`` or ``f``.
+    itemsize : int
+        Bytes of a number.
+    """
+
+    extension: str
+    kind: str
+    itemsize: int
+
+    @property
+    def name(self) -> str:
+        """The name in numpy."""
+        return "bool" if self.kind == "b" else self.extension
+
+
+_SIZES = (("int", (8, 16, 32, 64)), ("uint", (8, 16, 32, 64)), ("float", (16, 32, 64)))
+#: Extension -> type. ``bit`` is one byte per value here, as in the programs of the field.
+TYPES: dict[str, DataType] = {
+    "bit": DataType("bit", "b", 1),
+    **{f"{kind}{bits}": DataType(f"{kind}{bits}", kind[0], bits // 8) for kind, sizes in _SIZES for bits in sizes},
+}
+#: What is read. trx-python maps ``bit`` to bool; folders with a literal ``.bool`` exist.
+TYPE_BY_EXTENSION: dict[str, DataType] = {**TYPES, "bool": TYPES["bit"], "ushort": TYPES["uint16"]}
+#: Kind and bytes -> type.
+TYPE_BY_KIND: dict[tuple[str, int], DataType] = {(row.kind, row.itemsize): row for row in TYPES.values()}
 
 
 class _Parts(NamedTuple):
@@ -52,134 +89,84 @@ class ArrayName(_Parts):
     ncols : int
         Columns, at least 1.
     dtype : numpy.dtype or DataType
-        Either says the same, and in any byte order. One that the format does not have is kept, too, until the path
-        is asked for.
+        Either says the same, and in any byte order. One that the format does not have is kept, too;
+        `check_writable` refuses it.
     group : str
         The group of a dpg array, else empty.
+
+    Attributes
+    ----------
+    path : str
+        The entry's path inside the container, with forward slashes.
+    label : str
+        What a message calls it: the path without columns and type, e.g. ``dps/weight``.
+    extension : str
+        The number type in the path.
+    row_nbytes : int
+        Bytes of one row.
     """
 
-    __slots__ = ()
+    path: str
+    label: str
+    extension: str
+    row_nbytes: int
 
     def __new__(
         cls, section: str, name: str, ncols: int, dtype: np.dtype[Any] | DataType, group: str = ""
     ) -> ArrayName:
         """Return a name; equal ones are equal however their type was given."""
-        return super().__new__(cls, section, name, ncols, TYPE_BY_KIND.get((dtype.kind, dtype.itemsize), dtype), group)
+        known = TYPE_BY_KIND.get((dtype.kind, dtype.itemsize))
+        made = super().__new__(cls, section, name, ncols, known or dtype, group)
+        # All that is asked of a name again and again is made here, once.
+        made.extension = known.extension if known else dtype.name
+        # positions always says its 3 columns; elsewhere 1 column is not written, as the reference package does.
+        file_name = f"{name}.{ncols}.{made.extension}" if ncols != 1 else f"{name}.{made.extension}"
+        if section in ("positions", "offsets"):
+            made.path, made.label = file_name, section
+        else:
+            folder = f"{section}/{group}/" if group else f"{section}/"
+            made.path, made.label = folder + file_name, folder + name
+        made.row_nbytes = ncols * dtype.itemsize
+        if not isinstance(dtype, DataType):
+            made.dtype = dtype.newbyteorder("<")
+        return made
 
-    @property
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> ArrayName:  # type: ignore[override]
+        return cls(*iterable)  # also for `_replace`, which would leave the attributes out
+
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The type in numpy: little-endian; bool for ``bit``."""
-        if not isinstance(self.type, DataType):
-            return self.type
-        from trxlib.model.dtypes import DTYPES
+        import numpy as np
 
-        return DTYPES[self.type.extension]
-
-    @property
-    def extension(self) -> str:
-        """The type in the entry's name.
-
-        Raises
-        ------
-        DtypeError
-            If the format does not have it.
-        """
-        if isinstance(self.type, DataType):
-            return self.type.extension
-        from trxlib.model.dtypes import extension_of_dtype
-
-        return extension_of_dtype(self.type)
+        return np.dtype(self.type.name).newbyteorder("<")
 
     def renamed(self, name: str) -> ArrayName:
         """Return the name of the same array under another key."""
         return ArrayName(self.section, name, self.ncols, self.type, self.group)
 
-    @property
-    def path(self) -> str:
-        """The entry's path inside the container, with forward slashes."""
-        # positions always says its 3 columns; elsewhere 1 column is not written, as the reference package does.
-        columns = f".{self.ncols}" if self.ncols != 1 else ""
-        file_name = f"{self.name}{columns}.{self.extension}"
-        if self.section in ("positions", "offsets"):
-            return file_name
-        return "/".join(part for part in (self.section, self.group, file_name) if part)
 
-    @property
-    def label(self) -> str:
-        """What a message calls it: the key without its type, e.g. ``dps/weight``."""
-        if self.section in ("positions", "offsets"):
-            return self.section
-        return "/".join(part for part in (self.section, self.group, self.name) if part)
-
-    @property
-    def row_nbytes(self) -> int:
-        """Bytes of one row."""
-        return self.ncols * self.type.itemsize
-
-
-def check_path(path: str) -> str:
-    """Return `path` if it stays inside the container's folder.
+def check_writable(names: Iterable[ArrayName]) -> None:
+    """Check that arrays can be written: keys without dots and separators, a type of the format, at least one column.
 
     Raises
     ------
-    ArrayNameError
-        For absolute paths, drive letters, backslashes, NULs, and ``..`` parts.
+    ArrayNameError, DtypeError, ShapeError
+        Of the first that cannot.
     """
-    parts = path.split("/")
-    if path.startswith("/") or ".." in parts or "\\" in path or "\0" in path or re.match(r"[A-Za-z]:", path):
-        raise ArrayNameError(f"entry {path!r} would leave the container's folder; refuse the file or repack it")
-    return path
+    for name in names:
+        if name.section not in ("positions", "offsets"):
+            check_key(name.name, "group" if name.section == "groups" else f"{name.section} key")
+        if name.group:
+            check_key(name.group, "group")
+        if not isinstance(name.type, DataType):
+            raise DtypeError(f"{name.label}: the TRX format cannot hold {name.type}; convert it to one of {_ALL_TYPES}")
+        if name.ncols < 1:
+            raise ShapeError(f"{name.label} has no columns, expected at least 1; remove it or give it data")
 
 
-def is_sidecar(path: str) -> bool:
-    """Tell whether an entry is a JSON file beside the header, which is kept as it is."""
-    return path.endswith(".json") and path != HEADER_NAME
-
-
-def parse_name(path: str) -> ArrayName:
-    """Read an entry's path.
-
-    Parameters
-    ----------
-    path : str
-        Path inside the container, with forward slashes.
-
-    Returns
-    -------
-    ArrayName
-
-    Raises
-    ------
-    ArrayNameError
-        If the path has no extension or stands in no section of the format.
-    DtypeError
-        If the extension is no type of the format.
-    """
-    check_path(path)
-    *folders, file_name = path.split("/")
-    stem, _, extension = file_name.rpartition(".")
-    if not stem:
-        raise ArrayNameError(f"entry {path!r} has no data type in its name; expected <name>[.<columns>].<type>")
-    try:
-        dtype = type_of_extension(extension)
-    except DtypeError as error:
-        raise DtypeError(f"entry {path!r}: {error}") from None
-    base, _, columns = stem.rpartition(".")
-    # ``v1.0.float32`` is the name "v1.0": an array has at least one column, and none has 2^31.
-    is_number = columns.isascii() and columns.isdigit() and len(columns) <= 10
-    has_columns = bool(base) and is_number and 0 < int(columns) < 2**31
-    name, ncols = (base, int(columns)) if has_columns else (stem, 1)
-    match folders:
-        case [] if name in ("positions", "offsets"):
-            return ArrayName(name, name, ncols, dtype)
-        case ["dps" | "dpv" | "groups" as section]:
-            return ArrayName(section, name, ncols, dtype)
-        case ["dpg", group] if group:
-            return ArrayName("dpg", name, ncols, dtype, group)
-    raise ArrayNameError(
-        f"entry {path!r} is no part of a TRX file; expected positions, offsets, or an array in dpv/, dps/, groups/ "
-        "or dpg/<group>/"
-    )
+_ALL_TYPES = ", ".join(TYPES)
 
 
 def check_key(key: str, what: str) -> str:
@@ -249,8 +236,9 @@ def fit_names(tables: _Tables, path: str) -> dict[str, dict[str, str]]:
         f"{section}/{old} becomes {new}" for section, table in (renamed | small).items() for old, new in table.items()
     ]
     if changes:
-        warnings.warn(
-            f"{path}: names that other programs cut are changed: {', '.join(changes)}", HeaderWarning, stacklevel=4
+        warn(
+            f"{path}: names that other programs cut are changed: {', '.join(changes)}",
+            HeaderWarning,
         )
     return renamed
 

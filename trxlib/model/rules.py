@@ -1,4 +1,4 @@
-"""Every rule of the TRX format, once. Loading, saving and the tests call these.
+"""The rules of the TRX format for arrays in memory; `trxlib.model.paths` has those of paths and sizes.
 
 TRX specification, "Header", "Arrays", "Groups". Messages name the array, what was found and what was expected; the
 caller adds the file.
@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from trxlib.errors import DtypeError, FormatError, ShapeError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.entry_rules import check_rows, check_type, check_unique, shape_of_entry
 from trxlib.model.header import Header, check_affine
-from trxlib.model.names import ArrayName, check_key
+from trxlib.model.names import ArrayName
 from trxlib.model.offsets import check_offsets
+from trxlib.model.paths import check_rows, check_type
 from trxlib.model.space import invert_affine
 
-__all__ = ["check_members", "check_unique", "check_writable", "iter_problems", "shape_of_entry"]
+__all__ = ["check_members", "iter_problems"]
 
 Array = npt.NDArray[Any]
 _CHUNK = 1 << 18
@@ -48,7 +48,7 @@ def check_members(members: Array, nb_streamlines: int, what: str) -> None:
 
 
 def iter_problems(arrays: TrxArrays) -> Iterator[FormatError]:
-    """Yield an error for each rule that a bundle breaks; positions, dps and dpv values are not read."""
+    """Yield an error for each rule that arrays break; the values of positions, dps and dpv are not read."""
     header = arrays.header
     try:
         invert_affine(check_affine(header.voxel_to_rasmm, "VOXEL_TO_RASMM"), "VOXEL_TO_RASMM")
@@ -56,14 +56,14 @@ def iter_problems(arrays: TrxArrays) -> Iterator[FormatError]:
         yield error
     for name, array in arrays.iter_arrays():
         try:
-            check_array(name, array, header)
+            _check_array(name, array, header)
         except FormatError as error:
             yield error
     for group in sorted(set(arrays.dpg) - set(arrays.groups)):
         yield ShapeError(f"dpg/{group} describes a group that is not there; add groups/{group} or remove it")
 
 
-def check_array(name: ArrayName, array: Array, header: Header) -> None:
+def _check_array(name: ArrayName, array: Array, header: Header) -> None:
     """Check one array: type, dimensions, rows, and the values of offsets and groups.
 
     Raises
@@ -84,19 +84,3 @@ def check_array(name: ArrayName, array: Array, header: Header) -> None:
             raise ShapeError(f"offsets ends at {int(array[-1])}, but NB_VERTICES is {header.nb_vertices}")
     if name.section == "groups":
         check_members(array, header.nb_streamlines, name.label)
-
-
-def check_writable(name: ArrayName) -> None:
-    """Check that an array can be written: a key without dots and separators, at least one column.
-
-    Raises
-    ------
-    ArrayNameError, ShapeError
-        See `trxlib.model.names.check_key`.
-    """
-    if name.section not in ("positions", "offsets"):
-        check_key(name.name, "group" if name.section == "groups" else f"{name.section} key")
-    if name.group:
-        check_key(name.group, "group")
-    if name.ncols < 1:
-        raise ShapeError(f"{name.label} has no columns, expected at least 1; remove it or give it data")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderWarning, InputError
+from trxlib.errors import HeaderWarning, InputError, warn
 from trxlib.model.space import Space
 from trxlib.spaces.positions import PositionsMap
 
@@ -157,11 +156,10 @@ def check_grid(space: Space, path: str, *, needed: bool) -> None:
             f"{found}, and out_of_volume has to know which streamlines leave it; name a reference, the image that they "
             "belong to, or keep such streamlines (out_of_volume: keep)"
         )
-    warnings.warn(
+    warn(
         f"{found}, so nothing can be said of streamlines outside the image; name a reference, the image that they "
         "belong to",
         HeaderWarning,
-        stacklevel=2,
     )
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trxlib.errors import HeaderError, HeaderWarning, InputNotFoundError, TrxError, UnsupportedFormatError
+from trxlib.errors import HeaderError, HeaderWarning, InputNotFoundError, TrxError, UnsupportedFormatError, warn
 from trxlib.model.space import Space
 from trxlib.spaces.mif import MIF_MAGIC, is_mif_whole, read_mif
 from trxlib.spaces.nifti import NIFTI_BYTES, read_nifti
@@ -85,11 +85,10 @@ def _read_text_header(path: Path, read: Callable[[int], bytes], is_whole: Callab
 
 def _check_unit(path: Path, code: int) -> None:
     if unit := _UNITS.get(code & 7):
-        warnings.warn(
+        warn(
             f"{path}: its header says that its unit is the {unit}; its affine is taken as mm, as all programs of the "
             "field take it; check that its voxel sizes are mm",
             HeaderWarning,
-            stacklevel=2,
         )
 
 
@@ -153,10 +152,9 @@ def _warn_of_header(path: Path, head: bytes, image: Any) -> None:
         )
     else:
         return
-    warnings.warn(
+    warn(
         f"{path}: its header states no affine; {assumed}; name another reference if that is not so",
         HeaderWarning,
-        stacklevel=2,
     )
 
 
@@ -182,4 +180,4 @@ def _told_as_ours(path: Path) -> Iterator[None]:
     said += [str(item.message) for item in caught if item not in ours and item.category is not ResourceWarning]
     texts = [str(item.message) for item in ours] + [f"{path}: nibabel says of its header: {text}" for text in said]
     for text in dict.fromkeys(texts):
-        warnings.warn(text, HeaderWarning, stacklevel=4)
+        warn(text, HeaderWarning)

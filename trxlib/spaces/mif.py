@@ -8,13 +8,12 @@ an image then has the space of the NIfTI file that ``mrconvert`` makes of it, or
 from __future__ import annotations
 
 import re
-import warnings
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderError, HeaderWarning
-from trxlib.model.header import check_dimensions
+from trxlib.errors import HeaderError, HeaderWarning, warn
+from trxlib.model.header_fields import check_dimensions
 from trxlib.model.space import Space
 
 __all__ = ["MIF_MAGIC", "is_mif_whole", "read_mif"]
@@ -108,11 +107,10 @@ def _read_transform(
     except ValueError:
         raise HeaderError(f"{path}: transform is {rows}, expected 3 rows of 4 numbers") from None
     if not rows or (matrix.shape[1:] == (4,) and not np.isfinite(matrix).all()):
-        warnings.warn(
+        warn(
             f"{path}: its header has no transform; as in MRtrix3, the axes are taken to run to the right, front and "
             "top, and the middle of the image to be the origin; name another reference if that is not so",
             HeaderWarning,
-            stacklevel=2,
         )
         return np.column_stack((np.eye(3), -0.5 * (sizes - 1) * edges))
     if matrix.shape not in ((3, 4), (4, 4)):

@@ -6,12 +6,11 @@ NRRD format, "Space and orientation information".
 from __future__ import annotations
 
 import re
-import warnings
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderError, HeaderWarning
+from trxlib.errors import HeaderError, HeaderWarning, warn
 from trxlib.model.space import Space
 
 __all__ = ["NRRD_MAGIC", "is_nrrd_whole", "read_nrrd"]
@@ -132,11 +131,10 @@ def _read_vectors(fields: dict[str, str], key: str, path: str) -> list[list[floa
 
 def _read_origin(fields: dict[str, str], path: str) -> npt.NDArray[np.float64]:
     if "space origin" not in fields:
-        warnings.warn(
+        warn(
             f"{path}: its header has no space origin; the centre of the first voxel is taken to be at 0 0 0, name "
             "another reference if it is not",
             HeaderWarning,
-            stacklevel=2,
         )
         return np.zeros(3)
     vectors = _read_vectors(fields, "space origin", path)
@@ -148,8 +146,7 @@ def _read_origin(fields: dict[str, str], path: str) -> npt.NDArray[np.float64]:
 def _check_units(fields: dict[str, str], path: str) -> None:
     units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
     if not {unit.strip().lower() for unit in units} <= _MM:
-        warnings.warn(
+        warn(
             f"{path}: space units is {fields['space units']}; directions and origin are taken as mm, as ITK takes them",
             HeaderWarning,
-            stacklevel=2,
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from trxlib.errors import HeaderWarning, InputError
+from trxlib.errors import HeaderWarning, InputError, warn
 from trxlib.model.space import Space
 
 __all__ = ["space_of_mapping", "space_of_object"]
@@ -72,12 +71,11 @@ def _warn_of_codes(reference: Any, where: str) -> None:
     affine = getattr(reference, "affine", None)
     if affine is not None and (affine != header.get_best_affine()).any():
         return
-    warnings.warn(
+    warn(
         f"{where or 'reference image: '}its header has neither a qform nor a sform (both codes are 0), so it does not "
         "say where its voxels are; as nibabel does, the first axis is taken to run to the left, the others to "
         "the front and the top, and the middle of the image to be the origin (in MRtrix3 the first axis "
         "runs to the right); copy the geometry of an image that has one (fslcpgeom), set it (fslorient), or name "
         "another reference",
         HeaderWarning,
-        stacklevel=3,
     )

@@ -7,13 +7,12 @@ vertices, so that the message can say under which of them they would lie inside.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import SpaceMismatchError, SpaceWarning
+from trxlib.errors import SpaceMismatchError, SpaceWarning, warn
 from trxlib.model.space import Space
 from trxlib.spaces.grid import Grid
 
@@ -82,7 +81,7 @@ def judge_share(
     text += "; " + ("; ".join(reasons) if reasons else "is it the right reference, and does the transform lead to it?")
     if outside > limits[1] * total:
         raise SpaceMismatchError(f"{text}; if all is right as it is, raise the limit (max_outside, now {limits[1]:g})")
-    warnings.warn(f"{text} (a warning above warn_outside, {limits[0]:g})", SpaceWarning, stacklevel=2)
+    warn(f"{text} (a warning above warn_outside, {limits[0]:g})", SpaceWarning)
 
 
 def _find_reasons(sample: Array, space: Space, matrix: Array | None) -> list[str]:

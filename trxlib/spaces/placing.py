@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderWarning
+from trxlib.errors import HeaderWarning, warn
 from trxlib.model.space import Space, same_space
 
 __all__ = ["place_result"]
@@ -31,11 +29,10 @@ def place_result(path: str, space: Space, reference: Space | None, transform: Af
     """
     if transform is None:
         if reference is not None and not same_space(space, reference):
-            warnings.warn(
+            warn(
                 f"{path}: its header has dimensions {list(space.dimensions)} and affine {_short(space)}, the reference "
                 f"{list(reference.dimensions)} and {_short(reference)}; the reference's go into the result",
                 HeaderWarning,
-                stacklevel=3,
             )
         return reference or space, np.eye(4)
     if reference is not None:

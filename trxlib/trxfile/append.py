@@ -14,7 +14,7 @@ from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import MetadataMismatchError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers
-from trxlib.model.names import is_sidecar, parse_name
+from trxlib.model.paths import is_sidecar, parse_name
 from trxlib.model.rules import check_members
 from trxlib.model.select import Selection
 from trxlib.model.space import is_blank
@@ -40,17 +40,17 @@ def append(content: Content, other: Content, extra_buffer: int) -> None:
     count, vertices = arrays.header.nb_streamlines, arrays.header.nb_vertices
     own = content.preallocated() if runs is None else None
     if own is not None and _takes(own, plan):
-        room = own.with_columns(_with_keys(arrays, plan), plan.dps, plan.dpv)
+        preallocated = own.with_columns(_with_keys(arrays, plan), plan.dps, plan.dpv)
     else:
-        room = _grown(content.capacity() or (0, 0), arrays, added, plan, extra_buffer)
-        room.write(_with_keys(arrays, plan), Selection(arrays, runs).known_runs(), (0, 0))
-    room.write(_with_keys(added, plan), Selection(added, added_runs).known_runs(), (count, vertices))
-    content.hold(room, replace(arrays, groups=groups, **_small_of(plan)))
-    content.header = plan.header.with_counts(*room.capacity).to_dict()
+        preallocated = _grown(content.capacity() or (0, 0), arrays, added, plan, extra_buffer)
+        preallocated.write(_with_keys(arrays, plan), Selection(arrays, runs).known_runs(), (0, 0))
+    preallocated.write(_with_keys(added, plan), Selection(added, added_runs).known_runs(), (count, vertices))
+    small = replace(arrays, groups=groups, **_small_of(plan))
+    content.hold(preallocated, small, plan.header.with_counts(*preallocated.capacity))
 
 
 def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
-    """Return a bundle in the space of another, if it has no streamlines and nobody gave it a space."""
+    """Return arrays in the space of others, if they have no streamlines and nobody gave them a space."""
     if arrays.header.nb_streamlines or not is_blank(arrays.space):
         return arrays
     space = other.space
@@ -58,14 +58,14 @@ def _placed_as(arrays: TrxArrays, other: TrxArrays) -> TrxArrays:
     return replace(arrays, header=header)
 
 
-def fill_preallocated(target: Content, bundles: Sequence[Selection], check_space: bool) -> None:
-    """Write all bundles but the first behind what is in `target`, whose bundle is the first.
+def fill_preallocated(target: Content, selections: Sequence[Selection], check_space: bool) -> None:
+    """Write all selections but the first behind what is in `target`, which is the first.
 
     Parameters
     ----------
-    target : TrxFile
-        Preallocated. Keys that its bundle has not (any more) are removed.
-    bundles : sequence of (TrxArrays, runs)
+    target : Content
+        Preallocated. Its dps and dpv keys that the first selection lacks are removed.
+    selections : sequence of Selection
         As they are to be joined.
     check_space : bool
         Whether all must be in one space.
@@ -75,40 +75,40 @@ def fill_preallocated(target: Content, bundles: Sequence[Selection], check_space
     CapacityError, SpaceMismatchError, MetadataMismatchError, DtypeError
         If they do not fit; the file is as full as before then.
     """
-    first = bundles[0][0] if len(bundles) == 1 else _placed_as(bundles[0][0], bundles[1][0])
-    bundles = [Selection(first, bundles[0].runs), *bundles[1:]]
+    first = selections[0][0] if len(selections) == 1 else _placed_as(selections[0][0], selections[1][0])
+    selections = [Selection(first, selections[0].runs), *selections[1:]]
     # The preallocated file is input 0. So the others have the numbers that a plain concatenation of them gives them,
     # and header keys on which they differ get the same names (`<key>_<number>`).
     plan = plan_merge(
-        [TrxSource(arrays, runs=runs) for arrays, runs in bundles],
-        names=[str(number) for number in range(len(bundles))],
+        [TrxSource(arrays, runs=runs) for arrays, runs in selections],
+        names=[str(number) for number in range(len(selections))],
         keep_groups=False,
         check_space=check_space,
     )
-    room = as_preallocated(target)
+    preallocated = as_preallocated(target)
     kept = replace(
-        room,
-        dps={key: array for key, array in room.dps.items() if key in first.dps},
-        dpv={key: array for key, array in room.dpv.items() if key in first.dpv},
+        preallocated,
+        dps={key: array for key, array in preallocated.dps.items() if key in first.dps},
+        dpv={key: array for key, array in preallocated.dpv.items() if key in first.dpv},
     )
     at = (first.header.nb_streamlines, first.header.nb_vertices)
-    _check_fits(kept, bundles, plan, at)
+    _check_fits(kept, selections, plan, at)
     try:
         end = at
-        for selection in bundles[1:]:
+        for selection in selections[1:]:
             if selection.arrays.header.nb_streamlines:
                 end = kept.write(selection.arrays, selection.known_runs(), end)
     except BaseException:
         kept.erase(at, (plan.header.nb_streamlines, plan.header.nb_vertices))
         raise
-    target.hold(kept, replace(first, groups={}, **_small_of(plan)))
-    target.header = plan.header.with_counts(*kept.capacity).to_dict()
+    small = replace(first, groups={}, **_small_of(plan))
+    target.hold(kept, small, plan.header.with_counts(*kept.capacity))
 
 
-def _check_fits(kept: Preallocated, bundles: Sequence[Selection], plan: Plan, at: tuple[int, int]) -> None:
-    """Check that all bundles but the first can be written behind what is filled, before any is."""
+def _check_fits(kept: Preallocated, selections: Sequence[Selection], plan: Plan, at: tuple[int, int]) -> None:
+    """Check that all selections but the first can be written behind what is filled, before any is."""
     nb_streamlines, nb_vertices = plan.header.nb_streamlines - at[0], plan.header.nb_vertices - at[1]
-    for arrays, _ in bundles[1:]:
+    for arrays, _ in selections[1:]:
         for section in _COLUMNS:
             extra = sorted(set(getattr(arrays, section)) - set(getattr(kept, section)))
             if extra and arrays.header.nb_streamlines:
@@ -120,18 +120,18 @@ def _check_fits(kept: Preallocated, bundles: Sequence[Selection], plan: Plan, at
             kept.check_fits(arrays, nb_streamlines, nb_vertices, at)
 
 
-def _takes(room: Preallocated, plan: Plan) -> bool:
+def _takes(preallocated: Preallocated, plan: Plan) -> bool:
     """Tell whether the result of a plan fits preallocated arrays, without loss."""
-    if plan.header.nb_streamlines > room.capacity[0] or plan.header.nb_vertices > room.capacity[1]:
+    if plan.header.nb_streamlines > preallocated.capacity[0] or plan.header.nb_vertices > preallocated.capacity[1]:
         return False
     for section in ("dps", "dpv"):
-        arrays, specs = getattr(room, section), getattr(plan, section)
+        arrays, specs = getattr(preallocated, section), getattr(plan, section)
         if not all(
             key in specs and specs[key].ncols == array.shape[1] and np.can_cast(specs[key].dtype, array.dtype, "safe")
             for key, array in arrays.items()
         ):
             return False
-    return np.can_cast(plan.positions_dtype, room.positions.dtype, "safe")
+    return np.can_cast(plan.positions_dtype, preallocated.positions.dtype, "safe")
 
 
 def _grown(before: tuple[int, int], arrays: TrxArrays, added: TrxArrays, plan: Plan, extra_buffer: int) -> Preallocated:
@@ -147,7 +147,7 @@ def _grown(before: tuple[int, int], arrays: TrxArrays, added: TrxArrays, plan: P
 
 
 def _with_keys(arrays: TrxArrays, plan: Plan) -> TrxArrays:
-    """Return a bundle that has every key of the plan: one without streamlines may lack some."""
+    """Return arrays that have every key of the plan: those without streamlines may lack some."""
     n, v = arrays.header.nb_streamlines, len(arrays.positions)
     dps = {key: np.zeros((n, spec.ncols), spec.dtype) for key, spec in plan.dps.items() if key not in arrays.dps}
     dpv = {key: np.zeros((v, spec.ncols), spec.dtype) for key, spec in plan.dpv.items() if key not in arrays.dpv}
@@ -156,9 +156,9 @@ def _with_keys(arrays: TrxArrays, plan: Plan) -> TrxArrays:
 
 def _joined_groups(arrays: TrxArrays, added: TrxArrays) -> dict[str, Array]:
     count = arrays.header.nb_streamlines
-    for bundle in (arrays, added):
-        for name, members in bundle.groups.items():
-            check_members(members, bundle.header.nb_streamlines, f"groups/{name}")
+    for one in (arrays, added):
+        for name, members in one.groups.items():
+            check_members(members, one.header.nb_streamlines, f"groups/{name}")
     groups = dict(arrays.groups)
     for name, members in added.groups.items():
         moved = cast_integers(members.astype(np.int64) + count, "<u4", f"groups/{name}")

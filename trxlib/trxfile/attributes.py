@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from trxlib.trxfile.content import Content
+from trxlib.trxfile.edit import describe
 from trxlib.trxfile.views import check_sequence, check_table
 
 __all__ = ["Attributes"]
@@ -17,6 +18,13 @@ class Attributes:
     """
 
     _content: Content
+
+    @classmethod
+    def _of(cls, content: Content) -> Self:
+        """Return a file of this content."""
+        trx = cls.__new__(cls)
+        trx._content = content
+        return trx
 
     @property
     def header(self) -> dict[str, Any]:
@@ -35,7 +43,7 @@ class Attributes:
 
     @header.setter
     def header(self, value: dict[str, Any]) -> None:
-        self._content.header = value
+        self._content.header = check_table(value, "header")
 
     @property
     def streamlines(self) -> Any:
@@ -131,6 +139,35 @@ class Attributes:
     @data_per_group.setter
     def data_per_group(self, value: dict[str, dict[str, Any]]) -> None:
         self._content.show().data_per_group = check_table(value, "data_per_group")
+
+    def __str__(self) -> str:
+        """Describe space, counts and keys."""
+        return describe(self._content)
+
+    def get_dtype_dict(self) -> dict[str, Any]:
+        """Return the dtype of every array.
+
+        Returns
+        -------
+        dict
+            ``positions`` and ``offsets`` to a dtype; ``dpv``, ``dps`` and ``groups`` to a dict of name to dtype;
+            ``dpg`` to a dict of group to such a dict.
+
+        Examples
+        --------
+        >>> dtypes = trxlib.load("cohort.trx").get_dtype_dict()
+        >>> dtypes["positions"].name, dtypes["offsets"].name, dtypes["dps"]["weight"].name
+        ('float32', 'uint32', 'float32')
+        """
+        arrays, _ = self._content.selection()
+        return {
+            "positions": arrays.positions.dtype,
+            "offsets": arrays.offsets.dtype,
+            "dpv": {key: array.dtype for key, array in arrays.dpv.items()},
+            "dps": {key: array.dtype for key, array in arrays.dps.items()},
+            "dpg": {group: {key: value.dtype for key, value in values.items()} for group, values in arrays.dpg.items()},
+            "groups": {group: members.dtype for group, members in arrays.groups.items()},
+        }
 
     def _get_real_len(self) -> tuple[int, int]:
         """Return how many streamlines and vertices are filled."""

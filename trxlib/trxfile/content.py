@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,16 +18,18 @@ from trxlib.container.reader import Container
 from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import ClosedError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.header import Header
+from trxlib.model.header import Header, header_with_counts
 from trxlib.model.select import Selection
 from trxlib.trxfile.joined import Joined, kept_members
 from trxlib.trxfile.preallocated import Preallocated
-from trxlib.trxfile.views import Views, check_table
+from trxlib.trxfile.views import Views
 
 __all__ = ["Content", "Loaded", "Pending", "Shown"]
 
 _LOCK = threading.Lock()
 _BLANK = Header(np.eye(4), (1, 1, 1), 0, 0)
+#: What a header says, or the dict that somebody has looked at, and may have changed.
+_Stated = Header | dict[str, Any]
 
 
 class _State(ABC):
@@ -53,7 +54,7 @@ class _State(ABC):
         """Return how many streamlines and vertices are filled."""
 
     @abstractmethod
-    def selection(self, header: Mapping[str, Any]) -> Selection:
+    def selection(self, header: _Stated) -> Selection:
         """Return what is filled, with a header of which the counts are not looked at."""
 
     @abstractmethod
@@ -79,10 +80,10 @@ class Loaded(_State):
         header = self.arrays.arrays.header
         return header.nb_streamlines, header.nb_vertices
 
-    def selection(self, header: Mapping[str, Any]) -> Selection:
+    def selection(self, header: _Stated) -> Selection:
         arrays, runs = self.arrays
-        counts = {"NB_STREAMLINES": arrays.header.nb_streamlines, "NB_VERTICES": arrays.header.nb_vertices}
-        return Selection(replace(arrays, header=Header.from_dict({**header, **counts})), runs)
+        stated = header_with_counts(header, arrays.header.nb_streamlines, arrays.header.nb_vertices)
+        return Selection(replace(arrays, header=stated), runs)
 
     def shown(self) -> Shown:
         return Shown(Views.of_arrays(*self.arrays), self.container)
@@ -99,8 +100,8 @@ class Shown(_State):
     def filled(self) -> tuple[int, int]:
         return self.views.filled()
 
-    def selection(self, header: Mapping[str, Any]) -> Selection:
-        return self.views.bundle(header)
+    def selection(self, header: _Stated) -> Selection:
+        return self.views.selection(header)
 
     def shown(self) -> Shown:
         return self
@@ -121,7 +122,7 @@ class Pending(_State):
         header = self.joined.plan.header
         return header.nb_streamlines, header.nb_vertices
 
-    def selection(self, header: Mapping[str, Any]) -> Selection:
+    def selection(self, header: _Stated) -> Selection:
         return self.settled().selection(header)
 
     def shown(self) -> Shown:
@@ -141,11 +142,11 @@ class Closed(_State):
     def filled(self) -> tuple[int, int]:
         return self.views.filled() if self.views is not None else (0, 0)
 
-    def selection(self, header: Mapping[str, Any]) -> Selection:
+    def selection(self, header: _Stated) -> Selection:
         if self.views is None or not len(self.views.streamlines):
             # An empty file in its place would be saved over the real one without a word.
             raise ClosedError("this TrxFile was closed; load it again, or work with it before close()")
-        return self.views.bundle(header)
+        return self.views.selection(header)
 
     def shown(self) -> Closed:
         return Closed(Views.of_arrays(TrxArrays.empty(_BLANK)))
@@ -159,29 +160,35 @@ class Content:
 
     Parameters
     ----------
-    header : dict
-        As `TrxFile.header`.
+    header : Header or dict
+        A dict as `TrxFile.header`; otherwise that dict is made when somebody asks for it.
     state : Loaded, Shown, Pending or Closed
         What is held.
     """
 
-    def __init__(self, header: dict[str, Any], state: _State) -> None:
-        self.header = header
+    def __init__(self, header: _Stated, state: _State) -> None:
+        #: What the header says; as long as nobody has looked at the dict, this need not be read anew.
+        self.stated: _Stated = header
         self._state = state
 
     @classmethod
     def empty(cls, header: Header) -> Content:
         """Return a content without streamlines; the counts of the header are kept."""
-        return cls(header.to_dict(), Loaded(Selection(TrxArrays.empty(header), None)))
+        return cls(header, Loaded(Selection(TrxArrays.empty(header), None)))
 
     @property
     def header(self) -> dict[str, Any]:
         """Affine, dimensions, counts, and keys that the file had besides."""
-        return self._header
+        if isinstance(self.stated, Header):
+            with _LOCK:  # two threads that look first must see the same
+                if isinstance(self.stated, Header):
+                    self.stated = self.stated.to_dict()
+        assert not isinstance(self.stated, Header)
+        return self.stated
 
     @header.setter
     def header(self, value: dict[str, Any]) -> None:
-        self._header: dict[str, Any] = check_table(value, "header")
+        self.stated = value
 
     @property
     def container(self) -> Container | None:
@@ -221,7 +228,7 @@ class Content:
             If something assigned has another shape or type than the format allows.
         """
         self._settle()
-        return self._state.selection(self.header)
+        return self._state.selection(self.stated)
 
     def source(self) -> TrxSource:
         """Return what is filled as the engine reads it."""
@@ -248,8 +255,22 @@ class Content:
         views = self._state.views
         return views.capacity() if views is not None else None
 
-    def hold(self, arrays: Selection | Preallocated, other: TrxArrays | None = None) -> None:
-        """Hold other arrays from now on; preallocated ones with the groups, dpg and sidecars of `other`."""
+    def hold(
+        self, arrays: Selection | Preallocated, other: TrxArrays | None = None, header: Header | None = None
+    ) -> None:
+        """Hold other arrays from now on.
+
+        Parameters
+        ----------
+        arrays : Selection or Preallocated
+            What takes the place of all that was held.
+        other : TrxArrays, optional
+            Whose groups, dpg and sidecars belong to preallocated arrays, which have none.
+        header : Header, optional
+            By default the header stays.
+        """
+        if header is not None:
+            self.stated = header
         if isinstance(arrays, Preallocated):
             self._state = Shown(Views.of_preallocated(arrays, other), self.container)
         else:
@@ -262,13 +283,14 @@ class Content:
         """
         if self.capacity() is not None:
             arrays, runs = self.selection()
-            return Content(arrays.header.to_dict(), Loaded(Selection(arrays, runs), self.container))
-        return Content(copy.deepcopy(self.header), self._state.copied())
+            return Content(arrays.header, Loaded(Selection(arrays, runs), self.container))
+        stated = self.stated if isinstance(self.stated, Header) else copy.deepcopy(self.stated)
+        return Content(stated, self._state.copied())
 
     def close(self) -> None:
         """Release the file and hold nothing; arrays handed out before stay readable."""
         container = self.container
-        self.header, self._state = _BLANK.to_dict(), Closed()
+        self.stated, self._state = _BLANK, Closed()
         if container is not None:
             container.close()
 

@@ -1,4 +1,4 @@
-"""What changes a TrxFile: make room, cut, copy; `api_append` adds streamlines. The class has thin methods for these."""
+"""What changes a TrxFile: make room, cut, copy; `trxlib.trxfile.append` adds streamlines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.mapping import MappedFile
-from trxlib.errors import CapacityError, ShapeError
+from trxlib.container.reader import checked_offsets
+from trxlib.errors import CapacityError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
-from trxlib.model.names import ArrayName, parse_name
-from trxlib.model.offsets import check_offsets, complete_offsets, offsets_dtype
-from trxlib.model.rules import check_unique, shape_of_entry
+from trxlib.model.names import ArrayName
+from trxlib.model.paths import arrays_of_entries, parse_name
 from trxlib.model.select import Selection
 from trxlib.model.source import ArraySpec
 from trxlib.model.space import Space
@@ -72,14 +72,14 @@ def copy_selection(
         With copies of groups, dpg and sidecars.
     """
     arrays = selection.arrays
-    room = _allocate_like(arrays, *capacity, in_memory=in_memory)
-    room.write(arrays, selection.known_runs(), (0, 0))
+    preallocated = _allocate_like(arrays, *capacity, in_memory=in_memory)
+    preallocated.write(arrays, selection.known_runs(), (0, 0))
     small = replace(
         arrays,
         groups={name: np.array(members) for name, members in arrays.groups.items()},
         dpg={group: {key: np.array(value) for key, value in values.items()} for group, values in arrays.dpg.items()},
     )
-    return room, small
+    return preallocated, small
 
 
 def as_preallocated(content: Content) -> Preallocated:
@@ -89,11 +89,11 @@ def as_preallocated(content: Content) -> Preallocated:
     own = content.preallocated() if selection.runs is None else None
     if own is None:
         counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
-        room, arrays = copy_selection(selection, content.capacity() or counts)
+        preallocated, arrays = copy_selection(selection, content.capacity() or counts)
     else:
-        room = own.with_columns(arrays, _specs_of(arrays.dps), _specs_of(arrays.dpv))
-    content.hold(room, arrays)
-    return room
+        preallocated = own.with_columns(arrays, _specs_of(arrays.dps), _specs_of(arrays.dpv))
+    content.hold(preallocated, arrays)
+    return preallocated
 
 
 def _specs_of(table: Mapping[str, Array]) -> dict[str, ArraySpec]:
@@ -120,9 +120,9 @@ def resize(content: Content, nb_streamlines: int | None, nb_vertices: int | None
         # Nothing to make room for, and nothing to be moved: the arrays as they lie, without what is not used.
         content.hold(Selection(front, None))
     else:
-        room = _allocate_like(arrays, *size)
-        room.write(arrays, selection.known_runs(), (0, 0))
-        content.hold(room, arrays)
+        preallocated = _allocate_like(arrays, *size)
+        preallocated.write(arrays, selection.known_runs(), (0, 0))
+        content.hold(preallocated, arrays)
     content.header.update(NB_STREAMLINES=size[0], NB_VERTICES=size[1])
 
 
@@ -163,39 +163,25 @@ def map_pointers(
     header: Header, pointers: Mapping[str, tuple[int, int]], root_zip: str | None, root: str | None
 ) -> TrxArrays:
     """Map arrays whose places are known, see `TrxFile._create_trx_from_pointer`."""
-    arrays = TrxArrays.empty(header)
-    arrays.header = header
-    files: dict[str, MappedFile] = {}
-    names: list[ArrayName] = []
-    for path, (start, count) in pointers.items():
+    sizes = []
+    for path, (_, count) in pointers.items():
         inside = Path(path).relative_to(root).as_posix() if root is not None and Path(path).is_absolute() else path
-        name = parse_name(inside)
-        names.append(name)
+        sizes.append((inside, count * parse_name(inside).type.itemsize))
+    shapes = arrays_of_entries(sizes, header)
+    files: dict[str, MappedFile] = {}
+    arrays: dict[ArrayName, Array] = {}
+    for (name, shape), (path, (start, _)) in zip(shapes.items(), pointers.items(), strict=True):
         file = root_zip if root_zip is not None else str(Path(root or "", path))
         if file not in files:
             files[file] = MappedFile(file, "c")
-        shape = shape_of_entry(name, count * name.dtype.itemsize, header)
         array = files[file].array(name.dtype, shape, start)
-        if name.section in ("positions", "offsets"):
-            setattr(arrays, name.section, array)
-        elif name.group:
-            arrays.dpg.setdefault(name.group, {})[name.name] = array
-        else:
-            getattr(arrays, name.section)[name.name] = array
-    check_unique(names)
-    missing = {"positions", "offsets"} - {name.section for name in names}
-    if missing and header.nb_streamlines + header.nb_vertices:
-        raise ShapeError(f"{' and '.join(sorted(missing))} missing, but the header states streamlines")
-    check_offsets(arrays.offsets, header.nb_vertices)
-    arrays.offsets = complete_offsets(arrays.offsets, header.nb_streamlines, header.nb_vertices)
-    if arrays.offsets.dtype.kind != "u":
-        arrays.offsets = arrays.offsets.astype(offsets_dtype(header.nb_vertices))
-    return arrays
+        arrays[name] = checked_offsets(array, header) if name.section == "offsets" else array
+    return TrxArrays.of_entries(header, arrays)
 
 
 def describe(content: Content) -> str:
     """Return the text that `print` shows."""
-    header = Header.from_dict(content.header)
+    header = content.stated if isinstance(content.stated, Header) else Header.from_dict(content.stated)
     space = Space(header.voxel_to_rasmm, header.dimensions)
     count, vertices = content.filled()
     affine = np.array2string(header.voxel_to_rasmm, formatter={"float_kind": lambda value: f"{value:.6f}"})

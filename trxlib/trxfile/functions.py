@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,8 +14,7 @@ from trxlib.container.outputs import check_outputs
 from trxlib.container.reader import open_container
 from trxlib.engine.plan import plan_merge
 from trxlib.engine.write import is_archive_name, write_container
-from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError
-from trxlib.model.arrays import TrxArrays
+from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError, warn
 from trxlib.model.select import Selection
 from trxlib.model.source import Progress
 from trxlib.trxfile import append
@@ -213,7 +211,7 @@ def save(
     options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
     joined = trx._content.joined
     if joined is not None:
-        joined.write(filename, trx.header, compression=compression_standard, **options)
+        joined.write(filename, trx._content.stated, compression=compression_standard, **options)
         return
     source = trx._content.source()
     plan = plan_merge([source], names=["this TrxFile"])
@@ -334,18 +332,18 @@ def concatenate(
     if preallocation and not delete_groups:
         raise InputError("a preallocated file has no room for groups; give delete_groups=True")
     if not trx_list:
-        warnings.warn("nothing to concatenate: the result is an empty TrxFile", HeaderWarning, stacklevel=2)
+        warn("nothing to concatenate: the result is an empty TrxFile", HeaderWarning)
         return TrxFile()
-    bundles = [trx._content.selection() for trx in trx_list]
+    selections = [trx._content.selection() for trx in trx_list]
     if delete_groups:
-        _warn_of_groups([arrays for arrays, _ in bundles])
+        _warn_of_groups(selections)
     for section, wanted in (("dpv", delete_dpv), ("dps", delete_dps)):
         if wanted:
-            bundles = _shared_only(bundles, section)
+            selections = _shared_only(selections, section)
     if preallocation:
-        append.fill_preallocated(trx_list[0]._content, bundles, check_space_attributes)
+        append.fill_preallocated(trx_list[0]._content, selections, check_space_attributes)
         return trx_list[0]
-    pinned = [pin_source(kept, trx._content.container) for kept, trx in zip(bundles, trx_list, strict=True)]
+    pinned = [pin_source(kept, trx._content.container) for kept, trx in zip(selections, trx_list, strict=True)]
     sources = [item.source for item in pinned]
     plan = plan_merge(sources, keep_groups=not delete_groups, check_space=check_space_attributes)
     return TrxFile._of_joined(Joined(plan, pinned))
@@ -372,32 +370,30 @@ def _check_path(path: Any, what: str) -> None:
         raise InputError(f"{what} is {text!r}, expected a path")
 
 
-def _warn_of_groups(bundles: Sequence[TrxArrays]) -> None:
-    names = sorted({str(name) for arrays in bundles for name in arrays.groups})
+def _warn_of_groups(selections: Sequence[Selection]) -> None:
+    names = sorted({str(name) for arrays, _ in selections for name in arrays.groups})
     if names:
-        warnings.warn(
+        warn(
             f"left out on request: {len(names)} groups with their dpg: {', '.join(names)}",
             DataLossWarning,
-            stacklevel=3,
         )
 
 
-def _shared_only(bundles: Sequence[Selection], section: str) -> list[Selection]:
-    """Return bundles without the keys that some of them lack; those without streamlines lack nothing."""
-    tables = [getattr(arrays, section).keys() for arrays, _ in bundles]
-    filled = [table for table, (arrays, _) in zip(tables, bundles, strict=True) if arrays.header.nb_streamlines]
+def _shared_only(selections: Sequence[Selection], section: str) -> list[Selection]:
+    """Leave out the dps or dpv keys that some of the inputs lack; those without streamlines lack nothing."""
+    tables = [getattr(arrays, section).keys() for arrays, _ in selections]
+    filled = [table for table, (arrays, _) in zip(tables, selections, strict=True) if arrays.header.nb_streamlines]
     every = {key for table in tables for key in table}
     shared = set.intersection(every, *map(set, filled))
     dropped = sorted(every - shared, key=str)
     if not dropped:
-        return list(bundles)
-    warnings.warn(
+        return list(selections)
+    warn(
         f"left out, since not all inputs have them: {', '.join(f'{section}/{key}' for key in dropped)}",
         DataLossWarning,
-        stacklevel=3,
     )
     kept = []
-    for arrays, runs in bundles:
+    for arrays, runs in selections:
         fewer = replace(arrays)
         setattr(fewer, section, {key: array for key, array in getattr(arrays, section).items() if key in shared})
         kept.append(Selection(fewer, runs))

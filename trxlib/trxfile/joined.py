@@ -24,15 +24,16 @@ import numpy.typing as npt
 from trxlib.container.atomic import TemporaryFolder
 from trxlib.container.crc import crc_of_bytes
 from trxlib.container.entries import Member
-from trxlib.container.mapping import FileStamp, MappedFile, is_open_for_change
-from trxlib.container.reader import Container, crc_error, open_container
+from trxlib.container.mapping import FileStamp, MappedFile, files_open_for_change, is_open_for_change
+from trxlib.container.outline import crc_error
+from trxlib.container.reader import Container, open_container
 from trxlib.container.temporary import scratch_arrays
 from trxlib.engine.plan import Plan
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import StaleError
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.header import Header
+from trxlib.model.header import Header, header_with_counts
 from trxlib.model.names import HEADER_NAME, ArrayName
 from trxlib.model.select import Selection
 from trxlib.model.source import Progress
@@ -40,11 +41,9 @@ from trxlib.model.source import Progress
 __all__ = ["Joined", "kept_members", "pin_source"]
 
 Array = npt.NDArray[Any]
-#: Section, group and name of an array.
-_Key = tuple[str, str, str]
 _BLOCK = 1 << 18
 #: Arrays of fewer bytes are copied: that is quicker than to map them.
-_MANY = 1 << 16
+_WORTH_MAPPING = 1 << 16
 #: Sections whose arrays can be copied from file to file.
 _COPIED = ("positions", "dps", "dpv")
 
@@ -56,9 +55,8 @@ class PinnedSource:
     Parameters
     ----------
     source : TrxSource
-        Arrays of its own: copies, or read-only mappings.
-    members : dict of ArrayName to Member
-        Entries whose stated CRCs the result keeps.
+        Arrays of its own: copies, or read-only mappings. Its members are the entries whose stated CRCs the result
+        keeps.
     stamps : dict of str to FileStamp
         The files that are mapped or copied from.
     origins : tuple of str
@@ -66,7 +64,6 @@ class PinnedSource:
     """
 
     source: TrxSource
-    members: dict[ArrayName, Member] = field(default_factory=dict)
     stamps: dict[str, FileStamp] = field(default_factory=dict)
     origins: tuple[str, ...] = ()
 
@@ -80,7 +77,8 @@ class PinnedSource:
         ArchiveError
             If a file was replaced, and what it held had not the CRC that it stated.
         """
-        members = dict(self.members)
+        source, members = self.source, dict(self.source.members)
+        arrays = source.arrays.by_label()
         for file, stamp in self.stamps.items():
             now = FileStamp.of(file)
             if now is not None and now != stamp and (now.device, now.inode) == (stamp.device, stamp.inode):
@@ -91,10 +89,11 @@ class PinnedSource:
             if now != stamp or is_open_for_change(now):  # then the mapping is read, and its CRC with it
                 for name in [name for name, member in members.items() if member.file == file]:
                     member = members.pop(name)
-                    array = _array_of(self.source.arrays, *_key_of(name))
-                    if now != stamp and array is not None:
-                        _check_stated(self.source.path, member, array)
-        return TrxSource(self.source.arrays, members=members, runs=self.source.runs, path=self.source.path)
+                    if now != stamp and name.label in arrays:
+                        _check_stated(source.path, member, arrays[name.label])
+        if len(members) == len(source.members):
+            return source
+        return TrxSource(source.arrays, members=members, runs=source.runs, path=source.path)
 
 
 @dataclass
@@ -118,7 +117,7 @@ class Joined:
     def write(
         self,
         output: str | os.PathLike[str],
-        header: Mapping[str, Any] | None = None,
+        header: Header | Mapping[str, Any] | None = None,
         *,
         compression: int = zipfile.ZIP_STORED,
         level: int | None = None,
@@ -129,9 +128,8 @@ class Joined:
         """Write the result; the counts of `header` are not looked at."""
         plan = self.plan
         if header is not None:
-            counts = {"NB_STREAMLINES": plan.header.nb_streamlines, "NB_VERTICES": plan.header.nb_vertices}
-            new = Header.from_dict({**header, **counts})
-            if new != plan.header:
+            new = header_with_counts(header, plan.header.nb_streamlines, plan.header.nb_vertices)
+            if new is not plan.header and new != plan.header:
                 plan = replace(plan, header=new, small={**plan.small, HEADER_NAME: new.to_json()})
         sources = [source.current() for source in self.sources]
         write_container(
@@ -158,7 +156,7 @@ class Joined:
 
 
 def kept_members(arrays: TrxArrays, container: Container | None) -> dict[ArrayName, Member]:
-    """Return the entries whose stated CRCs the arrays of a bundle keep when they are saved.
+    """Return the entries whose stated CRCs the arrays keep when they are saved.
 
     Parameters
     ----------
@@ -178,11 +176,8 @@ def kept_members(arrays: TrxArrays, container: Container | None) -> dict[ArrayNa
     ArchiveError
         If the file was replaced, and an array that nobody was handed has not the CRC that was stated.
     """
-    originals = _Originals(container)
-    found = []
-    for key in originals.places:
-        array = _array_of(arrays, *key)
-        found.append(originals.kept(key, array) if array is not None else None)
+    originals, by_label = _Originals(container), arrays.by_label()
+    found = [originals.kept(label, by_label[label]) for label in originals.places if label in by_label]
     return dict(place for place in found if place is not None)
 
 
@@ -203,125 +198,120 @@ def pin_source(selection: Selection, container: Container | None) -> PinnedSourc
     """
     arrays, runs = selection
     originals = _Originals(container)
-    result = PinnedSource(TrxSource(arrays, path=container.path if container is not None else ""))
-
-    def pin(section: str, key: str, array: Array, group: str = "") -> Array:
-        return originals.pin((section, group, key), array, result)
-
-    pinned = replace(
-        arrays,
-        positions=pin("positions", "positions", arrays.positions),
-        offsets=pin("offsets", "offsets", arrays.offsets),
-        dps={key: pin("dps", key, array) for key, array in arrays.dps.items()},
-        dpv={key: pin("dpv", key, array) for key, array in arrays.dpv.items()},
-        groups={key: pin("groups", key, array) for key, array in arrays.groups.items()},
-        dpg={
-            group: {key: pin("dpg", key, value, group) for key, value in values.items()}
-            for group, values in arrays.dpg.items()
-        },
-    )
+    pinned, copied = {}, {}
+    members, stamps = {}, {}
+    for label, array in arrays.by_label().items():
+        kept = originals.kept(label, array)
+        if kept is not None:
+            members[kept[0]] = kept[1]
+            stamps[kept[1].file] = originals.stamps[kept[1].file]
+        mapped = originals.map_again(label, array)
+        if mapped is None:
+            copied[label] = array
+        else:
+            file, pinned[label] = mapped
+            stamps[file] = originals.stamps[file]
+    copies = scratch_arrays([(array.dtype, array.shape) for array in copied.values()])
+    for (label, array), copy in zip(copied.items(), copies, strict=True):
+        np.copyto(copy, array)
+        pinned[label] = copy
     own_runs = None if runs is None else (np.array(runs[0]), np.array(runs[1]))
-    result.source = TrxSource(pinned, runs=own_runs, path=result.source.path)
-    result.origins = container.origins if container is not None else ()
-    return result
+    path, origins = (container.path, container.origins) if container is not None else ("", ())
+    source = TrxSource(arrays.with_arrays(pinned), members=members, runs=own_runs, path=path)
+    return PinnedSource(source, stamps, origins)
 
 
 class _Originals:
-    """What the file of a container holds of the arrays that were loaded from it."""
+    """What the file of a container holds of the arrays that were loaded from it.
+
+    Attributes
+    ----------
+    places : dict of str to (ArrayName, Member)
+        By label, the entries that are mapped from a file that nobody writes to.
+    stamps : dict of str to FileStamp
+        Of the container's files, as they were when it was opened.
+    """
 
     def __init__(self, container: Container | None) -> None:
-        self.places: dict[_Key, tuple[ArrayName, Member]] = {}
-        self._fresh: dict[str, MappedFile | None] = {}
-        self._same: dict[_Key, bool] = {}
+        self.places: dict[str, tuple[ArrayName, Member]] = {}
+        self.stamps: dict[str, FileStamp] = {}
         # Changes of "r+" go to the file, so that the file is no safe place.
-        if container is not None and container.mode != "r+":
-            self.container = container
-            self.places = {_key_of(name): (name, member) for name, member in container.members.items()}
+        if container is None or container.mode == "r+":
+            return
+        self.container = container
+        changing = files_open_for_change()
+        for file, mapped in container.files.items():
+            if (mapped.stamp.device, mapped.stamp.inode) not in changing:
+                self.stamps[file] = mapped.stamp
+        self._is_there = {file: FileStamp.of(file) == stamp for file, stamp in self.stamps.items()}
+        self._shown = container.arrays.by_label()
+        for name, member in container.members.items():
+            if member.file in self.stamps:
+                self.places[name.label] = (name, member)
+        self._fresh: dict[str, MappedFile | None] = {}
+        self._same: dict[str, bool] = {}
 
-    def kept(self, key: _Key, array: Array) -> tuple[ArrayName, Member] | None:
+    def kept(self, label: str, array: Array) -> tuple[ArrayName, Member] | None:
         """Return the entry whose stated CRC an array keeps; None where its own CRC says the same, or it was changed."""
-        place = self._find(key, array)
-        if place is None or place[1].crc is None or array.shape != self._shown(key).shape:
+        place = self._find(label, array)
+        if place is None or place[1].crc is None or array.shape != self._shown[label].shape:
             return None
         name, member = place
-        is_there = FileStamp.of(member.file) == self.container.files[member.file].stamp
-        if is_there and name.section in _COPIED and array.nbytes >= _MANY:
-            return place if self._is_same(key, name, member) else None
+        is_there = self._is_there[member.file]
+        if is_there and name.section in _COPIED and array.nbytes >= _WORTH_MAPPING:
+            return place if self._is_same(name, member) else None
         # It is read anyway, or small: to compare its CRC costs less than another road.
         is_comparable = array.dtype == name.dtype and array.nbytes == member.nbytes
         if is_comparable and crc_of_bytes(array) == member.crc:
             return None
         if is_there:
-            return place if self._is_same(key, name, member) else None
+            return place if self._is_same(name, member) else None
         if is_comparable and name.section not in self.container.exposed:
             _check_stated(self.container.path, member, array)
         return None
 
-    def pin(self, key: _Key, array: Array, result: PinnedSource) -> Array:
-        """Return an array with the same values that nobody can change; `result` gets the file that it depends on."""
-        kept = self.kept(key, array)
-        if kept is not None:
-            result.members[kept[0]] = kept[1]
-            result.stamps[kept[1].file] = self.container.files[kept[1].file].stamp
-        place = self._find(key, array) if array.nbytes >= _MANY else None
-        if place is not None and array.dtype == place[0].dtype and array.nbytes <= place[1].nbytes:
-            file = self._mapped(place[1].file)
-            if file is not None and self._is_same(key, *place):
-                result.stamps[place[1].file] = file.stamp
-                return file.array(array.dtype, array.shape, place[1].start)
-        (copy,) = scratch_arrays([(array.dtype, array.shape)])
-        np.copyto(copy, array)
-        return copy
+    def map_again(self, label: str, array: Array) -> tuple[str, Array] | None:
+        """Return the file that holds the values of an array, and an array mapped from it that nobody can change.
 
-    def _find(self, key: _Key, array: Array) -> tuple[ArrayName, Member] | None:
-        """Return the entry that an array was loaded from, or the front of an array."""
-        place = self.places.get(key)
-        old = self.container.files.get(place[1].file) if place is not None else None
-        if old is None or is_open_for_change(old.stamp):
+        None if there is no such file, or the array is so small that it is better copied.
+        """
+        place = self._find(label, array) if array.nbytes >= _WORTH_MAPPING else None
+        if place is None or array.dtype != place[0].dtype or array.nbytes > place[1].nbytes:
             return None
-        shown = self._shown(key)
-        if key[0] == "offsets":  # made anew of the lengths of the streamlines, once somebody has looked at them
+        file = self._mapped(place[1].file)
+        if file is None or not self._is_same(*place):
+            return None
+        return place[1].file, file.array(array.dtype, array.shape, place[1].start)
+
+    def _find(self, label: str, array: Array) -> tuple[ArrayName, Member] | None:
+        """Return the entry that an array was loaded from, or the front of an array."""
+        place = self.places.get(label)
+        if place is None:
+            return None
+        shown = self._shown[label]
+        if label == "offsets":  # made anew of the lengths of the streamlines, once somebody has looked at them
             return place if np.array_equal(array, shown) else None
         return place if array.dtype == shown.dtype and _same_start(array, shown) else None
 
-    def _shown(self, key: _Key) -> Array:
-        """Return the container's own array."""
-        array = _array_of(self.container.arrays, *key)
-        assert array is not None  # as it was opened
-        return array
-
-    def _is_same(self, key: _Key, name: ArrayName, member: Member) -> bool:
+    def _is_same(self, name: ArrayName, member: Member) -> bool:
         """Tell whether the container's array still holds what the file holds."""
         if name.section not in self.container.exposed:
             return True
-        if key not in self._same:
+        if name.label not in self._same:
             file = self._mapped(member.file)
             count = member.nbytes // name.dtype.itemsize
-            shown = self._shown(key).reshape(-1)[:count]
-            self._same[key] = file is not None and _same_bytes(
+            shown = self._shown[name.label].reshape(-1)[:count]
+            self._same[name.label] = file is not None and _same_bytes(
                 shown, file.array(name.dtype, (count,), member.start).astype(shown.dtype, copy=False)
             )
-        return self._same[key]
+        return self._same[name.label]
 
     def _mapped(self, path: str) -> MappedFile | None:
         """Return a file mapped anew, read-only; None if it is not, or not any more, the one that was loaded."""
-        stamp = self.container.files[path].stamp
         if path not in self._fresh:
-            self._fresh[path] = MappedFile(path, "r") if FileStamp.of(path) == stamp else None
-        file = self._fresh[path]
-        return file if file is not None and file.stamp == stamp else None
-
-
-def _key_of(name: ArrayName) -> _Key:
-    return name.section, name.group, name.name
-
-
-def _array_of(arrays: TrxArrays, section: str, group: str, name: str) -> Array | None:
-    if section in ("positions", "offsets"):
-        table = {"positions": arrays.positions, "offsets": arrays.offsets}
-    else:
-        table = arrays.dpg.get(group, {}) if group else getattr(arrays, section)
-    return table.get(name)
+            file = MappedFile(path, "r") if self._is_there[path] else None
+            self._fresh[path] = file if file is not None and file.stamp == self.stamps[path] else None
+        return self._fresh[path]
 
 
 def _same_start(array: Array, shown: Array) -> bool:

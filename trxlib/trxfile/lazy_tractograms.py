@@ -73,8 +73,8 @@ def copy_lazy(
     )
     for items in _chunks(obj, chunk_size):
         growing.add(items)
-    room = growing.finished()
-    return growing.header.with_counts(room.nb_streamlines, room.nb_vertices), room
+    preallocated = growing.finished()
+    return growing.header.with_counts(preallocated.nb_streamlines, preallocated.nb_vertices), preallocated
 
 
 def _affine_of(obj: Any) -> Any:
@@ -164,15 +164,20 @@ class _Growing:
     positions_map: PositionsMap | None
     extra_buffer: int
     columns: dict[_Name, _Column] = field(default_factory=dict)
-    room: Preallocated | None = None
+    preallocated: Preallocated | None = None
     count: int = 0
 
     def add(self, items: list[Any]) -> None:
         """Write a chunk behind what is there."""
         part = self._joined(items)
         n, v = part.header.nb_streamlines, part.header.nb_vertices
-        self.room = room = self._grown_for(n, v)
-        room.write(part, runs_of(part), (room.nb_streamlines, room.nb_vertices), positions_map=self.positions_map)
+        self.preallocated = preallocated = self._grown_for(n, v)
+        preallocated.write(
+            part,
+            runs_of(part),
+            (preallocated.nb_streamlines, preallocated.nb_vertices),
+            positions_map=self.positions_map,
+        )
         self.count += n
 
     def finished(self) -> Preallocated:
@@ -180,7 +185,7 @@ class _Growing:
         return self._grown_for(0, 0)
 
     def _joined(self, items: list[Any]) -> TrxArrays:
-        """Return a chunk as a bundle."""
+        """Return a chunk as plain arrays."""
         first = self.count
         if not self.columns:
             names = [("dps", key) for key in items[0].data_for_streamline]
@@ -222,18 +227,18 @@ class _Growing:
     def _grown_for(self, n: int, v: int) -> Preallocated:
         """Return room for so many streamlines and vertices more, with the columns that there are now."""
         specs = self._specs()
-        if self.room is None:
+        if self.preallocated is None:
             return self._allocate(n + self.extra_buffer * bool(n), v + self.extra_buffer * -(-v // max(1, n)), specs)
-        needed = (self.room.nb_streamlines + n, self.room.nb_vertices + v)
-        capacity = self.room.capacity
+        needed = (self.preallocated.nb_streamlines + n, self.preallocated.nb_vertices + v)
+        capacity = self.preallocated.capacity
         if needed[0] > capacity[0] or needed[1] > capacity[1]:
             # Twice as much each time: all copies together are no more than the result.
             capacity = (max(_GROWTH * needed[0], needed[0] + self.extra_buffer), _GROWTH * needed[1])
-        elif specs == _specs_of(self.room):
-            return self.room
-        room = self._allocate(*capacity, specs)
-        _copy_rows(self.room, room)
-        return room
+        elif specs == _specs_of(self.preallocated):
+            return self.preallocated
+        preallocated = self._allocate(*capacity, specs)
+        _copy_rows(self.preallocated, preallocated)
+        return preallocated
 
     def _specs(self) -> dict[_Name, ArraySpec]:
         columns = self.columns or {_POSITIONS: self._column(_POSITIONS)}
@@ -307,13 +312,17 @@ def _joint_dtype(one: np.dtype[Any] | None, other: np.dtype[Any], what: str) -> 
 _exactly = partial(cast, integers="exact")
 
 
-def _specs_of(room: Preallocated) -> dict[_Name, ArraySpec]:
-    return {name: ArraySpec(array.shape[1], array.dtype) for name, array in _columns_of(room).items()}
+def _specs_of(preallocated: Preallocated) -> dict[_Name, ArraySpec]:
+    return {name: ArraySpec(array.shape[1], array.dtype) for name, array in _columns_of(preallocated).items()}
 
 
-def _columns_of(room: Preallocated) -> dict[_Name, Array]:
-    dps = {("dps", key): array for key, array in room.dps.items()}
-    return {_POSITIONS: room.positions, **dps, **{("dpv", key): array for key, array in room.dpv.items()}}
+def _columns_of(preallocated: Preallocated) -> dict[_Name, Array]:
+    dps = {("dps", key): array for key, array in preallocated.dps.items()}
+    return {
+        _POSITIONS: preallocated.positions,
+        **dps,
+        **{("dpv", key): array for key, array in preallocated.dpv.items()},
+    }
 
 
 def _copy_rows(old: Preallocated, new: Preallocated) -> None:

@@ -1,4 +1,4 @@
-"""nibabel Tractograms and dipy StatefulTractograms to TRX bundles and back. Arguments are never modified."""
+"""nibabel Tractograms and dipy StatefulTractograms to arrays of a TRX file and back. Arguments are never modified."""
 
 from __future__ import annotations
 
@@ -112,11 +112,11 @@ def _copy_views(
     views: Views, space: Space, dtypes: Mapping[str, Any], positions_map: PositionsMap | None
 ) -> tuple[Header, Preallocated]:
     header = Header(space.voxel_to_rasmm, space.dimensions, 0, 0)
-    selection = views.bundle(header.to_dict())
+    selection = views.selection(header.to_dict())
     arrays = selection.arrays
-    room = _allocate_wanted(arrays, dtypes, arrays.header.nb_streamlines, arrays.header.nb_vertices)
-    room.write(arrays, selection.known_runs(), (0, 0), positions_map=positions_map)
-    return arrays.header, room
+    preallocated = _allocate_wanted(arrays, dtypes, arrays.header.nb_streamlines, arrays.header.nb_vertices)
+    preallocated.write(arrays, selection.known_runs(), (0, 0), positions_map=positions_map)
+    return arrays.header, preallocated
 
 
 def wanted_types(
@@ -177,7 +177,7 @@ def _dtype(value: Any, what: str) -> np.dtype[Any]:
 def _allocate_wanted(
     arrays: TrxArrays, dtypes: Mapping[str, Any], nb_streamlines: int, nb_vertices: int
 ) -> Preallocated:
-    """Return preallocated arrays with the keys of a bundle, in the dtypes wanted."""
+    """Return preallocated arrays with the keys of `arrays`, in the dtypes wanted."""
     positions, offsets, wanted = wanted_types(dtypes)
     dps, dpv = (
         {

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from trxlib.container.reader import SECTIONS, Container
-from trxlib.errors import GroupNotFoundError, InputError
-from trxlib.model.arrays import TrxArrays
+from trxlib.errors import InputError
 from trxlib.model.header import Header
-from trxlib.model.rules import check_members
-from trxlib.model.select import Selection, select_runs
+from trxlib.model.select import Selection
 from trxlib.model.space import Space
 from trxlib.trxfile import append, edit, lazy_tractograms, tractograms
-from trxlib.trxfile.attributes import Attributes
-from trxlib.trxfile.content import Content, Loaded, Pending, Shown
-from trxlib.trxfile.joined import Joined
-from trxlib.trxfile.preallocated import Preallocated, check_count
-from trxlib.trxfile.views import Views
+from trxlib.trxfile.content import Content, Loaded
+from trxlib.trxfile.operations import Operations
+from trxlib.trxfile.preallocated import check_count
 
 __all__ = ["TrxFile"]
 
 _DTYPES: dict[str, Any] = {"positions": np.float32, "offsets": np.uint32, "dpv": {}, "dps": {}}
 
 
-class TrxFile(Attributes):
+class TrxFile(Operations):
     """Streamlines with their data, groups and header.
 
     The attributes are ordinary: assign to them, or write into the arrays. Nothing reaches a file on disk before
@@ -98,155 +90,6 @@ class TrxFile(Attributes):
             like = init_as._content if init_as is not None else None
             self._content.hold(edit.allocate_as(nb_streamlines, nb_vertices, like))
 
-    @classmethod
-    def _of(cls, content: Content) -> TrxFile:
-        trx = cls()
-        trx._content = content
-        return trx
-
-    @classmethod
-    def _of_arrays(cls, selection: Selection, container: Container | None = None) -> TrxFile:
-        return cls._of(Content(selection.arrays.header.to_dict(), Loaded(selection, container)))
-
-    @classmethod
-    def _of_preallocated(cls, header: Header, room: Preallocated, other: TrxArrays | None = None) -> TrxFile:
-        return cls._of(Content(header.to_dict(), Shown(Views.of_preallocated(room, other))))
-
-    @classmethod
-    def _of_container(cls, container: Container) -> TrxFile:
-        return cls._of_arrays(Selection(container.arrays, None), container)
-
-    @classmethod
-    def _of_pickle(cls, arrays: TrxArrays, capacity: tuple[int, int] | None) -> TrxFile:
-        if capacity is None:
-            return cls._of_arrays(Selection(arrays, None))
-        room, small = edit.copy_selection(Selection(arrays, None), capacity)
-        return cls._of_preallocated(arrays.header.with_counts(*capacity), room, small)
-
-    @classmethod
-    def _of_joined(cls, joined: Joined) -> TrxFile:
-        return cls._of(Content(joined.plan.header.to_dict(), Pending(joined)))
-
-    @classmethod
-    def _of_filled(cls, header: Header, room: Preallocated) -> TrxFile:
-        """Return a file of what is filled of preallocated arrays."""
-        trx = cls._of_preallocated(header, room)
-        trx.resize()
-        return trx
-
-    def __str__(self) -> str:
-        """Describe space, counts and keys."""
-        return edit.describe(self._content)
-
-    def __getitem__(self, key: Any) -> Any:
-        """Select streamlines, with their groups, see `select`; an int gives a TrxFile of one streamline.
-
-        Examples
-        --------
-        >>> trx = trxlib.load("cohort.trx")
-        >>> len(trx[0]), len(trx[-3:]), len(trx[[5, 1]])
-        (1, 3, 2)
-        """
-        return self.select(key)
-
-    def __enter__(self) -> TrxFile:
-        """Return the file itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file."""
-        self.close()
-
-    def __copy__(self) -> TrxFile:
-        """Return another TrxFile over the same arrays, with dicts of its own.
-
-        What is preallocated and not filled is not shared: only one of both can write there.
-        """
-        return TrxFile._of(self._content.copy())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return what `pickle` needs: the arrays themselves, so that another process needs no file."""
-        selection, capacity = self._content.selection(), self._content.capacity()
-        arrays, runs = selection
-        if runs is not None or capacity is not None:
-            # Compact, in memory: what is preallocated is made anew.
-            counts = (arrays.header.nb_streamlines, arrays.header.nb_vertices)
-            room, small = edit.copy_selection(selection, counts, in_memory=True)
-            arrays, _ = Views.of_preallocated(room, small).bundle(self.header)
-        elif self._content.container is not None:
-            self._content.container.expose(*SECTIONS)  # pickle may pass the arrays on as they are
-        return TrxFile._of_pickle, (arrays, capacity)
-
-    def __deepcopy__(self, memo: Any = None) -> TrxFile:
-        """Return a copy that shares nothing; `memo` is what `copy.deepcopy` passes."""
-        return self.deepcopy()
-
-    def deepcopy(self) -> TrxFile:
-        """Return a copy that shares nothing: its arrays lie in a temporary file.
-
-        Returns
-        -------
-        TrxFile
-
-        Raises
-        ------
-        ClosedError
-            If this file was closed.
-
-        Examples
-        --------
-        >>> trx = trxlib.load("cohort.trx")
-        >>> copy = trx.deepcopy()
-        >>> copy.streamlines[0][0] = 9
-        >>> trx.streamlines[0][0].tolist()
-        [0.0, 0.0, 0.0]
-        """
-        if self._content.joined is not None:
-            trx = TrxFile._of_joined(self._content.joined)
-            trx.header = copy.deepcopy(self.header)
-            return trx
-        return self._copy(in_memory=False)
-
-    def to_memory(self, resize: bool = False) -> TrxFile:
-        """Return a copy whose arrays lie in memory.
-
-        Parameters
-        ----------
-        resize : bool
-            Remove what is preallocated and not filled first, here too.
-
-        Returns
-        -------
-        TrxFile
-            Shares nothing with this one, nor with its file.
-
-        Raises
-        ------
-        ClosedError
-            If this file was closed.
-
-        Examples
-        --------
-        >>> with trxlib.load("cohort.trx") as trx:
-        ...     copy = trx.to_memory()
-        >>> len(trx), len(copy)
-        (0, 8)
-        """
-        if resize:
-            self.resize()
-        return self._copy(in_memory=True)
-
-    def _copy(self, *, in_memory: bool) -> TrxFile:
-        selection = self._content.selection()
-        header = selection.arrays.header
-        size = self._content.capacity() or (header.nb_streamlines, header.nb_vertices)
-        room, small = edit.copy_selection(selection, size, in_memory=in_memory)
-        trx = TrxFile._of_preallocated(header.with_counts(*size), room, small)
-        trx.header = copy.deepcopy(trx.header)
-        return trx
-
     # ---- preallocation
 
     def _copy_fixed_arrays_from(
@@ -287,8 +130,8 @@ class TrxFile(Attributes):
         if nb_strs_to_copy is not None:
             nb_strs_to_copy = check_count(nb_strs_to_copy, "nb_strs_to_copy")
         selection = trx._content.selection()
-        room = edit.as_preallocated(self._content)
-        return room.write(selection.arrays, selection.known_runs(), at, nb_strs_to_copy)
+        preallocated = edit.as_preallocated(self._content)
+        return preallocated.write(selection.arrays, selection.known_runs(), at, nb_strs_to_copy)
 
     @staticmethod
     def _initialize_empty_trx(nb_streamlines: int, nb_vertices: int, init_as: TrxFile | None = None) -> TrxFile:
@@ -317,67 +160,7 @@ class TrxFile(Attributes):
         arrays = edit.map_pointers(Header.from_dict(header), dict_pointer_size, root_zip, root)
         return TrxFile._of(Content(dict(header), Loaded(Selection(arrays, None))))
 
-    def resize(
-        self, nb_streamlines: int | None = None, nb_vertices: int | None = None, delete_dpg: bool = False
-    ) -> None:
-        """Remove what is preallocated and not filled, cut the file, or make room.
-
-        Parameters
-        ----------
-        nb_streamlines : int, optional
-            Fewer than there are: the first so many are kept, and groups lose the others; a group that loses all
-            members stays, empty. More: room for so many.
-            By default as many as are filled.
-        nb_vertices : int, optional
-            Room for so many vertices; by default as many as the streamlines kept have.
-        delete_dpg : bool
-            Remove `data_per_group`.
-
-        Raises
-        ------
-        CapacityError
-            If the streamlines kept have more vertices than `nb_vertices`.
-
-        Examples
-        --------
-        >>> trx = trxlib.TrxFile(nb_vertices=1000, nb_streamlines=100)
-        >>> trx.append(trxlib.load("sub-01.trx").select([0, 1], keep_group=False))
-        >>> len(trx)
-        100
-        >>> trx.resize()
-        >>> len(trx), trx.header["NB_VERTICES"]
-        (2, 5)
-        """
-        edit.resize(self._content, nb_streamlines, nb_vertices)
-        if delete_dpg:
-            self.data_per_group = {}
-
     # ---- operations
-
-    def get_dtype_dict(self) -> dict[str, Any]:
-        """Return the dtype of every array.
-
-        Returns
-        -------
-        dict
-            ``positions`` and ``offsets`` to a dtype; ``dpv``, ``dps`` and ``groups`` to a dict of name to dtype;
-            ``dpg`` to a dict of group to such a dict.
-
-        Examples
-        --------
-        >>> dtypes = trxlib.load("cohort.trx").get_dtype_dict()
-        >>> dtypes["positions"].name, dtypes["offsets"].name, dtypes["dps"]["weight"].name
-        ('float32', 'uint32', 'float32')
-        """
-        arrays, _ = self._content.selection()
-        return {
-            "positions": arrays.positions.dtype,
-            "offsets": arrays.offsets.dtype,
-            "dpv": {key: array.dtype for key, array in arrays.dpv.items()},
-            "dps": {key: array.dtype for key, array in arrays.dps.items()},
-            "dpg": {group: {key: value.dtype for key, value in values.items()} for group, values in arrays.dpg.items()},
-            "groups": {group: members.dtype for group, members in arrays.groups.items()},
-        }
 
     def append(self, obj: Any, extra_buffer: int = 0) -> None:
         """Add all streamlines of another tractogram behind those of this one.
@@ -420,89 +203,6 @@ class TrxFile(Attributes):
     def _append_trx(self, trx: TrxFile, extra_buffer: int = 0) -> None:
         """Add all streamlines of another TrxFile behind those of this one, see `append`."""
         append.append(self._content, trx._content, extra_buffer)
-
-    def get_group(self, key: str, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
-        """Select the streamlines of a group, in the order of its members; one that is a member twice comes twice.
-
-        Parameters
-        ----------
-        key : str
-            Name of the group.
-        keep_group, copy_safe : bool
-            As for `select`; the group itself is kept even if it has no members.
-
-        Returns
-        -------
-        TrxFile
-            Shares positions and dpv with this file, as for `select`.
-
-        Raises
-        ------
-        GroupNotFoundError
-            If there is no such group.
-        FormatError
-            If it has members that are no streamlines of the file.
-
-        Examples
-        --------
-        >>> trx = trxlib.load("cohort.trx")
-        >>> trx.groups["AF_L"].tolist(), trx.get_group("AF_L").groups["AF_L"].tolist()
-        ([0, 1, 4], [0, 1, 2])
-        """
-        arrays, _ = self._content.selection()
-        groups = arrays.groups
-        if key not in groups:
-            raise GroupNotFoundError(f"no group {key!r}; there are {', '.join(map(repr, sorted(groups))) or 'none'}")
-        check_members(groups[key], arrays.header.nb_streamlines, f"groups/{key}")
-        return self._select(groups[key], keep_group, copy_safe, ensure=key)
-
-    def select(self, indices: npt.ArrayLike | slice, keep_group: bool = True, copy_safe: bool = False) -> TrxFile:
-        """Select streamlines, with their data and groups; their vertices are not copied.
-
-        Parameters
-        ----------
-        indices : int, slice, list, integer or bool ndarray
-            As for numpy: negative values count from the end, repeats are kept.
-        keep_group : bool
-            Whether groups are kept, renumbered, with their dpg; those that lose all members go.
-        copy_safe : bool
-            Whether the result is a copy that shares nothing.
-
-        Returns
-        -------
-        TrxFile
-            Shares positions and dpv with this file; dps and groups are copies.
-
-        Raises
-        ------
-        IndexError
-            If an index lies outside the file, or a mask has another length.
-        DtypeError
-            If the indices are something else, such as text; `get_group` takes the name of a group.
-
-        Examples
-        --------
-        >>> trx = trxlib.load("cohort.trx")
-        >>> part = trx.select([7, 0])
-        >>> part.data_per_streamline["weight"].ravel().tolist(), sorted(part.groups)
-        ([4.0, 0.5], ['AF_L', 'CST_R'])
-
-        Vertices are shared, so a change of them is one here, too, unless `copy_safe` is given:
-
-        >>> part.streamlines[1][0] = 9
-        >>> trx.streamlines[0][0].tolist()
-        [9.0, 9.0, 9.0]
-        """
-        return self._select(indices, keep_group, copy_safe)
-
-    def _select(self, indices: Any, keep_group: bool, copy_safe: bool, ensure: str = "") -> TrxFile:
-        arrays, runs = self._content.selection()
-        part, kept = select_runs(arrays, indices, runs=runs, keep_groups=keep_group)
-        if ensure and keep_group and ensure not in part.groups:
-            part.groups[ensure] = arrays.groups[ensure][:0]
-            part.dpg[ensure] = arrays.dpg.get(ensure, {})
-        trx = TrxFile._of_arrays(Selection(part, kept), self._content.container)
-        return trx.deepcopy() if copy_safe else trx
 
     # ---- other libraries
 
@@ -549,8 +249,8 @@ class TrxFile(Attributes):
         (4, ['fa'])
         """
         wanted = _DTYPES if dtype_dict is None else dtype_dict
-        header, room = lazy_tractograms.copy_lazy(obj, _space_from(reference), extra_buffer, chunk_size, wanted)
-        return TrxFile._of_filled(header, room)
+        header, preallocated = lazy_tractograms.copy_lazy(obj, _space_from(reference), extra_buffer, chunk_size, wanted)
+        return TrxFile._of_filled(header, preallocated)
 
     @staticmethod
     def from_sft(sft: Any, dtype_dict: dict[str, Any] = {}) -> TrxFile:  # noqa: B006 (never modified)
@@ -612,72 +312,6 @@ class TrxFile(Attributes):
             return TrxFile.from_lazy_tractogram(tractogram, reference, dtype_dict=dtype_dict)
         wanted = _DTYPES if dtype_dict is None else dtype_dict
         return TrxFile._of_filled(*tractograms.copy_tractogram(tractogram, _space_from(reference), wanted))
-
-    def to_tractogram(self, resize: bool = False) -> Any:
-        """Return a nibabel Tractogram in memory, in RASMM, of all streamlines that are filled.
-
-        Parameters
-        ----------
-        resize : bool
-            Also remove here what is preallocated and not filled.
-
-        Returns
-        -------
-        nibabel.streamlines.Tractogram
-            It shares nothing with this file; dpv are its `data_per_point`.
-
-        Examples
-        --------
-        >>> tractogram = trxlib.load("cohort.trx").to_tractogram()
-        >>> len(tractogram), tractogram.data_per_point["fa"][1].tolist()
-        (8, [[0.75], [1.0]])
-        """
-        if resize:
-            self.resize()
-        return tractograms.to_tractogram(self._content.selection())
-
-    def to_sft(self, resize: bool = False) -> Any:
-        """Return a dipy StatefulTractogram in memory, in RASMM with the origin at the voxel's centre.
-
-        Parameters
-        ----------
-        resize : bool
-            Also remove here what is preallocated and not filled.
-
-        Returns
-        -------
-        dipy.io.stateful_tractogram.StatefulTractogram
-            It shares nothing with this file; dpv are its `data_per_point`.
-
-        Raises
-        ------
-        ImportError
-            If dipy is not installed.
-
-        Examples
-        --------
-        >>> sft = trxlib.load("cohort.trx").to_sft()
-        >>> len(sft), sft.space.value, sft.origin.value
-        (8, 'rasmm', 'center')
-        """
-        if resize:
-            self.resize()
-        return tractograms.to_sft(self._content.selection())
-
-    def close(self) -> None:
-        """Remove temporary data and become an empty TrxFile; arrays that were handed out before stay readable.
-
-        To select from the closed file, to copy, save or append it raises ClosedError. A file loaded with ``mode="r+"``
-        gets its CRCs brought up to date. ``with load(...) as trx:`` closes at its end.
-
-        Examples
-        --------
-        >>> trx = trxlib.load("cohort.trx")
-        >>> trx.close()
-        >>> len(trx)
-        0
-        """
-        self._content.close()
 
 
 def _space_from(reference: Any) -> Space:

@@ -1,6 +1,6 @@
-"""What a TrxFile shows, as nibabel's classes and dicts, and the bundle of plain arrays that it stands for.
+"""What a TrxFile shows, as nibabel's classes and dicts, and the plain arrays that it stands for.
 
-Users assign to these attributes and write into them, so the bundle is made anew, and checked, whenever it is needed.
+Users assign to these attributes and write into them, so the arrays are checked anew whenever they are needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from trxlib.errors import DtypeError, InputError, OffsetsError, ShapeError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers, little_endian
-from trxlib.model.header import Header
+from trxlib.model.header import Header, header_with_counts
 from trxlib.model.offsets import gather_rows, is_contiguous, offsets_dtype
 from trxlib.model.select import Runs, Selection, runs_of
 from trxlib.trxfile.preallocated import Preallocated
@@ -82,7 +82,7 @@ class Views:
         Shape (1, k).
     sidecars : dict of str to bytes
         JSON files beside the header.
-    room : Preallocated, optional
+    preallocated : Preallocated, optional
         The preallocated arrays behind `streamlines`, if they are preallocated.
     """
 
@@ -92,11 +92,11 @@ class Views:
     groups: dict[str, Any] = field(default_factory=dict)
     data_per_group: dict[str, dict[str, Any]] = field(default_factory=dict)
     sidecars: dict[str, bytes] = field(default_factory=dict)
-    room: Preallocated | None = None
+    preallocated: Preallocated | None = None
 
     @classmethod
     def of_arrays(cls, arrays: TrxArrays, runs: Runs | None = None) -> Views:
-        """Return views of a bundle; its arrays are shared, its dicts are not."""
+        """Return views of plain arrays, which are shared; their dicts are not."""
         starts, lengths = runs_of(arrays) if runs is None else runs
         return cls(
             make_sequence(arrays.positions, starts, lengths),
@@ -108,13 +108,16 @@ class Views:
         )
 
     @classmethod
-    def of_preallocated(cls, room: Preallocated, other: TrxArrays | None = None) -> Views:
+    def of_preallocated(cls, preallocated: Preallocated, other: TrxArrays | None = None) -> Views:
         """Return views of preallocated arrays; groups, dpg and sidecars are those of `other`."""
         views = cls(
-            make_sequence(room.positions, room.starts, room.lengths),
-            {key: make_sequence(array, room.starts, room.lengths) for key, array in room.dpv.items()},
-            dict(room.dps),
-            room=room,
+            make_sequence(preallocated.positions, preallocated.starts, preallocated.lengths),
+            {
+                key: make_sequence(array, preallocated.starts, preallocated.lengths)
+                for key, array in preallocated.dpv.items()
+            },
+            dict(preallocated.dps),
+            preallocated=preallocated,
         )
         if other is not None:
             views.groups = dict(other.groups)
@@ -131,7 +134,7 @@ class Views:
             groups=dict(self.groups),
             data_per_group={group: dict(values) for group, values in self.data_per_group.items()},
             sidecars=dict(self.sidecars),
-            room=None,
+            preallocated=None,
         )
 
     def own_preallocated(self) -> Preallocated | None:
@@ -139,29 +142,30 @@ class Views:
 
         Keys to which somebody has assigned are left out.
         """
-        room, shown = self.room, self.streamlines
-        if room is None or shown._data is not room.positions or not _lies_in(shown, room):
+        own, shown = self.preallocated, self.streamlines
+        if own is None or shown._data is not own.positions or not _lies_in(shown, own):
             return None
-        dps = {key: array for key, array in room.dps.items() if self.data_per_streamline.get(key) is array}
+        dps = {key: array for key, array in own.dps.items() if self.data_per_streamline.get(key) is array}
         dpv = {
             key: array
-            for key, array in room.dpv.items()
+            for key, array in own.dpv.items()
             if getattr(self.data_per_vertex.get(key), "_data", None) is array
-            and _lies_in(self.data_per_vertex[key], room)
+            and _lies_in(self.data_per_vertex[key], own)
         }
-        return room if len(dps) == len(room.dps) and len(dpv) == len(room.dpv) else replace(room, dps=dps, dpv=dpv)
+        return own if len(dps) == len(own.dps) and len(dpv) == len(own.dpv) else replace(own, dps=dps, dpv=dpv)
 
     def capacity(self) -> tuple[int, int] | None:
-        """Return how many streamlines and vertices there is room for; None if nothing is preallocated."""
-        return self.room.capacity if self.room is not None and self._is_as_full(self.room) else None
+        """Return for how many streamlines and vertices there is room; None if nothing is preallocated."""
+        own = self.preallocated
+        return own.capacity if own is not None and self._is_as_full(own) else None
 
-    def _is_as_full(self, room: Preallocated) -> bool:
+    def _is_as_full(self, preallocated: Preallocated) -> bool:
         """Tell whether what is shown is as full as the preallocated arrays.
 
         nibabel puts other arrays in their place: in ``streamlines += 1`` for instance.
         """
         lengths = self.streamlines._lengths
-        return lengths is room.lengths or np.array_equal(lengths, room.lengths)
+        return lengths is preallocated.lengths or np.array_equal(lengths, preallocated.lengths)
 
     def filled(self) -> tuple[int, int]:
         """Return how many streamlines and vertices there are, without what is preallocated and not filled yet.
@@ -169,21 +173,21 @@ class Views:
         Lengths that somebody wrote by hand into preallocated arrays count too.
         """
         lengths = np.asarray(self.streamlines._lengths)
-        if self.room is None or not self._is_as_full(self.room):
+        if self.preallocated is None or not self._is_as_full(self.preallocated):
             return len(lengths), int(lengths.sum(dtype=np.int64)) if len(lengths) else 0
-        by_hand = np.flatnonzero(lengths[self.room.nb_streamlines :])
+        by_hand = np.flatnonzero(lengths[self.preallocated.nb_streamlines :])
         if not len(by_hand):
-            return self.room.nb_streamlines, self.room.nb_vertices
-        count = self.room.nb_streamlines + int(by_hand[-1]) + 1
+            return self.preallocated.nb_streamlines, self.preallocated.nb_vertices
+        count = self.preallocated.nb_streamlines + int(by_hand[-1]) + 1
         return count, int(lengths[:count].sum(dtype=np.int64))
 
-    def bundle(self, header: Mapping[str, Any]) -> Selection:
+    def selection(self, header: Header | Mapping[str, Any]) -> Selection:
         """Return what is shown as plain arrays, and where the streamlines lie if not one behind the other.
 
         Parameters
         ----------
-        header : mapping
-            The header's dict; its counts are not looked at.
+        header : Header or dict
+            Its counts are not looked at.
 
         Raises
         ------
@@ -205,7 +209,7 @@ class Views:
             positions = _front(positions, nb_vertices)
             dpv = {key: _front(array, nb_vertices) for key, array in dpv.items()}
         arrays = TrxArrays(
-            header=Header.from_dict({**header, "NB_STREAMLINES": count, "NB_VERTICES": nb_vertices}),
+            header=header_with_counts(header, count, nb_vertices),
             positions=positions,
             offsets=_offsets(starts, lengths, nb_vertices, contiguous),
             dps={key: self._rows(values, count, f"dps/{key}") for key, values in self.data_per_streamline.items()},
@@ -251,8 +255,8 @@ class Views:
         return {key: gather_rows(array, *apart.get(key, (starts, lengths))) for key, array in arrays.items()}, False
 
 
-def _lies_in(sequence: Any, room: Preallocated) -> bool:
-    return sequence._offsets is room.starts and sequence._lengths is room.lengths
+def _lies_in(sequence: Any, preallocated: Preallocated) -> bool:
+    return sequence._offsets is preallocated.starts and sequence._lengths is preallocated.lengths
 
 
 def _front(array: Array, count: int) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DataLossWarning, DtypeError, InputError
+from trxlib.errors import DataLossWarning, DtypeError, InputError, warn
 from trxlib.formats.output_file import Float32Caster, open_output
 from trxlib.formats.tck.file import MrtrixFile
 from trxlib.formats.tck.header import TSF_MAGIC
@@ -97,11 +96,10 @@ def check_keys(path: StrPath, section: str, specs: Mapping[str, ArraySpec], targ
         raise InputError(f"{path}: no {section} {', '.join(unknown)}; there are {', '.join(specs) or 'none'}")
     dropped = [key for key in specs if key not in targets]
     if dropped:
-        warnings.warn(
+        warn(
             f"{path}: a TCK file holds no {section}, and no file beside it was named for {', '.join(dropped)}; they "
             "are left out",
             DataLossWarning,
-            stacklevel=4,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.scattered import RunsOfRows
-from trxlib.errors import HeaderWarning
+from trxlib.errors import HeaderWarning, warn
 from trxlib.formats.output_file import Output
 from trxlib.model.chunk import Chunk
 
@@ -76,9 +75,8 @@ def header_lines(facts: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
                 elif key not in empty:
                     empty.append(key)
     if empty:
-        warnings.warn(
+        warn(
             f"{path}: header lines without a value are left out, since MRtrix cannot read them: {', '.join(empty)}",
             HeaderWarning,
-            stacklevel=4,
         )
     return lines

@@ -7,14 +7,13 @@ the data begin.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from trxlib.errors import HeaderError, HeaderWarning
+from trxlib.errors import HeaderError, HeaderWarning, warn
 from trxlib.formats.input_file import InputFile
 
 __all__ = ["TCK_MAGIC", "TSF_MAGIC", "TckHeader", "read_tck_header"]
@@ -134,10 +133,9 @@ def _split_lines(text: str, path: str) -> list[tuple[str, str]]:
             odd.append(repr(line[:60]))
     if odd:
         more = f" and {len(odd) - 4} more" if len(odd) > 4 else ""
-        warnings.warn(
+        warn(
             f"{path}: header lines that are no 'key: value' are left out: {', '.join(odd[:4])}{more}",
             HeaderWarning,
-            stacklevel=5,
         )
     return fields
 
@@ -145,7 +143,7 @@ def _split_lines(text: str, path: str) -> list[tuple[str, str]]:
 def _read_dtype(values: Mapping[str, str], path: str) -> np.dtype[Any]:
     text = values.get("datatype")
     if text is None:
-        warnings.warn(f"{path}: the header has no datatype; Float32LE is assumed", HeaderWarning, stacklevel=5)
+        warn(f"{path}: the header has no datatype; Float32LE is assumed", HeaderWarning)
         text = "Float32LE"
     try:
         return _DTYPES[text.lower()]
@@ -158,10 +156,9 @@ def _read_dtype(values: Mapping[str, str], path: str) -> np.dtype[Any]:
 def _read_start(values: Mapping[str, str], end: int, file: InputFile) -> int:
     text = values.get("file")
     if text is None:
-        warnings.warn(
+        warn(
             f"{file.path}: the header has no line 'file: . <offset>'; the data are assumed to follow END",
             HeaderWarning,
-            stacklevel=5,
         )
         return end
     parts = text.split()

@@ -7,7 +7,6 @@ on the way, and the file has to be opened again with its delimiters counted.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
+from trxlib.errors import CountError, FormatError, HeaderWarning, InputError, warn
 from trxlib.formats.input_file import InputFile, Slices, counted_chunks
 from trxlib.formats.stream import Stream
 from trxlib.formats.tck.header import TckHeader, read_tck_header
@@ -212,7 +211,7 @@ class DelimitedRows:
         return streamlines, rows_seen - streamlines
 
     def _warn(self, text: str) -> None:
-        warnings.warn(f"{self._file.path}: {text}", HeaderWarning, stacklevel=4)
+        warn(f"{self._file.path}: {text}", HeaderWarning)
 
     def iterate(self) -> Iterator[tuple[Array, Array, int]]:
         """Yield rows that end with a delimiter, which of them are delimiters, and the bytes of the file read."""

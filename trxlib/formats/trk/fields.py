@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 import struct
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from trxlib.errors import HeaderError, HeaderWarning
+from trxlib.errors import HeaderError, HeaderWarning, warn
 from trxlib.formats.trk.voxel_order import check_voxel_order, reorder_grid
 from trxlib.model.header_fields import Rows, affine_rows, check_dimensions, check_invertible, edges_of
 from trxlib.model.names import make_key
@@ -206,7 +205,7 @@ def unique_key(name: str, taken: list[str], fallback: str) -> str:
 
 
 def _assume(path: str, found: str, assumed: str) -> None:
-    warnings.warn(f"{path}: {found}; {assumed}", HeaderWarning, stacklevel=4)
+    warn(f"{path}: {found}; {assumed}", HeaderWarning)
 
 
 def _byte_order(data: bytes, path: str) -> tuple[bool, dict[str, Any]]:

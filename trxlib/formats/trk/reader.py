@@ -5,7 +5,6 @@ A record is a count word, its vertices with their scalars, its properties.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import CountError, FormatError, HeaderWarning, InputError
+from trxlib.errors import CountError, FormatError, HeaderWarning, InputError, warn
 from trxlib.formats.input_file import InputFile, Slices, counted_chunks
 from trxlib.formats.stream import Stream
 from trxlib.formats.trk.header import HEADER_BYTES, TrkHeader, read_trk_header
@@ -162,11 +161,10 @@ class TrkSource(Stream):
         if stored and streamlines != stored:
             if not accept:
                 raise self._mismatch(streamlines)
-            warnings.warn(
+            warn(
                 f"{self._file.path}: the header counts {stored} streamlines, the file holds {streamlines}; all of "
                 "these are taken",
                 HeaderWarning,
-                stacklevel=3,
             )
         return streamlines, vertices
 

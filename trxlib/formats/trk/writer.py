@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.scattered import RunsOfRows
-from trxlib.errors import HeaderError, HeaderWarning, InputError
+from trxlib.errors import HeaderError, HeaderWarning, InputError, warn
 from trxlib.formats.header_facts import facts_fit
 from trxlib.formats.output_file import Float32Caster, cast_positions, open_output
 from trxlib.formats.trk.header import HEADER_BYTES, HEADER_DTYPE, MAGIC, read_order, unique_key, voxmm_to_voxel
@@ -237,10 +236,9 @@ def _encode_name(key: str, ncols: int, used: set[bytes], path: str) -> bytes:
         raw = name[: _NAME_BYTES - len(suffix) - len(mark)] + mark + suffix
         number += 1
     if raw != name + suffix:
-        warnings.warn(
+        warn(
             f"{path}: the name {key!r} does not fit the {_NAME_BYTES} bytes of a TRK header; it becomes "
             f"{raw[: len(raw) - len(suffix)].decode('latin1')!r}",
             HeaderWarning,
-            stacklevel=4,
         )
     return raw

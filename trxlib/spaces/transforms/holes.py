@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderWarning
+from trxlib.errors import HeaderWarning, warn
 from trxlib.spaces.transforms.field import Values
 
 __all__ = ["has_holes", "mark_holes"]
@@ -38,11 +37,10 @@ def mark_holes(values: Values, path: str | Path) -> bool:
     count = sum(int(np.count_nonzero(_find_zeros(rows))) for rows in _cut(values))
     if count < 2:
         return has_holes(values)
-    warnings.warn(
+    warn(
         f"{path} holds the position 0 0 0 in {count} of {len(values)} voxels, which cannot all lead there: they are "
         "taken to hold none",
         HeaderWarning,
-        stacklevel=2,
     )
     for rows in _cut(values):
         rows[_find_zeros(rows), :3] = np.nan

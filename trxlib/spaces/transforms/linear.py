@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderWarning
+from trxlib.errors import HeaderWarning, warn
 from trxlib.model.header import check_affine
 from trxlib.model.space import invert_affine
 
@@ -91,11 +90,10 @@ def check_linear(matrix: npt.ArrayLike, what: str) -> Linear:
     checked = check_affine(matrix, what)
     invert_affine(checked, what)
     if np.linalg.det(checked[:3, :3]) < 0:
-        warnings.warn(
+        warn(
             f"{what} mirrors: its determinant is negative, so left and right change sides; registrations do not do so, "
             "so look whether format and images are the right ones",
             HeaderWarning,
-            stacklevel=2,
         )
     return Linear(checked)
 
