@@ -87,7 +87,29 @@ class TrxArrays:
     def of_entries(
         cls, header: Header, arrays: Mapping[ArrayName, Array], sidecars: dict[str, bytes] | None = None
     ) -> TrxArrays:
-        """Return arrays that stand under the names of their entries, by section; without copies or checks."""
+        """Return arrays that stand under the names of their entries, by section; without copies or checks.
+
+        Parameters
+        ----------
+        header : Header
+            Of the result.
+        arrays : mapping of ArrayName to ndarray
+            Shared with the result.
+        sidecars : dict of str to bytes, optional
+            JSON files beside the header.
+
+        Returns
+        -------
+        TrxArrays
+            What is not given has no rows.
+
+        Examples
+        --------
+        >>> header = trxlib.validate("cohort.trx")
+        >>> weight = trxlib.model.names.parse_name("dps/weight.float32")
+        >>> sorted(trxlib.TrxArrays.of_entries(header, {weight: np.ones((8, 1), "<f4")}).dps)
+        ['weight']
+        """
         dpg: dict[str, dict[str, Array]] = {}
         sections: dict[str, dict[str, Array]] = {"dps": {}, "dpv": {}, "groups": {}}
         large: dict[str, Array] = {}
@@ -100,7 +122,18 @@ class TrxArrays:
         return cls(header, positions, offsets, **sections, dpg=dpg, sidecars=sidecars or {})
 
     def by_label(self) -> dict[str, Array]:
-        """Return every array under its `ArrayName.label`, e.g. ``dps/weight``. Nothing is copied."""
+        """Return every array under its `ArrayName.label`, e.g. ``dps/weight``.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Nothing is copied.
+
+        Examples
+        --------
+        >>> sorted(trxlib.TrxArrays.empty(trxlib.validate("cohort.trx")).by_label())
+        ['offsets', 'positions']
+        """
         found = {"positions": self.positions, "offsets": self.offsets}
         for section, arrays in (("dpv", self.dpv), ("dps", self.dps), ("groups", self.groups)):
             found.update((f"{section}/{name}", array) for name, array in arrays.items())
@@ -109,7 +142,24 @@ class TrxArrays:
         return found
 
     def with_arrays(self, by_label: Mapping[str, Array]) -> TrxArrays:
-        """Return the same keys with other arrays, which are given as `by_label` gives these."""
+        """Return the same keys with other arrays.
+
+        Parameters
+        ----------
+        by_label : mapping of str to ndarray
+            As `by_label` gives these; shared with the result.
+
+        Returns
+        -------
+        TrxArrays
+
+        Examples
+        --------
+        >>> empty = trxlib.TrxArrays.empty(trxlib.validate("cohort.trx"))
+        >>> wide = empty.with_arrays({label: array.astype("f8") for label, array in empty.by_label().items()})
+        >>> wide.positions.dtype.name
+        'float64'
+        """
         return replace(
             self,
             positions=by_label["positions"],
