@@ -6,7 +6,6 @@ simply run again. Every range written is told with its CRC-32.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,7 +80,7 @@ def fill_inputs(
         If an input is not what its header says.
     """
     filled = _fill_all(plan, target, opener, shard, workers, progress)
-    return merge_ranges(piece for ranges, _ in filled for piece in ranges)
+    return merge_ranges(piece for ranges in filled for piece in ranges)
 
 
 def fill_shard(
@@ -92,14 +91,28 @@ def fill_shard(
     See `fill_inputs`. A shard may be filled again at any time, also beside another process that does the same: both
     write the same bytes.
     """
-    filled = _fill_all(plan, target, opener, shard, workers, progress)
-    ranges = merge_ranges(piece for ranges, _ in filled for piece in ranges)
-    return Receipt(plan.id, shard, tuple(ranges), tuple(read for _, read in filled if read is not None))
+    read: dict[int, ReadInput] = {}
+
+    def note(number: int, source: Source) -> None:
+        stamp = plan.inputs[number].stamp
+        if stamp is not None:
+            read[number] = ReadInput(tuple(stamp), source.info.format, source.fingerprint())
+
+    filled = _fill_all(plan, target, opener, shard, workers, progress, note)
+    ranges = merge_ranges(piece for ranges in filled for piece in ranges)
+    return Receipt(plan.id, shard, tuple(ranges), tuple(read[number] for number in sorted(read)))
 
 
 def _fill_all(
-    plan: Plan, target: Target, opener: Opener, shard: int | None, workers: int, progress: Progress | None
-) -> list[tuple[list[Range], ReadInput | None]]:
+    plan: Plan,
+    target: Target,
+    opener: Opener,
+    shard: int | None,
+    workers: int,
+    progress: Progress | None,
+    note: Callable[[int, Source], object] | None = None,
+) -> list[list[Range]]:
+    """Fill inputs side by side; `note` is called with the number of each, and the source that it was filled from."""
     if shard is not None and not 0 <= shard < len(plan.shards):
         raise StaleError(f"the plan has {len(plan.shards)} shards, there is no shard {shard}; run the workflow again")
     low, high = (0, len(plan.inputs)) if shard is None else plan.shards[shard]
@@ -107,7 +120,7 @@ def _fill_all(
     tick = _Ticker(progress, total)
     share = max(1, min(workers, high - low))
 
-    def fill_one(number: int) -> tuple[list[Range], ReadInput | None]:
+    def fill_one(number: int) -> list[Range]:
         item = plan.inputs[number]
         _check_stamp(item)
         source = opener(number, item)
@@ -116,14 +129,14 @@ def _fill_all(
                 _check_counts(item, source)
                 ranges = _InputFiller(plan, item, target, tick, share).fill(source)
             _check_stamp(item)  # replaced while it was read
-            if item.stamp is None:
-                return ranges, None
-            return ranges, ReadInput(tuple(item.stamp), source.info.format, source.fingerprint())
+            if note is not None:
+                note(number, source)
+            return ranges
         finally:
             if item.stamp is not None:
                 source.close()
 
-    filled: list[tuple[list[Range], ReadInput | None]] = []
+    filled: list[list[Range]] = []
     run_each(iter(range(low, high)), fill_one, filled.append, threads=share)
     return filled
 
@@ -331,17 +344,16 @@ class _InputFiller:
         """Copy an array's bytes as they lie on disk."""
         if stored.nbytes != cursor.left:
             raise ShapeError(f"{cursor.name.label} has {stored.nbytes} bytes, {cursor.left} were planned")
-        fd = os.open(stored.file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        try:
-            crc = self.target.copy(cursor.path, cursor.start, fd, stored.start, stored.nbytes)
-        finally:
-            os.close(fd)
+        place = cursor.path, cursor.start
+        with stored.open() as file:
+            if stored.crc is None:
+                crc = self.target.copy_counted(*place, file.fileno(), stored.start, stored.nbytes)
+            else:
+                # What nobody has looked at has the CRC it should have, so that damage stays visible.
+                self.target.copy(*place, file.fileno(), stored.start, stored.nbytes)
+                crc = stored.crc
         self._tick(cursor.name, stored.nbytes)
-        assert stored.crc is not None
-        if crc is not None and crc != stored.crc:
-            raise _damaged(stored, crc)
-        # Bytes that the kernel copied unseen have the CRC they should have, so that damage stays visible.
-        return Range(cursor.path, cursor.start, stored.nbytes, stored.crc)
+        return Range(*place, stored.nbytes, crc)
 
     def _fill_nan(self, cursor: _Cursor) -> Range:
         nb_rows = cursor.left // cursor.name.row_nbytes

@@ -20,8 +20,10 @@ from isal import isal_zlib
 
 from trxlib.container.crc import crc_of_file
 from trxlib.container.entries import Member
+from trxlib.container.mapping import FileStamp, is_open_for_change
 from trxlib.container.reader import Container, check_crc, open_container
 from trxlib.container.temporary import scratch_arrays
+from trxlib.engine.stored import StoredMember
 from trxlib.errors import DataLossWarning, ShapeError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.chunk import Chunk, DeferredChunks, Place, PositionsStep
@@ -50,6 +52,8 @@ class TrxSource(Source):
         Header, groups, dps and dpg of the result; `positions` and `dpv` may hold more rows when `runs` is given.
     members : mapping of ArrayName to Member, optional
         Files that hold the same bytes as the arrays of those names, and will not change.
+    stamps : mapping of str to FileStamp, optional
+        What those files were when the arrays were mapped.
     runs : tuple of two ndarray (n,), optional
         Start and length of each streamline in `positions` and `dpv`, for a selection. By default they lie one
         behind the other as `offsets` says.
@@ -62,11 +66,13 @@ class TrxSource(Source):
         arrays: TrxArrays,
         *,
         members: Mapping[ArrayName, Member] | None = None,
+        stamps: Mapping[str, FileStamp] | None = None,
         runs: tuple[Array, Array] | None = None,
         path: str = "",
     ) -> None:
         self.arrays = arrays
         self.members = dict(members or {})
+        self._stamps = dict(stamps or {})
         self._member_by_key = {
             (name.section, name.name): member
             for name, member in self.members.items()
@@ -93,7 +99,8 @@ class TrxSource(Source):
         """
         container = open_container(path, mode="r")
         members = _fit_names(container.arrays, container.members, str(path))
-        source = cls(container.arrays, members=members, path=str(path))
+        stamps = {file: mapped.stamp for file, mapped in container.files.items()}
+        source = cls(container.arrays, members=members, stamps=stamps, path=str(path))
         source._container = container
         return source
 
@@ -233,18 +240,28 @@ class TrxSource(Source):
 
     # What can be had without reading from front to back
 
-    def stored(self, section: str, key: str) -> Member | None:
-        """Return the place on disk that holds exactly the bytes of an array of the result, and their CRC, or None."""
-        if section == "positions" and self._steps:
+    def stored(self, section: str, key: str) -> StoredMember | None:
+        """Return the place on disk that holds exactly the bytes of an array of the result, or None."""
+        member = self._member(section, key)
+        if member is None or (section == "positions" and self._steps):
             return None
-        return self._stated(section, key)
+        stamp = self._stamps.get(member.file)
+        # Without a CRC, only a file that was mapped is known to be the one that the array is from. What this process
+        # may write into at the same time is read where it is mapped.
+        if member.crc is None and (stamp is None or is_open_for_change(stamp)):
+            return None
+        return StoredMember(member, stamp)
 
-    def _stated(self, section: str, key: str) -> Member | None:
-        """Return the place on disk of a whole array whose CRC is stated there, or None."""
+    def _member(self, section: str, key: str) -> Member | None:
+        """Return the place on disk of a whole array, or None."""
         if self.runs is not None and section in ("positions", "dpv"):
             return None
-        member = self._member_by_key.get((section, key))
-        return member if member is not None and member.crc is not None else None
+        return self._member_by_key.get((section, key))
+
+    def _stated(self, section: str, key: str) -> StoredMember | None:
+        """Return the place on disk of a whole array whose CRC is stated there, or None."""
+        member = self._member(section, key)
+        return None if member is None or member.crc is None else StoredMember(member, self._stamps.get(member.file))
 
     def runs_in_memory(self, section: str, key: str) -> tuple[Array, Runs] | None:
         """Return an array and the runs of its rows that only need to be copied, for a selection."""

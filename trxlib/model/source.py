@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -120,10 +120,6 @@ class StoredBytes(Protocol):
         """Name of the array, for messages."""
 
     @property
-    def file(self) -> str:
-        """The file."""
-
-    @property
     def start(self) -> int:
         """First byte."""
 
@@ -133,7 +129,16 @@ class StoredBytes(Protocol):
 
     @property
     def crc(self) -> int | None:
-        """CRC-32 that the file states of them."""
+        """CRC-32 that the file states of them; None if it states none."""
+
+    def open(self) -> IO[bytes]:
+        """Open the file.
+
+        Raises
+        ------
+        StaleError
+            If it is not, or not any more, the one that the array was read from.
+        """
 
 
 @dataclass(frozen=True)
@@ -300,7 +305,7 @@ class Source(ABC):
         """
 
     def stored(self, section: str, key: str) -> StoredBytes | None:
-        """Return where an array's bytes lie just as they are to be written, with their CRC; None if nowhere."""
+        """Return where an array's bytes lie just as they are to be written; None if nowhere."""
         return None
 
     def runs_in_memory(self, section: str, key: str) -> tuple[Array, Runs] | None:
