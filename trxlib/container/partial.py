@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from trxlib.container.atomic import check_replaceable, final_path, naming_full_disk, private_name, replace_folder
 from trxlib.container.crc import crc_of_bytes, crc_of_range
 from trxlib.container.layout import Layout
-from trxlib.container.scattered import RunsOfRows, populate, write_at, write_runs
+from trxlib.container.scattered import write_at
 from trxlib.errors import ArchiveError, InputError, StaleError
 
 __all__ = ["PartialArchive", "PartialFolder", "Target"]
@@ -34,17 +34,14 @@ class Target(Protocol):
     def write(self, path: str, start: int, data: Buffer) -> int:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
 
-    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
-        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32.
-
-        A container that states no CRCs returns 0, here and in `copy_counted`: nobody asks for what takes a while.
-        """
-
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> None:
         """Copy bytes of an open file into an entry, inside the kernel where it can, without a look at them."""
 
     def copy_counted(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int:
-        """Copy bytes of an open file into an entry and return the CRC-32 of what was written."""
+        """Copy bytes of an open file into an entry and return the CRC-32 of what was written.
+
+        A container that states no CRCs returns 0: nobody asks for what would take a while.
+        """
 
     def seal(self, crcs: Mapping[str, int], *, verify: bool = False) -> None:
         """Complete the container and give it its final name."""
@@ -93,14 +90,6 @@ class PartialArchive:
         with self._naming_full_disk():
             write_at(self._fd, view, self._place(path, start, len(view)))
         return crc_of_bytes(view)
-
-    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
-        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
-        position = self._place(path, start, int(runs.lengths.sum()) * runs.row_nbytes)
-        populate(runs)
-        with self._naming_full_disk():
-            nbytes = write_runs(self._fd, position, [runs])
-        return crc_of_range(self._fd, position, nbytes)
 
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> None:
         """Copy bytes of an open file into an entry, inside the kernel where it can, without a look at them."""
@@ -210,13 +199,6 @@ class PartialFolder:
         with self._open(path) as fd:
             write_at(fd, view, start)
         return crc_of_bytes(view)
-
-    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
-        """Write runs of rows one behind the other at byte `start` of an entry; return 0, as a folder states no CRC."""
-        populate(runs)
-        with self._open(path) as fd:
-            write_runs(fd, start, [runs])
-        return 0
 
     def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> None:
         """Copy bytes of an open file into an entry, inside the kernel where it can, without a look at them."""

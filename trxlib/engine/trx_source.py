@@ -30,7 +30,7 @@ from trxlib.model.chunk import Chunk, DeferredChunks, Place, PositionsStep
 from trxlib.model.dtypes import little_endian
 from trxlib.model.header import copy_values
 from trxlib.model.names import ArrayName, check_key, fit_names
-from trxlib.model.offsets import iter_gathered, resolve_indices
+from trxlib.model.offsets import iter_gathered, iter_gathers, resolve_indices
 from trxlib.model.select import Runs, select_runs
 from trxlib.model.source import ArrayBlocks, ArraySpec, Columns, Progress, Source, SourceHeaders, SourceInfo
 from trxlib.model.space import Space
@@ -39,6 +39,9 @@ __all__ = ["TrxSource"]
 
 Array = npt.NDArray[Any]
 _CHUNK_BYTES = 1 << 19  # stays in a core's cache between its CRC and its copy
+# Rows of a selection joined at a time. Python joins more than a mebibyte without its lock: two threads save half of a
+# file of 1 GB in 0.33 s instead of 0.57 s.
+_GATHER_BYTES = 3 << 19
 _COLUMN_ROWS = 1 << 15  # streamlines whose values are read from other files at a time
 _STREAM_BYTES = 1_920_000  # of positions that writers of other formats get at a time, as readers give them
 
@@ -163,9 +166,9 @@ class TrxSource(Source):
         specs = [("dps", key, spec, info.nb_streamlines) for key, spec in columns.dps.items()]
         specs += [("dpv", key, spec, info.nb_vertices) for key, spec in columns.dpv.items()]
         arrays = scratch_arrays([(spec.dtype, (rows, spec.ncols)) for _, _, spec, rows in specs])
-        reader, lengths, vertex = columns.reader(), self._runs()[1], 0
-        for low in range(0, len(lengths), _COLUMN_ROWS):
-            part = lengths[low : low + _COLUMN_ROWS]
+        reader, vertex, total = columns.reader(), 0, info.nb_streamlines
+        for low in range(0, total, _COLUMN_ROWS):
+            part = self._runs_of(slice(low, min(low + _COLUMN_ROWS, total)))[1]
             values = dict(zip(("dps", "dpv"), reader.take(part), strict=True))
             stop = vertex + int(part.sum(dtype=np.int64))
             places = {"dps": slice(low, low + len(part)), "dpv": slice(vertex, stop)}
@@ -263,14 +266,6 @@ class TrxSource(Source):
         member = self._member(section, key)
         return None if member is None or member.crc is None else StoredMember(member, self._stamps.get(member.file))
 
-    def runs_in_memory(self, section: str, key: str) -> tuple[Array, Runs] | None:
-        """Return an array and the runs of its rows that only need to be copied, for a selection."""
-        array = self._array(section, key)
-        is_plain = section == "dpv" or (section == "positions" and not self._steps)
-        if self.runs is None or not is_plain or array is None or not array.flags.c_contiguous:
-            return None
-        return array, self.runs
-
     def blocks(self, section: str, key: str) -> ArrayBlocks | None:
         """Return the rows of an array, half a megabyte at a time."""
         array = self._array(section, key)
@@ -298,13 +293,11 @@ class TrxSource(Source):
             if name.section == "offsets" or name.section == "groups" or name.group:
                 check_crc(self.path, member)
 
-    def _iter_rows(self, array: Array, section: str) -> Iterator[Array]:
+    def _iter_rows(self, array: Array, section: str) -> Iterator[tuple[int, Callable[[], Array]]]:
         if self.runs is not None and section in ("positions", "dpv"):
-            yield from iter_gathered(array, *self.runs, chunk_bytes=_CHUNK_BYTES)
-            return
-        step = max(1, _CHUNK_BYTES // max(1, array.dtype.itemsize * array.shape[1]))
-        for start in range(0, len(array), step):
-            yield array[start : start + step]
+            return iter_gathers(array, *self.runs, chunk_bytes=_GATHER_BYTES)
+        whole = np.array([0]), np.array([len(array)])
+        return iter_gathers(array, *whole, chunk_bytes=_CHUNK_BYTES)
 
     def _pass(self, block: Array, vertex: int) -> Array:
         """Return the positions of the result, for a block of which the first vertex is given; safe in any thread."""
@@ -349,13 +342,13 @@ class TrxSource(Source):
             Called with bytes done and in all.
         """
         self.check_entries()
-        starts, lengths = self._runs()
-        total = len(lengths)
+        total = len(self.arrays.offsets) - 1
         step = max(1, int(_STREAM_BYTES * max(1, total) // max(1, 12 * self.arrays.header.nb_vertices)))
         deferred, vertex = DeferredChunks(), 0
         for low in range(0, total, step):
             part = slice(low, min(low + step, total))
-            chunk = deferred.add(lengths[part], partial(self._make_chunk, part, starts[part], lengths[part], vertex))
+            starts, lengths = self._runs_of(part)
+            chunk = deferred.add(lengths, partial(self._make_chunk, part, starts, lengths, vertex))
             vertex += chunk.nb_vertices
             yield chunk
             if progress is not None:
@@ -378,10 +371,11 @@ class TrxSource(Source):
             dpv={key: rows_of(array) for key, array in arrays.dpv.items()},
         )
 
-    def _runs(self) -> tuple[Array, Array]:
+    def _runs_of(self, part: slice) -> Runs:
+        """Return first vertex and number of vertices of some streamlines."""
         if self.runs is not None:
-            return self.runs
-        return self.arrays.offsets[:-1], np.diff(self.arrays.offsets)
+            return self.runs[0][part], self.runs[1][part]
+        return self.arrays.offsets[part], np.diff(self.arrays.offsets[part.start : part.stop + 1])
 
     def fingerprint(self) -> str:
         """Return ``crc32:<8 hex digits>:<bytes>`` of the arrays' stated CRCs; the container itself does not count."""

@@ -147,8 +147,9 @@ class ArrayBlocks:
 
     Parameters
     ----------
-    parts : iterator of ndarray
-        The rows in order, as they lie in the file.
+    parts : iterator of (int, callable)
+        The rows in order, as they lie in the file: how many a part has, and what returns it. The thread that writes a
+        part calls this, once, so that parts are made side by side and are in the cache of the core that uses them.
     convert : callable
         Takes such a part and the number of its first row, and returns the rows as they are to be written, perhaps
         the same array. Safe in any thread and order.
@@ -158,7 +159,7 @@ class ArrayBlocks:
         Where the parts are from, if it is one range of a file that states the CRC of all of them.
     """
 
-    parts: Iterator[Array]
+    parts: Iterator[tuple[int, Callable[[], Array]]]
     convert: Callable[[Array, int], Array]
     end: Callable[[], None]
     stated: StoredBytes | None = None
@@ -306,10 +307,6 @@ class Source(ABC):
 
     def stored(self, section: str, key: str) -> StoredBytes | None:
         """Return where an array's bytes lie just as they are to be written; None if nowhere."""
-        return None
-
-    def runs_in_memory(self, section: str, key: str) -> tuple[Array, Runs] | None:
-        """Return an array, and the runs of its rows that only need to be copied; None if it is not so simple."""
         return None
 
     def blocks(self, section: str, key: str) -> ArrayBlocks | None:
