@@ -13,7 +13,7 @@ import pytest
 
 import trxlib
 from tests.helpers import make_trx_arrays, write_plain_zip
-from trxlib.engine.plan import plan_merge
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import ArchiveError, StaleError, TrxError

@@ -11,7 +11,8 @@ from trxlib.cohort.sheet import Row
 from trxlib.cohort.subjects import options_of, paths_of_rows
 from trxlib.cohort.tables import write_table
 from trxlib.container.outputs import check_outputs
-from trxlib.engine.plan import MissingPolicy, plan_merge
+from trxlib.engine.columns import MissingPolicy
+from trxlib.engine.planning import plan_merge
 from trxlib.errors import InputError, MismatchError, TrxError
 from trxlib.formats.open import read_headers
 from trxlib.model.source import SourceHeaders, SourceInfo

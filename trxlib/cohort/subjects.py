@@ -12,7 +12,7 @@ from trxlib.commands.convert import ConvertedInput, ConvertInput, convert
 from trxlib.commands.progress import log_progress
 from trxlib.container.atomic import writing
 from trxlib.container.outputs import check_outputs
-from trxlib.engine.plan import MissingPolicy
+from trxlib.engine.columns import MissingPolicy
 from trxlib.errors import InputError, TrxError
 from trxlib.model.options import NonFinite, OutOfVolume, ReadOptions
 

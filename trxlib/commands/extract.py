@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.outputs import check_outputs
-from trxlib.engine.plan import plan_merge
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import GroupNotFoundError, InputError

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from trxlib.container.partial import Target
 from trxlib.engine.cursor import Ticker
 from trxlib.engine.fill_input import InputFiller
-from trxlib.engine.plan import InputPlan, Plan, stamp_of
+from trxlib.engine.plan import InputPlan, Plan
 from trxlib.engine.receipt import Range, ReadInput, Receipt, merge_ranges
+from trxlib.engine.stamps import stamp_of
 from trxlib.errors import FormatError, StaleError
 from trxlib.model.source import Progress, Source
 from trxlib.parallel import run_each

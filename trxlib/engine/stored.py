@@ -1,22 +1,28 @@
-"""An array whose bytes lie on disk as they are to be written: in a stored archive, or as a file of a folder."""
+"""The entries of an opened TRX file as a source uses them: under names that can be written, copied, told apart."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO
 
+from isal import isal_zlib
+
+from trxlib.container.crc import crc_of_file
 from trxlib.container.entries import Member
 from trxlib.container.mapping import FileStamp
 from trxlib.errors import StaleError
 from trxlib.files import open_regular
+from trxlib.model.arrays import TrxArrays
+from trxlib.model.names import ArrayName, fit_names
 
-__all__ = ["StoredMember"]
+__all__ = ["StoredMember", "fingerprint_of", "fit_members"]
 
 
 @dataclass(frozen=True)
 class StoredMember:
-    """An entry of a container as `trxlib.model.source.StoredBytes`.
+    """An entry whose bytes lie on disk as they are to be written, as `trxlib.model.source.StoredBytes`.
 
     Parameters
     ----------
@@ -62,3 +68,25 @@ class StoredMember:
             file.close()
             raise StaleError(f"{self.member.file}: was changed or replaced while it was read; run it again")
         return file
+
+
+def fit_members(arrays: TrxArrays, members: Mapping[ArrayName, Member], path: str) -> dict[ArrayName, Member]:
+    """Rename, in `arrays`, the keys and groups that cannot be written; return the members under the new names."""
+    renamed = fit_names(arrays, path)
+    if not any(renamed.values()):
+        return dict(members)
+    return {
+        name if name.group else name.renamed(renamed.get(name.section, {}).get(name.name, name.name)): member
+        for name, member in members.items()
+    }
+
+
+def fingerprint_of(members: Iterable[Member]) -> str:
+    """Return ``crc32:<8 hex digits>:<bytes>`` of the arrays' stated CRCs; the container itself does not count."""
+    ordered = sorted(members, key=lambda member: member.path)
+    crc = 0
+    for member in ordered:
+        own = crc_of_file(member.file, member.start, member.nbytes) if member.crc is None else member.crc
+        text = f"{member.path}:{member.nbytes}:{own:08x};"
+        crc = isal_zlib.crc32(text.encode(errors="surrogateescape"), crc)
+    return f"crc32:{crc:08x}:{sum(member.nbytes for member in ordered)}"

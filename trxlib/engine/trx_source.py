@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,23 +15,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
-from trxlib.container.crc import crc_of_file
 from trxlib.container.entries import Member
 from trxlib.container.mapping import FileStamp, is_open_for_change
 from trxlib.container.reader import Container, check_crc, open_container
-from trxlib.container.temporary import scratch_arrays
-from trxlib.engine.stored import StoredMember
-from trxlib.errors import DataLossWarning, ShapeError
+from trxlib.engine.attach import attach_columns
+from trxlib.engine.stored import StoredMember, fingerprint_of, fit_members
+from trxlib.engine.trx_headers import headers_of, info_of
+from trxlib.errors import ShapeError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.chunk import Chunk, DeferredChunks, Place, PositionsStep
-from trxlib.model.dtypes import little_endian
-from trxlib.model.header import copy_values
-from trxlib.model.names import ArrayName, check_key, fit_names
+from trxlib.model.names import ArrayName
 from trxlib.model.offsets import iter_gathered, iter_gathers, resolve_indices
 from trxlib.model.select import Runs, select_runs
-from trxlib.model.source import ArrayBlocks, ArraySpec, Columns, Progress, Source, SourceHeaders, SourceInfo
+from trxlib.model.source import ArrayBlocks, Columns, Progress, Source, SourceHeaders
 from trxlib.model.space import Space
 
 __all__ = ["TrxSource"]
@@ -42,7 +38,6 @@ _CHUNK_BYTES = 1 << 19  # stays in a core's cache between its CRC and its copy
 # Rows of a selection joined at a time. Python joins more than a mebibyte without its lock: two threads save half of a
 # file of 1 GB in 0.33 s instead of 0.57 s.
 _GATHER_BYTES = 3 << 19
-_COLUMN_ROWS = 1 << 15  # streamlines whose values are read from other files at a time
 _STREAM_BYTES = 1_920_000  # of positions that writers of other formats get at a time, as readers give them
 
 
@@ -83,7 +78,7 @@ class TrxSource(Source):
         }
         self.runs = runs
         self.path = path
-        self.info = _info_of(arrays, path)
+        self.info = info_of(arrays, path)
         # Positions pass through these on their way, block by block, in any thread and order.
         self._steps: tuple[PositionsStep, ...] = ()
         # The file's numbers of the streamlines of a selection, for messages.
@@ -101,7 +96,7 @@ class TrxSource(Source):
         Names that cannot be written (with a dot, say, which is legal to read) are changed, with a HeaderWarning.
         """
         container = open_container(path, mode="r")
-        members = _fit_names(container.arrays, container.members, str(path))
+        members = fit_members(container.arrays, container.members, str(path))
         stamps = {file: mapped.stamp for file, mapped in container.files.items()}
         source = cls(container.arrays, members=members, stamps=stamps, path=str(path))
         source._container = container
@@ -120,29 +115,7 @@ class TrxSource(Source):
         DataLossWarning
             Names dpg without a group.
         """
-        arrays = self.arrays
-        for section in ("groups", "dps", "dpv", "dpg"):
-            for key in getattr(arrays, section):
-                if not isinstance(key, str):
-                    check_key(key, f"{section} key")  # which says so: keys of two types cannot even be sorted
-        orphans = sorted(set(arrays.dpg) - set(arrays.groups))
-        if orphans:
-            warnings.warn(
-                f"{self.path or 'dpg'}: left out, since there are no such groups: dpg/{', dpg/'.join(orphans)}",
-                DataLossWarning,
-                stacklevel=3,
-            )
-        return SourceHeaders(
-            info=self.info,
-            groups={group: len(members) for group, members in arrays.groups.items()},
-            dpg={
-                group: {key: little_endian(array).reshape(1, -1).copy() for key, array in values.items()}
-                for group, values in arrays.dpg.items()
-                if group in arrays.groups
-            },
-            extra=copy_values(arrays.header.extra),
-            sidecars=dict(arrays.sidecars),
-        )
+        return headers_of(self.arrays, self.info)
 
     def facts_of(self, format_name: str) -> Any:
         """Return what a header key of the format's name (``TRK``) has kept; anybody may have written it."""
@@ -162,29 +135,13 @@ class TrxSource(Source):
 
     def with_columns(self, columns: Columns) -> TrxSource:
         """Return a source with further dps and dpv, which are copied into a temporary file."""
-        info = self.info
-        specs = [("dps", key, spec, info.nb_streamlines) for key, spec in columns.dps.items()]
-        specs += [("dpv", key, spec, info.nb_vertices) for key, spec in columns.dpv.items()]
-        arrays = scratch_arrays([(spec.dtype, (rows, spec.ncols)) for _, _, spec, rows in specs])
-        reader, vertex, total = columns.reader(), 0, info.nb_streamlines
-        for low in range(0, total, _COLUMN_ROWS):
-            part = self._runs_of(slice(low, min(low + _COLUMN_ROWS, total)))[1]
-            values = dict(zip(("dps", "dpv"), reader.take(part), strict=True))
-            stop = vertex + int(part.sum(dtype=np.int64))
-            places = {"dps": slice(low, low + len(part)), "dpv": slice(vertex, stop)}
-            for (section, key, _, _), array in zip(specs, arrays, strict=True):
-                array[places[section]] = values[section][key]
-            vertex = stop
-        reader.check_end()
-        tables = {"dps": dict(self.arrays.dps), "dpv": dict(self.arrays.dpv)}
-        for (section, key, _, _), array in zip(specs, arrays, strict=True):
-            tables[section][key] = array
+        dps, dpv = attach_columns(self.arrays, columns, lambda part: self._runs_of(part)[1])
         before = self._combine
 
         def combine(own: str) -> str:
             return columns.fingerprint(before(own))
 
-        return self._changed(replace(self.arrays, dps=tables["dps"], dpv=tables["dpv"]), combine=combine)
+        return self._changed(replace(self.arrays, dps=dps, dpv=dpv), combine=combine)
 
     def through(
         self, step: PositionsStep | None, *, dtype: np.dtype[Any] | None = None, space: Space | None = None
@@ -236,7 +193,7 @@ class TrxSource(Source):
         """Return a copy with other arrays; the file stays that of both."""
         found = copy.copy(self)
         found.arrays = arrays
-        found.info = replace(_info_of(arrays, self.path), positions_dtype=dtype or self.info.positions_dtype)
+        found.info = replace(info_of(arrays, self.path), positions_dtype=dtype or self.info.positions_dtype)
         found._steps = self._steps if steps is None else steps
         found._combine = combine or self._combine
         return found
@@ -381,38 +338,7 @@ class TrxSource(Source):
         """Return ``crc32:<8 hex digits>:<bytes>`` of the arrays' stated CRCs; the container itself does not count."""
         if self._whole is not None:
             return self._combine(self._whole.fingerprint())
-        members = sorted(self.members.values(), key=lambda member: member.path)
-        crc = 0
-        for member in members:
-            stated = member.crc
-            own = crc_of_file(member.file, member.start, member.nbytes) if stated is None else stated
-            text = f"{member.path}:{member.nbytes}:{own:08x};"
-            crc = isal_zlib.crc32(text.encode(errors="surrogateescape"), crc)
-        return self._combine(f"crc32:{crc:08x}:{sum(member.nbytes for member in members)}")
-
-
-def _info_of(arrays: TrxArrays, path: str) -> SourceInfo:
-    """Return what the header and the names of the arrays say."""
-    return SourceInfo(
-        path=path,
-        format="trx",
-        space=arrays.space,
-        nb_streamlines=arrays.header.nb_streamlines,
-        nb_vertices=arrays.header.nb_vertices,
-        positions_dtype=arrays.positions.dtype,
-        dps={key: _spec(array) for key, array in arrays.dps.items()},
-        dpv={key: _spec(array) for key, array in arrays.dpv.items()},
-        nbytes=arrays.positions.itemsize * 3 * arrays.header.nb_vertices,
-    )
-
-
-def _fit_names(arrays: TrxArrays, members: Mapping[ArrayName, Member], path: str) -> dict[ArrayName, Member]:
-    """Rename, in `arrays`, the keys and groups that cannot be written; return the members under the new names."""
-    renamed = fit_names(arrays, path)
-    return {
-        name if name.group else name.renamed(renamed.get(name.section, {}).get(name.name, name.name)): member
-        for name, member in members.items()
-    }
+        return self._combine(fingerprint_of(self.members.values()))
 
 
 def _rows_of(array: Array, starts: Array, lengths: Array) -> Array:
@@ -420,7 +346,3 @@ def _rows_of(array: Array, starts: Array, lengths: Array) -> Array:
     if not parts:
         return np.zeros((0, array.shape[1]), dtype=array.dtype)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _spec(array: Array) -> ArraySpec:
-    return ArraySpec(array.shape[1], array.dtype)
