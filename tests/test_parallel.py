@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.hot_loops import LOOPS, make_inputs
 from trxlib import parallel
-from trxlib.engine import fill
+from trxlib.engine import fill_input
 from trxlib.formats.tck import writer as tck_writer
 from trxlib.formats.trk import writer as trk_writer
 from trxlib.parallel import run_each, threads_for
@@ -227,7 +227,7 @@ def test_a_large_file_is_worked_on_by_two_threads_and_a_small_one_by_one(
         calls.append(threads)
         run_each(items, work if threads == 1 else meet, then, threads=threads)
 
-    for module in (fill, trk_writer, tck_writer):
+    for module in (fill_input, trk_writer, tck_writer):
         monkeypatch.setattr(module, "run_each", spy)
     monkeypatch.setattr(parallel, "_CORES", 2)
     LOOPS[name](data, tmp_path)

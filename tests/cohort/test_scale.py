@@ -19,7 +19,7 @@ import trxlib
 from tests.helpers import AFFINE, DIMENSIONS, make_trx_arrays, write_plain_zip
 from trxlib.container.partial import PartialArchive
 from trxlib.engine.fill import fill_inputs
-from trxlib.engine.plan import plan_merge
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.receipt import Range
 from trxlib.engine.seal import seal_container
 from trxlib.engine.trx_source import TrxSource

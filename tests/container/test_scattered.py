@@ -7,13 +7,12 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from trxlib.container import scattered
-from trxlib.container.scattered import RunsOfRows, populate, write_runs
+from trxlib.container.scattered import RunsOfRows, write_runs
 from trxlib.errors import StaleError
 
 RNG = np.random.default_rng(5)
@@ -107,18 +106,8 @@ def test_a_mapped_file_that_was_cut_is_an_error_and_no_crash(tmp_path: Path, fd:
     data = np.memmap(source, dtype="<f4", mode="r").reshape(-1, 4)
     os.truncate(source, 4096)
     runs = RunsOfRows(data, np.array([10, 60_000]), np.array([3, 3]))
-    populate(runs)
     with pytest.raises(StaleError, match="was cut while it was read"):
         write_runs(fd, 0, [runs])
-
-
-def test_populating_changes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(RNG.bytes(1 << 20))
-    data: Any = np.memmap(tmp_path / "source", dtype=np.uint8, mode="c")
-    data[5000] += 1
-    expected = data.tobytes()
-    populate(RunsOfRows(data, np.arange(0, 1 << 20, 1 << 12), np.full(1 << 8, 1 << 10)))
-    assert data.tobytes() == expected
 
 
 def test_a_system_that_takes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, fd: int) -> None:

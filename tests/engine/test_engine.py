@@ -16,7 +16,8 @@ from trxlib.commands.extract import extract_groups
 from trxlib.commands.merge import merge
 from trxlib.container.partial import PartialArchive
 from trxlib.engine.fill import fill_inputs, fill_shard
-from trxlib.engine.plan import Plan, plan_merge
+from trxlib.engine.plan import Plan
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.receipt import Receipt
 from trxlib.engine.seal import check_receipts, seal_container
 from trxlib.engine.trx_source import TrxSource

@@ -13,7 +13,7 @@ import pytest
 import trxlib
 from tests.helpers import make_trx_arrays, read_plain, write_plain_zip
 from trxlib import parallel
-from trxlib.engine import fill, trx_source
+from trxlib.engine import fill_input, trx_source
 from trxlib.errors import FormatError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.offsets import gather_rows
@@ -25,10 +25,9 @@ RNG = np.random.default_rng(11)
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How rows are divided; the result may not depend on it."""
     if request.param != "one block":
-        monkeypatch.setattr(fill, "_BLOCK_BYTES", 50)
-        monkeypatch.setattr(fill, "_BLOCK_RUNS", 3)
-        monkeypatch.setattr(fill, "_STEP", 7)
+        monkeypatch.setattr(fill_input, "_STEP", 7)
         monkeypatch.setattr(trx_source, "_CHUNK_BYTES", 100)
+        monkeypatch.setattr(trx_source, "_GATHER_BYTES", 100)
         monkeypatch.setattr(trx_source, "_STREAM_BYTES", 100)
     if request.param == "threads":
         monkeypatch.setattr(parallel, "_BIG_BYTES", 0)

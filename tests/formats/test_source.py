@@ -99,7 +99,6 @@ def test_only_trx_has_bytes_to_be_copied_as_they_lie(tmp_path: Path) -> None:
         assert set(source.groups) == {"CST_L", "CC", "none"}
         selected = source.select(np.array([0, 2]))
         assert [selected.stored(*key) for key in keys] == [None, None, None]
-        assert selected.runs_in_memory("dpv", "fa") is not None
         assert selected.fingerprint() == source.fingerprint()
     for kind in ("trk", "tck"):
         with open_as(kind, tmp_path) as source:

@@ -20,9 +20,11 @@ from trxlib.commands.progress import log_progress
 from trxlib.commands.validate import find_problems
 from trxlib.container.outputs import check_outputs
 from trxlib.container.partial import PartialArchive
+from trxlib.engine.columns import MissingPolicy
 from trxlib.engine.fill import fill_shard
 from trxlib.engine.nested import plan_nested
-from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
+from trxlib.engine.plan import InputPlan, Plan
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.receipt import Receipt
 from trxlib.engine.seal import check_receipts, find_damage, find_unfit, is_sealed, seal_container
 from trxlib.engine.trx_source import TrxSource

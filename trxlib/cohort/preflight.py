@@ -13,7 +13,8 @@ from trxlib.cohort.sheet import Row
 from trxlib.cohort.subjects import common_options, options_of, paths_of_rows
 from trxlib.cohort.tables import write_table
 from trxlib.container.outputs import check_outputs
-from trxlib.engine.plan import MissingPolicy, plan_merge
+from trxlib.engine.columns import MissingPolicy
+from trxlib.engine.planning import plan_merge
 from trxlib.errors import InputError, MismatchError, TrxError
 from trxlib.formats.open import look_into
 from trxlib.formats.reference import find_grid

@@ -13,7 +13,7 @@ from trxlib.commands.convert import ConvertedInput, ConvertInput, convert_all
 from trxlib.commands.progress import log_progress
 from trxlib.container.atomic import writing
 from trxlib.container.outputs import check_outputs
-from trxlib.engine.plan import MissingPolicy
+from trxlib.engine.columns import MissingPolicy
 from trxlib.errors import InputError, TrxError
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy
 

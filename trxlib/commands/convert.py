@@ -18,7 +18,9 @@ import numpy.typing as npt
 from trxlib.commands.export import EXPORT_SUFFIXES, export_source
 from trxlib.commands.progress import log_progress
 from trxlib.container.outputs import check_outputs
-from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
+from trxlib.engine.columns import MissingPolicy
+from trxlib.engine.plan import InputPlan, Plan
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.write import write_container
 from trxlib.errors import CountError, InputError
 from trxlib.formats.open import open_input, read_headers

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.container.outputs import check_outputs
-from trxlib.engine.plan import plan_merge
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import GroupNotFoundError, InputError
 from trxlib.model.rules import check_members
-from trxlib.model.select import select_runs
+from trxlib.model.select import GroupIndex, renumber_groups, runs_of, select_runs
 
 __all__ = ["extract_groups"]
 
 logger = logging.getLogger(__name__)
+#: For so many groups, renumbering all groups for each takes less time and memory than an index of their members.
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -98,19 +100,46 @@ def extract_groups(
             check_members(groups[name], source.info.nb_streamlines, f"{path}: groups/{name}")
         check_outputs([Path(folder, f"{name}.trx") for name in wanted], [path], folders=[folder])
         Path(folder).mkdir(parents=True, exist_ok=True)
+        parts = _Parts(source, len(wanted))
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            return list(pool.map(lambda name: _extract(source, name, Path(folder, f"{name}.trx")), wanted))
+            return list(pool.map(lambda name: parts.write(name, Path(folder, f"{name}.trx")), wanted))
 
 
-def _extract(source: TrxSource, name: str, output: Path) -> ExtractedGroup:
-    arrays, runs = select_runs(source.arrays, _ascending(source.arrays.groups[name]))
-    # The group itself stays if it has no members, so that its file says what it is.
-    arrays.groups = {group: members for group, members in arrays.groups.items() if len(members) or group == name}
-    arrays.dpg = {group: values for group, values in arrays.dpg.items() if group in arrays.groups}
-    part = TrxSource(arrays, runs=runs, path=source.path)
-    write_container(plan_merge([part]), [part], output)
-    logger.debug("%s: %d streamlines", output, arrays.header.nb_streamlines)
-    return ExtractedGroup(name, output, arrays.header.nb_streamlines, arrays.header.nb_vertices)
+class _Parts:
+    """What is asked of the source for every group, and so is made once.
+
+    Parameters
+    ----------
+    source : TrxSource
+        All members of its groups are streamlines.
+    nb_wanted : int
+        Groups that will be written.
+    """
+
+    def __init__(self, source: TrxSource, nb_wanted: int) -> None:
+        self.source = source
+        self.ungrouped = replace(source.arrays, groups={}, dpg={})
+        self.runs = runs_of(source.arrays)
+        nb_streamlines = source.info.nb_streamlines
+        self.index = GroupIndex(source.arrays.groups, nb_streamlines) if nb_wanted > _FEW else None
+
+    def write(self, name: str, output: Path) -> ExtractedGroup:
+        """Write the file of one group; safe in any thread."""
+        groups, dpg = self.source.arrays.groups, self.source.arrays.dpg
+        rows = _ascending(groups[name])
+        arrays, runs = select_runs(self.ungrouped, rows, runs=self.runs)
+        if self.index is not None:
+            arrays.groups = self.index.renumber(rows)
+        else:
+            renumbered = renumber_groups(groups, rows, self.source.info.nb_streamlines)
+            arrays.groups = {group: members for group, members in renumbered.items() if len(members)}
+        # The group itself stays if it has no members, so that its file says what it is.
+        arrays.groups.setdefault(name, np.zeros(0, dtype="<u4"))
+        arrays.dpg = {group: dpg[group] for group in arrays.groups if group in dpg}
+        part = TrxSource(arrays, runs=runs, path=self.source.path)
+        write_container(plan_merge([part]), [part], output)
+        logger.debug("%s: %d streamlines", output, arrays.header.nb_streamlines)
+        return ExtractedGroup(name, output, arrays.header.nb_streamlines, arrays.header.nb_vertices)
 
 
 def _ascending(members: npt.NDArray[Any]) -> npt.NDArray[Any]:

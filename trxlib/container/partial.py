@@ -24,13 +24,13 @@ from trxlib.container.atomic import (
 )
 from trxlib.container.crc import crc_of_bytes, crc_of_range
 from trxlib.container.layout import Layout
-from trxlib.container.scattered import RunsOfRows, populate, write_at, write_each_at, write_runs
+from trxlib.container.scattered import write_at, write_each_at
 from trxlib.errors import ArchiveError, InputError, StaleError
 
 __all__ = ["PartialArchive", "PartialFolder", "Target"]
 
 Buffer = Any
-_BLOCK = 1 << 20
+_BLOCK = 1 << 19  # read at a time, so that it is still in the cache when it is written
 # A kernel or a pair of file systems that cannot copy inside the kernel says one of these.
 _NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
 
@@ -41,11 +41,14 @@ class Target(Protocol):
     def write(self, path: str, start: int, data: Buffer) -> int:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
 
-    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
-        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
+    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> None:
+        """Copy bytes of an open file into an entry, inside the kernel where it can, without a look at them."""
 
-    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
-        """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
+    def copy_counted(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int:
+        """Copy bytes of an open file into an entry and return the CRC-32 of what was written.
+
+        A container that states no CRCs returns 0: nobody asks for what would take a while.
+        """
 
     def seal(self, crcs: Mapping[str, int], *, verify: bool = False) -> None:
         """Complete the container and give it its final name."""
@@ -95,18 +98,15 @@ class PartialArchive:
             write_at(self._fd, view, self._place(path, start, len(view)))
         return crc_of_bytes(view)
 
-    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
-        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
-        position = self._place(path, start, int(runs.lengths.sum()) * runs.row_nbytes)
-        populate(runs)
+    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> None:
+        """Copy bytes of an open file into an entry, inside the kernel where it can, without a look at them."""
         with self._naming_full_disk():
-            nbytes = write_runs(self._fd, position, [runs])
-        return crc_of_range(self._fd, position, nbytes)
+            _copy_range(fd, fd_start, self._fd, self._place(path, start, nbytes), nbytes)
 
-    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
-        """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
+    def copy_counted(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int:
+        """Copy bytes of an open file into an entry and return the CRC-32 of what was written."""
         with self._naming_full_disk():
-            return _copy_range(fd, fd_start, self._fd, self._place(path, start, nbytes), nbytes)
+            return _copy_blocks(fd, fd_start, self._fd, self._place(path, start, nbytes), nbytes)
 
     def read_crc(self, path: str, start: int, nbytes: int) -> int:
         """Read bytes of an entry back and return their CRC-32."""
@@ -206,32 +206,29 @@ class PartialFolder:
     def write(self, path: str, start: int, data: Buffer) -> int:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
         view = memoryview(data).cast("B")
-        fd = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
-        try:
-            with naming_full_disk(self.partial / path):
-                write_at(fd, view, start)
-        finally:
-            os.close(fd)
+        with self._open(path) as fd:
+            write_at(fd, view, start)
         return crc_of_bytes(view)
 
-    def gather(self, path: str, start: int, runs: RunsOfRows) -> int:
-        """Write runs of rows one behind the other at byte `start` of an entry, and return their CRC-32."""
-        populate(runs)
-        fd = os.open(self.partial / path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> None:
+        """Copy bytes of an open file into an entry, inside the kernel where it can, without a look at them."""
+        with self._open(path) as out:
+            _copy_range(fd, fd_start, out, start, nbytes)
+
+    def copy_counted(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int:
+        """Copy bytes of an open file into an entry; return 0, as a folder states no CRC."""
+        self.copy(path, start, fd, fd_start, nbytes)
+        return 0
+
+    @contextmanager
+    def _open(self, path: str) -> Iterator[int]:
+        file = self.partial / path
+        fd = os.open(file, os.O_WRONLY | getattr(os, "O_BINARY", 0))
         try:
-            with naming_full_disk(self.partial / path):
-                return crc_of_range(fd, start, write_runs(fd, start, [runs]))
+            with naming_full_disk(file):
+                yield fd
         finally:
             os.close(fd)
-
-    def copy(self, path: str, start: int, fd: int, fd_start: int, nbytes: int) -> int | None:
-        """Copy bytes of an open file into an entry; return their CRC-32, or None if the kernel copied them unseen."""
-        out = os.open(self.partial / path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
-        try:
-            with naming_full_disk(self.partial / path):
-                return _copy_range(fd, fd_start, out, start, nbytes)
-        finally:
-            os.close(out)
 
     def seal(self, crcs: Mapping[str, int], *, verify: bool = False) -> None:
         """Give the folder its final name; a folder states no CRCs, so there is nothing to write or verify."""
@@ -242,7 +239,7 @@ class PartialFolder:
         shutil.rmtree(self.partial, ignore_errors=True)
 
 
-def _copy_range(source: int, source_start: int, target: int, target_start: int, nbytes: int) -> int | None:
+def _copy_range(source: int, source_start: int, target: int, target_start: int, nbytes: int) -> None:
     """Copy between files inside the kernel where it can, through a buffer where it cannot."""
     done = 0
     try:
@@ -254,15 +251,20 @@ def _copy_range(source: int, source_start: int, target: int, target_start: int, 
     except OSError as error:
         if error.errno not in _NO_KERNEL_COPY:
             raise
-    if nbytes and done == nbytes:
-        return None
+    _copy_blocks(source, source_start + done, target, target_start + done, nbytes - done)
+
+
+def _copy_blocks(source: int, source_start: int, target: int, target_start: int, nbytes: int) -> int:
+    """Copy between files through a buffer and return the CRC-32 of what was written."""
     crc = 0
-    buffer = memoryview(bytearray(min(_BLOCK, max(1, nbytes))))
+    buffer = memoryview(bytearray(min(_BLOCK, nbytes)))
     for start in range(0, nbytes, _BLOCK):
-        wanted = min(_BLOCK, nbytes - start)
-        count = os.preadv(source, [buffer[:wanted]], source_start + start)
-        if count != wanted:
-            raise StaleError(f"an input ended {wanted - count} bytes early while it was copied; was it replaced?")
-        write_at(target, buffer[:wanted], target_start + start)
-        crc = crc_of_bytes(buffer[:wanted], crc)
+        block = buffer[: min(_BLOCK, nbytes - start)]
+        count = os.preadv(source, [block], source_start + start)
+        if count != len(block):
+            raise StaleError(
+                f"an input ended {len(block) - count} bytes early while it was copied; was it replaced? run it again"
+            )
+        write_at(target, block, target_start + start)
+        crc = crc_of_bytes(block, crc)
     return crc

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import math
-import mmap
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -20,13 +19,10 @@ import numpy.typing as npt
 
 from trxlib.errors import StaleError
 
-__all__ = ["RunsOfRows", "populate", "write_at", "write_each_at", "write_runs"]
+__all__ = ["RunsOfRows", "write_at", "write_each_at", "write_runs"]
 
 Array = npt.NDArray[Any]
 _MAX_PIECES = 1024  # of one call, on every system
-_MADV_POPULATE_READ = 22  # of Linux 5.14 and later; others refuse it, and nothing is lost
-#: Pages are asked for at once unless less than this part of them is wanted; read-ahead brings the others anyway.
-_SPARSE = 128
 
 
 class RunsOfRows(NamedTuple):
@@ -106,19 +102,6 @@ def write_runs(fd: int, position: int, parts: Sequence[RunsOfRows]) -> int:
     return done
 
 
-def populate(runs: RunsOfRows) -> None:
-    """Map the pages of runs of a mapped file: one that is missed in the middle of a write costs ten times as much."""
-    wanted = int(runs.lengths.sum()) * runs.row_nbytes
-    if wanted < mmap.PAGESIZE or _madvise is None:
-        return
-    base = runs.data.ctypes.data
-    low = base + int(runs.starts.min()) * runs.row_nbytes
-    high = base + int((runs.starts + runs.lengths).max()) * runs.row_nbytes
-    if high - low < _SPARSE * wanted:
-        low -= low % mmap.PAGESIZE
-        _madvise(low, high - low, _MADV_POPULATE_READ)
-
-
 def _find_pwritev() -> Callable[..., int] | None:
     if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.platform not in ("linux", "darwin"):
         return None
@@ -165,18 +148,6 @@ def _without(pieces: Array, count: int) -> Array:
     rest[0] += np.array([cut, 0], dtype=np.uint64)
     rest[0, 1] -= np.uint64(cut)
     return rest
-
-
-def _find_madvise() -> Callable[..., int] | None:
-    if _pwritev is None or sys.platform != "linux":
-        return None
-    function = ctypes.CDLL(None, use_errno=True).madvise
-    function.restype = ctypes.c_int
-    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return function
-
-
-_madvise = _find_madvise()
 
 
 def _write_joined(fd: int, position: int, parts: Sequence[RunsOfRows]) -> int:

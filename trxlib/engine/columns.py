@@ -1,4 +1,8 @@
-"""Unite the dps and dpv keys of many inputs: which the result has, how wide, of which type."""
+"""Unite the dps and dpv keys of many inputs: which the result has, how wide, of which type.
+
+Only names and types are united here; the rows are filled in later. Entries that a plan holds whole (dpg, header keys,
+sidecars) are united by `trxlib.engine.unite`.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from trxlib.engine.columns import MissingPolicy
-from trxlib.engine.plan import InputPlan, Plan, divide, plan_merge
+from trxlib.engine.plan import InputPlan, Plan
+from trxlib.engine.planning import divide, plan_merge
 from trxlib.model.names import HEADER_NAME
 from trxlib.model.paths import parse_name
 from trxlib.model.source import SourceHeaders, SourceInfo

@@ -1,7 +1,8 @@
 """Unite the small things of many inputs: dpg, header keys the format does not know, sidecar files.
 
 One policy for all three: what only one input has, or all that have it agree on, keeps its name; where they differ,
-every one is kept under ``<name>_<input>``. Nothing is lost.
+every one is kept under ``<name>_<input>``. Nothing is lost. Which dps and dpv the result has is decided by
+`trxlib.engine.columns`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ vertices. Streamline i is the rows ``offsets[i]:offsets[i + 1]``; an empty strea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "gather_rows",
     "is_contiguous",
     "iter_gathered",
+    "iter_gathers",
     "join_neighbours",
     "offsets_dtype",
     "offsets_of",
@@ -147,6 +149,17 @@ def iter_gathered(data: Array, starts: Array, lengths: Array, chunk_bytes: int =
     ndarray
         A view of `data` where runs follow each other, otherwise a copy.
     """
+    for _, gather in iter_gathers(data, starts, lengths, chunk_bytes):
+        yield gather()
+
+
+def iter_gathers(
+    data: Array, starts: Array, lengths: Array, chunk_bytes: int = 1 << 20
+) -> Iterator[tuple[int, Callable[[], Array]]]:
+    """Yield, for each array that `iter_gathered` yields, its number of rows and a function that makes it.
+
+    So several threads can make arrays side by side, each the one that it uses next.
+    """
     row_bytes = max(1, data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64)))
     max_rows = max(1, chunk_bytes // row_bytes)
     block = 1 << 16
@@ -165,22 +178,20 @@ def join_neighbours(starts: Array, lengths: Array) -> tuple[Array, Array]:
     return s[first], np.add.reduceat(n, first)
 
 
-def _iter_runs(data: Array, starts: Array, lengths: Array, max_rows: int) -> Iterator[Array]:
+def _iter_runs(data: Array, starts: Array, lengths: Array, max_rows: int) -> Iterator[tuple[int, Callable[[], Array]]]:
     ends = np.cumsum(lengths)
     low = 0
     while low < len(starts):
         done = int(ends[low - 1]) if low else 0
         high = int(np.searchsorted(ends, done + max_rows, side="right"))
-        if high <= low:  # one run longer than a chunk
-            start, length = int(starts[low]), int(lengths[low])
-            for row in range(start, start + length, max_rows):
-                yield data[row : min(row + max_rows, start + length)]
-            low += 1
-        elif high == low + 1:
-            yield data[int(starts[low]) : int(starts[low]) + int(lengths[low])]
+        if high <= low + 1:  # one run, which may be longer than a chunk
+            first, stop = int(starts[low]), int(starts[low] + lengths[low])
+            for row in range(first, stop, max_rows):
+                rows = slice(row, min(row + max_rows, stop))
+                yield rows.stop - rows.start, partial(data.__getitem__, rows)
             low += 1
         else:
-            yield _join_runs(data, starts[low:high], lengths[low:high])
+            yield int(ends[high - 1]) - done, partial(_join_runs, data, starts[low:high], lengths[low:high])
             low = high
 
 
@@ -190,8 +201,8 @@ def _join_runs(data: Array, starts: Array, lengths: Array) -> Array:
     if not data.flags.c_contiguous or row_bytes * int(lengths.sum()) < 160 * len(lengths):
         return data[row_numbers(starts, lengths)]
     view = data.reshape(-1).view(np.uint8).data
-    edges = zip((starts * row_bytes).tolist(), ((starts + lengths) * row_bytes).tolist(), strict=True)
-    joined = b"".join([view[low:high] for low, high in edges])
+    slices = map(slice, (starts * row_bytes).tolist(), ((starts + lengths) * row_bytes).tolist())
+    joined = b"".join([*map(view.__getitem__, slices)])
     return np.frombuffer(joined, dtype=data.dtype).reshape(-1, *data.shape[1:])
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from trxlib.model.arrays import TrxArrays
-from trxlib.model.offsets import offsets_of, resolve_indices, row_numbers
+from trxlib.model.offsets import UINT32_MAX, offsets_of, resolve_indices, row_numbers
 from trxlib.model.rules import check_members
 from trxlib.model.source import Runs
 
-__all__ = ["Runs", "Selection", "renumber_groups", "runs_of", "select_runs"]
+__all__ = ["GroupIndex", "Runs", "Selection", "renumber_groups", "runs_of", "select_runs"]
 
 Array = npt.NDArray[Any]
+_BLOCK = 1 << 17  # members of a group that are put into the index at a time
 
 
 class Selection(NamedTuple):
@@ -145,3 +147,75 @@ def _finder(rows: Array, nb_streamlines: int) -> Any:
         return np.asarray(order[row_numbers(stops - counts, counts)])
 
     return find_all
+
+
+class GroupIndex:
+    """Tells of any streamlines which groups they are members of, without a look at the other groups.
+
+    To renumber each of n groups for each of n selections takes n times n steps. With this index a selection takes as
+    many steps as its streamlines have memberships. Memory: 4 bytes for each streamline and for each member of a group
+    (8 where there are more than 2^32 members).
+
+    Parameters
+    ----------
+    groups : mapping of str to ndarray
+        Members of each group, integers of shape (members,), at least 0 and below `nb_streamlines`.
+    nb_streamlines : int
+        Of the source.
+    """
+
+    def __init__(self, groups: Mapping[str, Array], nb_streamlines: int) -> None:
+        self._names = list(groups)
+        # The members of all groups are numbered, one group behind the other; those of group g begin here.
+        self._firsts = np.cumsum([0, *(len(members) for members in groups.values())], dtype=np.int64)
+        total = int(self._firsts[-1])
+        dtype = np.dtype(np.uint32 if total <= UINT32_MAX else np.uint64)
+        counts = np.zeros(nb_streamlines, dtype=dtype)
+        for members in groups.values():
+            np.add.at(counts, members, dtype.type(1))
+        # Streamline s has the numbers _numbers[_ends[s - 1] : _ends[s]], ascending. While the table is being filled,
+        # _ends[s] is the place of its next number.
+        self._ends = np.cumsum(counts, dtype=dtype)
+        self._ends -= counts
+        del counts
+        self._numbers = np.empty(total, dtype=dtype)
+        for members, first in zip(groups.values(), self._firsts[:-1].tolist(), strict=True):
+            for low in range(0, len(members), _BLOCK):
+                self._enter(members[low : low + _BLOCK], first + low)
+
+    def _enter(self, members: Array, first: int) -> None:
+        """Put members of one group into the table, of which the first has the number `first`."""
+        numbers = np.arange(first, first + len(members), dtype=self._numbers.dtype)
+        places = self._ends[members]
+        if not np.less(members[:-1], members[1:]).all():  # in no order, and a streamline may be there twice
+            order = np.argsort(members, kind="stable")
+            members, numbers, places = members[order], numbers[order], places[order]
+            is_new = np.concatenate(([True], members[1:] != members[:-1]))
+            row = np.arange(len(members))
+            places += (row - np.maximum.accumulate(np.where(is_new, row, 0))).astype(places.dtype)
+        self._numbers[places] = numbers
+        places += places.dtype.type(1)
+        self._ends[members] = places  # of a streamline that is there twice the last place, which is the highest, stays
+
+    def renumber(self, rows: Array) -> dict[str, Array]:
+        """Return the members of each group as numbers of a selection, in the order that the group had.
+
+        Parameters
+        ----------
+        rows : ndarray of integers, shape (k,)
+            The selected streamlines, each there once.
+
+        Returns
+        -------
+        dict of str to ndarray, uint32
+            The groups that have members among these streamlines, in the order of the source.
+        """
+        rows = rows.astype(np.int64, copy=False)
+        stops = self._ends[rows].astype(np.int64)
+        starts = np.where(rows > 0, self._ends[rows - 1], 0).astype(np.int64)
+        numbers = self._numbers[row_numbers(starts, stops - starts)]
+        order = np.argsort(numbers)  # all are different
+        members = np.repeat(np.arange(len(rows), dtype="<u4"), stops - starts)[order]
+        owners = np.searchsorted(self._firsts, numbers[order], side="right") - 1
+        cuts = np.flatnonzero(np.diff(owners, prepend=-1, append=-1)).tolist() if len(owners) else [0]
+        return {self._names[owners[low]]: members[low:high] for low, high in pairwise(cuts)}

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -148,10 +148,6 @@ class StoredBytes(Protocol):
         """Name of the array, for messages."""
 
     @property
-    def file(self) -> str:
-        """The file."""
-
-    @property
     def start(self) -> int:
         """First byte."""
 
@@ -161,7 +157,16 @@ class StoredBytes(Protocol):
 
     @property
     def crc(self) -> int | None:
-        """CRC-32 that the file states of them."""
+        """CRC-32 that the file states of them; None if it states none."""
+
+    def open(self) -> IO[bytes]:
+        """Open the file.
+
+        Raises
+        ------
+        StaleError
+            If it is not, or not any more, the one that the array was read from.
+        """
 
 
 @dataclass(frozen=True)
@@ -170,8 +175,9 @@ class ArrayBlocks:
 
     Parameters
     ----------
-    parts : iterator of ndarray
-        The rows in order, as they lie in the file.
+    parts : iterator of (int, callable)
+        The rows in order, as they lie in the file: how many a part has, and what returns it. The thread that writes a
+        part calls this, once, so that parts are made side by side and are in the cache of the core that uses them.
     convert : callable
         Takes such a part and the number of its first row, and returns the rows as they are to be written, perhaps
         the same array. Safe in any thread and order.
@@ -181,7 +187,7 @@ class ArrayBlocks:
         Where the parts are from, if it is one range of a file that states the CRC of all of them.
     """
 
-    parts: Iterator[Array]
+    parts: Iterator[tuple[int, Callable[[], Array]]]
     convert: Callable[[Array, int], Array]
     end: Callable[[], None]
     stated: StoredBytes | None = None
@@ -406,7 +412,7 @@ class Source(ABC):
         """
 
     def stored(self, section: str, key: str) -> StoredBytes | None:
-        """Return where an array's bytes lie just as they are to be written, with their CRC.
+        """Return where an array's bytes lie just as they are to be written.
 
         Parameters
         ----------
@@ -417,21 +423,6 @@ class Source(ABC):
         -------
         StoredBytes or None
             None if they lie nowhere.
-        """
-        return None
-
-    def runs_in_memory(self, section: str, key: str) -> tuple[Array, Runs] | None:
-        """Return an array, and the runs of its rows that only need to be copied.
-
-        Parameters
-        ----------
-        section, key : str
-            Which array, as for `stored`.
-
-        Returns
-        -------
-        tuple of ndarray and Runs, or None
-            The array is not a copy. None if it is not so simple.
         """
         return None
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.engine.plan import Plan, plan_merge
+from trxlib.engine.plan import Plan
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import MetadataMismatchError
 from trxlib.model.arrays import TrxArrays

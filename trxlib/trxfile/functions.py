@@ -12,7 +12,7 @@ from typing import Any
 from trxlib.container.mapping import Mode
 from trxlib.container.outputs import check_outputs
 from trxlib.container.reader import open_container
-from trxlib.engine.plan import plan_merge
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.write import is_archive_name, write_container
 from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError, warn
 from trxlib.model.select import Selection
