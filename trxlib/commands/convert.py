@@ -22,7 +22,7 @@ from trxlib.engine.plan import InputPlan, MissingPolicy, Plan, plan_merge
 from trxlib.engine.write import write_container
 from trxlib.errors import CountError, InputError
 from trxlib.formats.open import open_input, read_headers
-from trxlib.formats.reference import find_grid
+from trxlib.formats.reference import check_space_policy, find_grid
 from trxlib.formats.registry import detect_format
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
@@ -182,12 +182,14 @@ def convert(
         List every input that does not fit.
     """
     items = _normalise(source)
+    check_space_policy(space, grid)
     common = ReadOptions(
         reference=reference,
         transform=transform,
         transform_format=transform_format,
         transform_inverse=transform_inverse,
         transform_source=transform_source,
+        grid=grid,
         positions_dtype=positions_dtype,
         out_of_volume=out_of_volume,
         nonfinite=nonfinite,
@@ -270,7 +272,9 @@ def plan_conversion(
         `trxlib.formats.registry.open_input` opens an input by its ``path`` and ``options``.
     """
     # Who fills cannot plan again: the counts must be right now.
-    options = [_own_options(item, common or ReadOptions()).counted() for item in items]
+    check_space_policy(space, grid)
+    common = replace(common or ReadOptions(), grid=grid)
+    options = [_own_options(item, common).counted() for item in items]
     headers = [read_headers(item.path, how) for item, how in zip(items, options, strict=True)]
     return plan_merge(
         headers,

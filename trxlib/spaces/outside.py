@@ -102,9 +102,11 @@ def _find_reasons(sample: Array, space: Space, matrix: Array | None) -> list[str
             *tried,
         ]
     found = []
+    outside = len(grid.find_outside(sample))
     for step, text in tried:
-        moved = sample @ step[:3, :3].T + step[:3, 3]
-        share = 1 - len(grid.find_outside(moved)) / len(moved)
-        if share >= _CONVINCING:
+        left = len(grid.find_outside(sample @ step[:3, :3].T + step[:3, 3]))
+        share = 1 - left / len(sample)
+        # A head is nearly symmetrical: what lies inside anyway does not speak for LPS.
+        if share >= _CONVINCING and left <= outside / 2:
             found.append(f"{100 * share:.3g} % would lie inside if they were taken {text}")
     return found
