@@ -27,6 +27,7 @@ from trxlib.formats.registry import detect_format
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
 from trxlib.model.source import Findings, Progress, Source, SourceInfo
+from trxlib.spaces.companions import with_companions
 
 __all__ = ["ConvertInput", "ConvertedInput", "convert", "plan_conversion"]
 
@@ -203,7 +204,7 @@ def convert(
     if Path(output).suffix.lower() in EXPORT_SUFFIXES:
         _check_export(items, output, missing, compression, level, space)
         return _export(items, output, options, overwrite, progress)
-    inputs = [path for item, how in zip(items, options, strict=True) for path in (item.path, *how.files())]
+    inputs = [item.path for item in items] + with_companions(path for how in options for path in how.files())
     check_outputs([output], inputs, overwrite=overwrite)
     planning: dict[str, Any] = {"missing": missing, "space": space, "grid": grid}
     writing: dict[str, Any] = {
