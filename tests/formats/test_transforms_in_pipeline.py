@@ -246,8 +246,7 @@ def test_ants_moves_streamlines_to_the_same_places(tmp_path: Path) -> None:
     convert(path, tmp_path / "out.trx", reference=case.options["reference"], transform=files)
     points = np.concatenate(lines).astype(np.float64) * (-1, -1, 1)
     table = pandas.DataFrame(points, columns=["x", "y", "z"])
-    # ants applies the last of its list first.
-    moved = ants.apply_transforms_to_points(3, table, files[::-1], whichtoinvert=[False, False])
+    moved = ants.apply_transforms_to_points(3, table, files, whichtoinvert=[False, False])
     moved = moved[["x", "y", "z"]].to_numpy() * (-1, -1, 1)
     np.testing.assert_allclose(read_plain(tmp_path / "out.trx").positions, moved, rtol=0, atol=1e-3)
 

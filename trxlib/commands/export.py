@@ -164,9 +164,8 @@ def _export(
         if Path(output).suffix.lower() == ".trk":
             write_trk(output, part.info, part.chunks(), facts=_facts(part, "trk"), progress=progress)
         else:
-            _write_tck(
-                part, output, [source, *with_companions(options.files())], overwrite, options.positions_dtype, progress
-            )
+            inputs = [source, *with_companions(options.files())]
+            _write_tck(part, output, inputs, overwrite, options.positions_dtype, progress)
         info, fingerprint = part.info, opened.fingerprint()
     logger.info(
         "%s: %d streamlines, %d vertices in %.2f s",
