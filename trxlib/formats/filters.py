@@ -215,7 +215,7 @@ class _Judge:
         judge_share(
             self.info.path,
             (self.findings.outside, self.findings.vertices),
-            thin_out(np.concatenate([np.zeros((0, 3)), *(self._samples[key] for key in sorted(self._samples))])),
+            np.concatenate([np.zeros((0, 3)), *(self._samples[key] for key in sorted(self._samples))]),
             self.info.space,
             matrix=self._matrix,
             limits=(self.policy.warn_outside, self.policy.max_outside),

@@ -20,8 +20,8 @@ from trxlib.spaces.grid import Grid
 __all__ = ["SAMPLE", "judge_share", "thin_out"]
 
 Array = npt.NDArray[Any]
-#: Vertices that reasons are tried on.
-SAMPLE = 2000
+#: Vertices of a block that reasons are tried on.
+SAMPLE = 500
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _CONVINCING = 0.9  # share inside that makes a reason worth telling
 
