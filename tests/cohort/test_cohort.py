@@ -39,9 +39,11 @@ def trk(path: Path, lengths: tuple[int, ...], seed: int, name: bytes = b"", crea
 def trx(path: Path, seed: int, **changes: Any) -> None:
     values = {"dps": {"weight": (1, "<f4")}, "dpv": {"fa": (1, "<f2")}, **changes}
     dpg = {"CC": {"volume": [[float(seed)]], "box": [[1, 2, 3]]}}
-    write_plain_zip(
-        make_trx_arrays(20, seed=seed, affine=AFFINE, dimensions=GRID, dpg=dpg, extra={"SEED": seed}, **values), path
-    )
+    arrays = make_trx_arrays(20, seed=seed, affine=AFFINE, dimensions=GRID, dpg=dpg, extra={"SEED": seed}, **values)
+    # From 50 mm around the origin to the grid and a little beyond: some streamlines leave it.
+    voxels = (arrays.positions / 100 * 1.004 + 0.5) * np.array(GRID) - 0.5
+    arrays.positions[:] = voxels @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    write_plain_zip(arrays, path)
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from trxlib.model.source import Source
 #: Along the file's own axes: different sizes and numbers, so that no axis can pass for another.
 SIZES = (1.0, 2.0, 4.0)
 GRID = (8, 6, 5)
+#: For data that lie outside their grids on purpose, or wherever chance has put them: no share of them is too much.
+ANYWHERE = {"warn_outside": 1, "max_outside": 1}
 #: All 48: six permutations with eight flips each.
 ORDERS = [
     "".join(pair[sign] for pair, sign in zip(pairs, signs, strict=True))
@@ -120,8 +122,8 @@ def write(path: Path, data: bytes, *, gz: bool = False) -> Path:
 
 
 def open_source(path: Path, **options: Any) -> Source:
-    """Open a tractogram with the options of `ReadOptions`."""
-    return open_input(path, ReadOptions(**options))
+    """Open a tractogram with the options of `ReadOptions`; its vertices may lie anywhere."""
+    return open_input(path, ReadOptions(**{**ANYWHERE, **options}))
 
 
 def read_all(source: Source) -> dict[str, Any]:

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, tck_bytes, trk_bytes, write
+from tests.formats.made import (
+    ANYWHERE,
+    GRID,
+    SIZES,
+    open_source,
+    read_all,
+    some_streamlines,
+    tck_bytes,
+    trk_bytes,
+    write,
+)
 from tests.helpers import make_trx_arrays, read_plain, write_plain_zip
 from trxlib.commands.convert import ConvertInput, convert
 from trxlib.errors import (
@@ -152,7 +162,7 @@ def test_npy_in_fortran_order(tmp_path: Path, slicing: str, tck: Path, dtype: st
     for source in (tck, bundle):
         item = ConvertInput(source, dps=paths, dpv={"vec": tmp_path / "vector.npy"}, reference=SPACE)
         with nullcontext() if source == tck else pytest.warns(HeaderWarning, match="the reference's go"):
-            convert(item, tmp_path / "out.trx")
+            convert(item, tmp_path / "out.trx", **ANYWHERE)
         result = read_plain(tmp_path / "out.trx")
         np.testing.assert_array_equal(result.dps["label"], label)
         np.testing.assert_array_equal(result.dpv["vec"], vector)

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, trk_bytes, write
+from tests.formats.made import ANYWHERE, GRID, SIZES, open_source, read_all, some_streamlines, trk_bytes, write
 from tests.helpers import make_trx_arrays, write_plain_zip
 from trxlib.commands.convert import convert
 from trxlib.errors import HeaderWarning
@@ -75,8 +75,8 @@ def test_facts_fit_a_space_that_is_the_same_but_for_rounding(tmp_path: Path, shi
     affine[:3, 3] = shift
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HeaderWarning)  # the reference differs
-        convert(path, tmp_path / "a.trx", reference=(affine, GRID))
-    convert(tmp_path / "a.trx", tmp_path / "b.trk")
+        convert(path, tmp_path / "a.trx", reference=(affine, GRID), **ANYWHERE)
+    convert(tmp_path / "a.trx", tmp_path / "b.trk", **ANYWHERE)
     assert (facts_of(tmp_path / "b.trk") == facts_of(path)) == fits
     # The header that is written is that of the TRX file, and the coordinates are right for it.
     again = open_source(tmp_path / "b.trk")
@@ -123,7 +123,7 @@ def test_trk_facts_that_cannot_be_are_left_out_with_a_warning(tmp_path: Path, od
     path = write_plain_zip(arrays, tmp_path / "a.trx")
     (key,) = odd
     with pytest.warns(HeaderWarning) as caught:
-        convert(path, tmp_path / "b.trk")
+        convert(path, tmp_path / "b.trk", **ANYWHERE)
     texts = [str(item.message) for item in caught if item.category is HeaderWarning]
     assert texts == [f"{path}: in the header key TRK, '{key}' cannot stand in a TRK header; left out"]
     facts = facts_of(tmp_path / "b.trk")

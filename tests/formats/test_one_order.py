@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.made import SIZES, tck_bytes, trk_bytes, write
+from tests.formats.made import ANYWHERE, SIZES, tck_bytes, trk_bytes, write
 from tests.helpers import make_trx_arrays, read_plain, write_plain_folder, write_plain_zip
 from trxlib import convert, export
 from trxlib.errors import DataLossWarning, DtypeError, FormatError
@@ -70,7 +70,7 @@ def kept(path: Path, output: Path, **options: Any) -> list[float]:
     options.setdefault("reference", None if path.suffix in (".trk", ".trx") else SPACE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataLossWarning)
-        convert(path, output, **options)
+        convert(path, output, **ANYWHERE, **options)
     found = read_plain(output)
     return found.positions[found.offsets[:-1].astype(int), 0].astype(float).tolist()
 
@@ -112,7 +112,7 @@ def test_what_is_kept_or_refused_does_not_depend_on_the_type(
 @pytest.mark.parametrize("nonfinite", ["fail", "drop"])
 def test_a_vertex_that_the_cast_would_make_infinite_is_an_error(tmp_path: Path, kind: str, nonfinite: str) -> None:
     path = write_as(kind, lines_with(1, 1e39), tmp_path)
-    options: dict[str, Any] = {"reference": SPACE, "nonfinite": nonfinite}
+    options: dict[str, Any] = {"reference": SPACE, "nonfinite": nonfinite, **ANYWHERE}
     message = r"streamline 1 has the vertex \[1e\+39, 2.5, 3.0\], which does not fit float32"
     with pytest.raises(DtypeError, match=message):
         convert(path, tmp_path / "out.trx", positions_dtype="float32", **options)
@@ -138,5 +138,5 @@ def test_export_judges_in_the_same_order(tmp_path: Path, kind: str) -> None:
     path = write_as(kind, lines_with(EDGE - 1, EDGE + 0.01, EDGE + 1e-3), tmp_path)
     for name in ("out.trk", "out.tck"):
         with pytest.warns(DataLossWarning, match="2 of 3 streamlines are left out"):
-            info, _ = export(path, tmp_path / name, reference=SPACE, out_of_volume="drop")
+            info, _ = export(path, tmp_path / name, reference=SPACE, out_of_volume="drop", **ANYWHERE)
         assert info.nb_streamlines == 1

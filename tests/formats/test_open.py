@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
+from tests.formats.made import ANYWHERE
 from tests.helpers import make_trx_arrays, read_entries, read_plain, write_plain_zip
 from trxlib import ConvertInput, convert, merge
 from trxlib.errors import DataLossWarning, DtypeError, FormatError, HeaderWarning, InputError
@@ -85,13 +86,13 @@ def test_float64_is_rounded_once_also_when_it_is_moved(tmp_path, wanted):
     # Between two numbers of float16, which rounding to float32 first would make a tie.
     arrays.positions[:] = np.nextafter(1 + 3 * 2.0**-11, 0) + np.arange(len(arrays.positions))[:, None]
     path = write_plain_zip(arrays, tmp_path / "in.trx")
-    convert(path, tmp_path / "plain.trx", positions_dtype=wanted)
+    convert(path, tmp_path / "plain.trx", positions_dtype=wanted, **ANYWHERE)
     assert np.array_equal(read_plain(tmp_path / "plain.trx").positions, arrays.positions.astype(wanted))
     arrays.positions[:] += 100_000
     far = write_plain_zip(arrays, tmp_path / "far.trx")
     back = np.eye(4)
     back[:3, 3] = -100_000
-    convert(far, tmp_path / "back.trx", transform=back, positions_dtype=wanted)
+    convert(far, tmp_path / "back.trx", transform=back, positions_dtype=wanted, **ANYWHERE)
     expected = (arrays.positions - 100_000).astype(wanted)
     assert np.array_equal(read_plain(tmp_path / "back.trx").positions, expected)
 
@@ -140,7 +141,7 @@ def test_what_does_not_fit_float32_is_refused(tmp_path, caplog):
     with pytest.raises(DtypeError, match=r"far\.trx: streamline 0 has the vertex \[1e\+39, .* does not fit float32"):
         convert(path, tmp_path / "out.trx", positions_dtype="float32")
     with caplog.at_level(logging.WARNING):
-        convert(path, tmp_path / "out.trx")
+        convert(path, tmp_path / "out.trx", **ANYWHERE)
     assert "1 of 1 streamlines have vertices outside the grid" in caplog.text
 
 
@@ -161,12 +162,12 @@ def test_streamlines_outside_the_grid_are_counted_refused_or_dropped(bundle, tmp
     bundle.positions[[0, 1, 15]] = -50  # streamlines 1 and 7
     path = write_plain_zip(bundle, tmp_path / "out_of.trx")
     with caplog.at_level(logging.WARNING):
-        convert(path, tmp_path / "out.trx")
+        convert(path, tmp_path / "out.trx", **ANYWHERE)
     assert "2 of 8 streamlines have vertices outside the grid of 100x100x100" in caplog.text
     with pytest.raises(FormatError, match="streamline 1 leaves the grid"):
         convert(path, tmp_path / "out.trx", out_of_volume="fail")
     with pytest.warns(DataLossWarning, match="2 of 8"):
-        convert(path, tmp_path / "out.trx", out_of_volume="drop")
+        convert(path, tmp_path / "out.trx", out_of_volume="drop", **ANYWHERE)
     assert np.diff(read_plain(tmp_path / "out.trx").offsets).tolist() == [0, 2, 4, 0, 1, 5]
 
 

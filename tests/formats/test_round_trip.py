@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.formats.made import GRID, SIZES, some_streamlines, tck_bytes, trk_bytes, write
+from tests.formats.made import ANYWHERE, GRID, SIZES, some_streamlines, tck_bytes, trk_bytes, write
 from trxlib import parallel
 from trxlib.commands.convert import convert
 from trxlib.commands.export import export
@@ -65,8 +65,8 @@ def test_float64_positions_bring_a_trk_back_under_any_affine(tmp_path: Path) -> 
     affine = np.array([[0.9, -0.4, 0.1, -3], [0.5, 1.7, 0.2, 4], [-0.1, 0.3, 3.9, 2], [0, 0, 0, 1]], np.float32)
     lines = [np.random.default_rng(0).uniform(0, 20, (5000, 3)).astype(np.float32)]
     data = trk_bytes(lines, affine=affine, origin=(np.nan, 0, 0))
-    convert(write(tmp_path / "a.trk", data), tmp_path / "a.trx", positions_dtype="float64")
-    export(tmp_path / "a.trx", tmp_path / "b.trk")
+    convert(write(tmp_path / "a.trk", data), tmp_path / "a.trx", positions_dtype="float64", **ANYWHERE)
+    export(tmp_path / "a.trx", tmp_path / "b.trk", **ANYWHERE)
     assert (tmp_path / "b.trk").read_bytes()[1000:] == data[1000:]
 
 

@@ -21,6 +21,13 @@ EVERY = ReadOptions(
     out_of_volume="drop",
     nonfinite="drop",
     drop_empty=True,
+    transform_format="ras",
+    transform_inverse=True,
+    transform_source="dwi.nii.gz",
+    grid="grid.nii.gz",
+    out_of_field="drop",
+    warn_outside=0.1,
+    max_outside=0.9,
     accept_count_mismatch=True,
     trust_count=False,
 )
@@ -60,5 +67,5 @@ def test_a_policy_of_another_value_is_refused(rule):
 
 
 def test_every_file_that_is_read_is_known():
-    assert EVERY.files() == ["b0.nii.gz", "affine.txt", "w.txt", "fa.tsf"]
+    assert EVERY.files() == ["b0.nii.gz", "grid.nii.gz", "dwi.nii.gz", "affine.txt", "w.txt", "fa.tsf"]
     assert ReadOptions(transform=np.eye(4), reference={"VOXEL_TO_RASMM": 1}).files() == []

@@ -12,7 +12,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from trxlib.spaces.transform import place_result, read_transform, transform_from
 
 from tests.formats.made import GRID, SIZES, tck_bytes, trk_bytes, write
 from tests.helpers import make_trx_arrays, write_plain_folder, write_plain_zip
@@ -26,6 +25,8 @@ from trxlib.errors import (
 )
 from trxlib.formats.reference import space_from
 from trxlib.model.space import Space
+from trxlib.spaces.placing import place_result
+from trxlib.spaces.transforms import read_transforms
 
 ITK = "#Insight Transform File V1.0\n"
 AFFINE = np.array([[-1.0, 0, 0, 10], [0, 2, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
@@ -183,10 +184,11 @@ def test_transforms_from_text(tmp_path: Path) -> None:
     rows = "# to template\n1 0 0 5\n0,0,-1,6\n\n0 1 0 7 # z\n0 0 0 1\n"
     path = write(tmp_path / "t.txt", rows.encode())
     expected = np.array([[1, 0, 0, 5], [0, 0, -1, 6], [0, 1, 0, 7], [0, 0, 0, 1]])
-    np.testing.assert_array_equal(read_transform(path), expected)
-    np.testing.assert_array_equal(transform_from(path), expected)
-    np.testing.assert_array_equal(transform_from(expected), expected)
-    assert transform_from(None) is None
+    np.testing.assert_array_equal(read_transforms({"path": path, "format": "ras"}).matrix, expected)
+    np.testing.assert_array_equal(read_transforms(expected).matrix, expected)
+    np.testing.assert_array_equal(read_transforms(None).matrix, np.eye(4))
+    with pytest.raises(InputError, match=r"t\.txt holds four rows of four numbers.* so name the format"):
+        read_transforms(path)
 
 
 def test_transforms_of_itk(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ def test_transforms_of_itk(tmp_path: Path) -> None:
         "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
         "Parameters: 0 -1 0 1 0 0 0 0 1 10 20 30\nFixedParameters: 1 2 3\n"
     )
-    matrix = read_transform(write(tmp_path / "t.tfm", text.encode()))
+    matrix = read_transforms(write(tmp_path / "t.tfm", text.encode())).matrix
     lps = np.array([4.0, 5, 6])
     turned = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ (lps - (1, 2, 3)) + (1, 2, 3) + (10, 20, 30)
     found = matrix @ [-lps[0], -lps[1], lps[2], 1]
@@ -205,21 +207,26 @@ def test_transforms_of_itk(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1 0 0 0\n0 1 0 0\n0 0 1 0\n", r"rows of \[4, 4, 4\] numbers"),
+        ("1 0 0 0\n0 1 0 0\n", r"rows of \[4, 4\] numbers"),
         ("1 0 0 0\n0 1 0 0\n0 0 0 0\n0 0 0 1\n", "singular"),
-        ("1 0 0 0\n0 1 0 0\n0 0 one 0\n0 0 0 1\n", "no transform"),
+        ("1 0 0 0\n0 1 0 0\n0 0 one 0\n0 0 0 1\n", "holds words"),
         ("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 1 1\n", "last row"),
-        ("", r"rows of \[\]"),
-        (ITK + "Transform: BSpline\nParameters: 1\nFixedParameters: 0\n", "BSpline transform"),
-        (ITK + "Transform: AffineTransform_double_3_3\n", "needs Parameters"),
+        ("", "has 0 bytes"),
+        (ITK + "Transform: BSpline\nParameters: 1\nFixedParameters: 0\n", "BSpline"),
+        (ITK + "Transform: AffineTransform_double_3_3\n", "has no Parameters"),
         (ITK + "Transform: AffineTransform_double_3_3\nParameters: 1 2\nFixedParameters: 0\n", "expected 12 and 3"),
     ],
 )
 def test_transforms_that_are_none(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(HeaderError, match=message):
-        read_transform(write(tmp_path / "t.txt", text.encode()))
+        read_transforms(_as_ras(write(tmp_path / "t.txt", text.encode())))
     with pytest.raises(InputNotFoundError, match="nothing"):
-        read_transform(tmp_path / "nothing.txt")
+        read_transforms(tmp_path / "nothing.txt")
+
+
+def _as_ras(path: Path) -> Any:
+    """A text whose content does not tell its format gets one."""
+    return path if path.read_text().startswith("#Insight") else {"path": path, "format": "ras"}
 
 
 def test_where_a_result_is() -> None:

@@ -190,6 +190,7 @@ def test_the_full_warp_of_mrtrix_is_refused(tmp_path: Path) -> None:
     data = np.zeros((4, 5, 6, 3, 4), dtype=np.float32)
     write_field(tmp_path / "a.nii", data, descrip=b"MRtrix version: 3.0.4")
     text = mif_bytes(data[..., 0], OBLIQUE).replace(b"dim: 4,5,6,3", b"dim: 4,5,6,3,4")
+    text = text.replace(b"+1,+2,+3,+0", b"+1,+2,+3,+0,+4")
     (tmp_path / "a.mif").write_bytes(text)
     for name in ("a.nii", "a.mif"):
         with pytest.raises(UnsupportedFormatError, match="full warp of MRtrix.*warpconvert"):

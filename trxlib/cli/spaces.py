@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentTypeError, Namespace
 from typing import Any
 
-from trxlib.cli.parser import Parser, add_repeated
+from trxlib.cli.parser import CallError, Parser, add_repeated
 
-__all__ = ["add_outside", "add_space", "add_transform", "given_transform"]
+__all__ = ["add_outside", "add_space", "add_transform", "check_transform", "given_transform"]
 
 _FORMATS = ("ras", "itk", "fsl", "mrtrix", "lta")
 
@@ -27,6 +27,20 @@ def add_transform(parser: Parser) -> None:
         parser, "transform-inverse", "yes|no", "go the other way", nargs="?", const="yes", choices=("yes", "no")
     )
     add_repeated(parser, "transform-source", "FILE", "image that the transform leads from; a matrix of FLIRT needs it")
+
+
+def check_transform(options: Namespace) -> None:
+    """Refuse what belongs to a transform without one, or to another number of transforms, before any file is read."""
+    count = len(options.transform)
+    for name in ("format", "inverse", "source"):
+        given = len(getattr(options, f"transform_{name}"))
+        if given and not count:
+            raise CallError(f"--transform-{name} belongs to --transform; give both")
+        if given not in (0, 1, count):
+            raise CallError(
+                f"--transform-{name} is given {given} times for {count} transforms; give it once for all, or once for "
+                "each, in their order"
+            )
 
 
 def given_transform(options: Namespace) -> dict[str, Any]:

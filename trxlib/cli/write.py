@@ -19,7 +19,7 @@ from trxlib.cli.parser import (
     add_switch,
     add_workers,
 )
-from trxlib.cli.spaces import add_outside, add_space, add_transform, given_transform
+from trxlib.cli.spaces import add_outside, add_space, add_transform, check_transform, given_transform
 
 if TYPE_CHECKING:
     from trxlib.commands.convert import ConvertInput
@@ -85,6 +85,7 @@ def add_convert(parser: Parser) -> None:
 
 def _check_convert(options: Namespace) -> None:
     """Refuse a call whose parts do not fit together, before any file is read."""
+    check_transform(options)
     options.dps, options.dpv = _pairs(options.dps, "--dps"), _pairs(options.dpv, "--dpv")
     options.inputs = _groups_and_paths(options.paths[:-1], options.group, bool(options.dps or options.dpv))
     if options.dimensions is not None and options.reference is None:

@@ -24,11 +24,12 @@ from trxlib.engine.planning import plan_merge
 from trxlib.engine.write import write_container
 from trxlib.errors import CountError, InputError
 from trxlib.formats.open import open_input, read_headers
-from trxlib.formats.reference import find_grid
+from trxlib.formats.reference import check_space_policy, find_grid
 from trxlib.formats.registry import detect_format
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
 from trxlib.model.source import Progress, Source, SourceInfo
+from trxlib.spaces.companions import with_companions
 
 __all__ = ["ConvertInput", "ConvertedInput", "convert", "convert_all", "plan_conversion"]
 
@@ -216,12 +217,14 @@ def convert(
     [('AF_L', 0, 4), ('CST_R', 4, 4)]
     """
     items = _normalise(source)
+    check_space_policy(space, grid)
     common = ReadOptions(
         reference=reference,
         transform=transform,
         transform_format=transform_format,
         transform_inverse=transform_inverse,
         transform_source=transform_source,
+        grid=grid,
         positions_dtype=positions_dtype,
         out_of_volume=out_of_volume,
         nonfinite=nonfinite,
@@ -255,7 +258,7 @@ def convert_all(
     if Path(output).suffix.lower() in EXPORT_SUFFIXES:
         _check_export(items, output, missing, compression, level, space)
         return _export(items, output, options, overwrite, progress)
-    inputs = [path for item, how in zip(items, options, strict=True) for path in (item.path, *how.files())]
+    inputs = [item.path for item in items] + with_companions(path for how in options for path in how.files())
     check_outputs([output], inputs, overwrite=overwrite)
     planning: dict[str, Any] = {"missing": missing, "space": space, "grid": grid}
     writing: dict[str, Any] = {
@@ -324,7 +327,9 @@ def plan_conversion(
         `trxlib.formats.open.open_input` opens an input by its ``path`` and ``options``.
     """
     # Who fills cannot plan again: the counts must be right now.
-    options = [_own_options(item, common or ReadOptions()).counted() for item in items]
+    check_space_policy(space, grid)
+    common = replace(common or ReadOptions(), grid=grid)
+    options = [_own_options(item, common).counted() for item in items]
     headers = [read_headers(item.path, how) for item, how in zip(items, options, strict=True)]
     return plan_merge(
         headers,

@@ -24,6 +24,7 @@ from trxlib.formats.trk.writer import write_trk
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, StrPath
 from trxlib.model.rules import check_members
 from trxlib.model.source import Progress, Source, SourceInfo
+from trxlib.spaces.companions import with_companions
 
 __all__ = ["EXPORT_SUFFIXES", "export", "export_source"]
 
@@ -155,7 +156,7 @@ def export_source(
         if suffix == ".trk":
             raise InputError(f"{output}: TRK holds float32 only; leave positions_dtype out")
         check_tck_dtype(options.positions_dtype, output)
-    check_outputs([output], [source, *options.files()], overwrite=overwrite)
+    check_outputs([output], [source, *with_companions(options.files())], overwrite=overwrite)
     progress = log_progress(os.fspath(output)) if progress is None else progress
     try:
         return _export(source, output, group, overwrite, progress, options)
@@ -182,7 +183,8 @@ def _export(
         if Path(output).suffix.lower() == ".trk":
             write_trk(output, part.info, part.chunks(), facts=_facts(part, "trk"), progress=progress)
         else:
-            _write_tck(part, output, [source, *options.files()], overwrite, options.positions_dtype, progress)
+            inputs = [source, *with_companions(options.files())]
+            _write_tck(part, output, inputs, overwrite, options.positions_dtype, progress)
         info, fingerprint = part.info, opened.fingerprint()
     logger.info(
         "%s: %d streamlines, %d vertices in %.2f s",

@@ -273,7 +273,11 @@ class TrxSource(Source):
         """Return the streamlines that some vertices belong to, by their numbers in the file, and their places there."""
         rows = np.searchsorted(self.arrays.offsets, vertices, side="right") - 1
         places = vertices - self.arrays.offsets[rows].astype(np.int64)
-        return rows if self._numbers is None else self._numbers[rows], places
+        return self.file_rows(rows), places
+
+    def file_rows(self, rows: Any) -> Any:
+        """Return the numbers of streamlines before any were selected."""
+        return rows if self._numbers is None else self._numbers[rows]
 
     def _end_steps(self) -> None:
         for step in self._steps:

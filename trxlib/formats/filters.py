@@ -8,11 +8,11 @@ once to see what stays, since counts are stated before any streamline is written
 from __future__ import annotations
 
 import logging
-import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +32,16 @@ __all__ = ["apply_policy"]
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _NONE = np.zeros(0, dtype=np.int64)
-_NEVER = sys.maxsize
+_SAMPLES = 8  # blocks of which some vertices are kept, to find the reason if too many lie outside
 
 
 def apply_policy(
-    source: Source, policy: FilterPolicy, matrix: Array | None = None, *, space: Space | None = None
+    source: Source,
+    policy: FilterPolicy,
+    matrix: Array | None = None,
+    *,
+    space: Space | None = None,
+    fields: Sequence[str] = (),
 ) -> Source:
     """Return a source that has no streamlines but those that a policy lets pass.
 
@@ -50,6 +55,9 @@ def apply_policy(
         The linear transform that moved the streamlines, for the message where most lie outside the grid.
     space : Space, optional
         Whose grid counts, if not that of the result.
+    fields : sequence of str
+        The deformation fields that moved the streamlines, if some did. Vertices that are not finite are then those
+        where a field has no value, and the policy's `out_of_field` says what becomes of their streamlines.
 
     Returns
     -------
@@ -71,24 +79,32 @@ def apply_policy(
         If many vertices lie outside the grid.
     """
     info = source.info if space is None else replace(source.info, space=space)
-    judge = _Judge(info, policy, matrix)
-    if not policy.drops:
+    # What the file itself holds has been judged before, by `check_finite`.
+    rules = replace(policy, nonfinite=policy.out_of_field) if fields else policy
+    judge = _Judge(info, rules, matrix)
+    if not rules.drops:
         result = source.through(_Look(judge))
         result.findings = judge.findings
         return result
-    kept, nb_vertices, outside = _find_kept(source, judge)
-    info = replace(source.info, nb_streamlines=int(kept.sum()))
+    found = _find_kept(source, judge)
+    info = replace(info, nb_streamlines=int(found.kept.sum()))
     source.findings = judge.findings
-    _log_kept(info, outside)
+    _log_kept(info, found.nb_outside)
     judge.end()
     total = source.info.nb_streamlines
     if info.nb_streamlines == total:
         return source
+    reason = str(policy)
+    if fields and found.nb_nonfinite:
+        reason = (
+            f"{found.nb_nonfinite} of them leave the field {', '.join(dict.fromkeys(fields))}, which has no value "
+            f"there: out_of_field=drop; {reason}"
+        )
     warn(
-        f"{info.path}: {total - info.nb_streamlines} of {total} streamlines are left out ({policy})",
+        f"{info.path}: {total - info.nb_streamlines} of {total} streamlines are left out ({reason})",
         DataLossWarning,
     )
-    return source.select(kept, nb_vertices=nb_vertices)
+    return source.select(found.kept, nb_vertices=found.nb_vertices)
 
 
 def check_finite(source: Source, policy: FilterPolicy) -> Source:
@@ -97,13 +113,21 @@ def check_finite(source: Source, policy: FilterPolicy) -> Source:
     return apply_policy(source, FilterPolicy(nonfinite=policy.nonfinite), space=Space(np.eye(4), (0, 0, 0)))
 
 
-def _find_kept(source: Source, judge: _Judge) -> tuple[Array, int, int]:
-    """Return a mask of the streamlines that stay, how many vertices they have, and how many of them go outside."""
-    policy = judge.policy
-    masks: list[Array] = []
-    nb_vertices = nb_outside = 0
+class _Kept(NamedTuple):
+    """Which streamlines stay, and how many are odd."""
 
-    def look(item: tuple[Chunk, int, int]) -> tuple[Array, int, int]:
+    kept: Array  # bool of shape (nb_streamlines,)
+    nb_vertices: int  # of those that stay
+    nb_outside: int  # of those that stay, with vertices outside the grid
+    nb_nonfinite: int  # of all, with vertices that are not finite
+
+
+def _find_kept(source: Source, judge: _Judge) -> _Kept:
+    """Read all streamlines once, and tell which of them stay."""
+    policy = judge.policy
+    parts: list[_Kept] = []
+
+    def look(item: tuple[Chunk, int, int]) -> _Kept:
         chunk, first, _ = item
         kept = chunk.lengths > 0 if policy.drop_empty else np.ones(len(chunk.lengths), dtype=np.bool_)
 
@@ -116,16 +140,11 @@ def _find_kept(source: Source, judge: _Judge) -> tuple[Array, int, int]:
         if policy.out_of_volume == "drop":
             kept[outside - first] = False
             outside = _NONE
-        return kept, int(chunk.lengths[kept].sum(dtype=np.int64)), len(outside)
+        return _Kept(kept, int(chunk.lengths[kept].sum(dtype=np.int64)), len(outside), len(nonfinite))
 
-    def add(found: tuple[Array, int, int]) -> None:
-        nonlocal nb_vertices, nb_outside
-        masks.append(found[0])
-        nb_vertices += found[1]
-        nb_outside += found[2]
-
-    run_each(placed(source.chunks()), look, add, threads=threads_for(source.info.nbytes))
-    return np.concatenate([np.zeros(0, dtype=np.bool_), *masks]), nb_vertices, nb_outside
+    run_each(placed(source.chunks()), look, parts.append, threads=threads_for(source.info.nbytes))
+    masks, *counts = zip(*parts, strict=True) if parts else ((), (), (), ())
+    return _Kept(np.concatenate([np.zeros(0, dtype=np.bool_), *masks]), *map(sum, counts))
 
 
 class _Judge:
@@ -138,8 +157,8 @@ class _Judge:
         self._grid = Grid(info.space)
         self._lock = threading.Lock()
         self._is_ended = False
-        #: Of the earliest block with vertices outside: its first such streamline, and some of its vertices.
-        self._sample: tuple[int, Array] = (_NEVER, np.zeros((0, 3)))
+        #: Some vertices of the earliest blocks that have some outside, by the first of these: streamline and place.
+        self._samples: dict[tuple[int, int], Array] = {}
 
     def find(self, positions: Array, place: Place) -> tuple[Array, Array]:
         """Return the streamlines with vertices that are not finite, and the others with vertices outside: increasing.
@@ -155,8 +174,10 @@ class _Judge:
         bad = _NONE if all_finite(positions) else np.flatnonzero(~np.isfinite(positions).all(axis=1))
         nonfinite = np.unique(place.locate(bad)[0])
         vertices = self._grid.find_outside(positions)
-        streamlines = place.locate(vertices)[0]
-        self._count(len(positions), len(vertices), positions, streamlines)
+        streamlines, places = place.locate(vertices)
+        self._count(len(positions))
+        if len(vertices):
+            self._count_outside(len(vertices), (int(streamlines[0]), int(places[0])), positions)
         outside = np.setdiff1d(streamlines, nonfinite)
         first_bad = nonfinite[:1] if self.policy.nonfinite == "fail" else _NONE
         first_outside = outside[:1] if self.policy.out_of_volume == "fail" else _NONE
@@ -170,16 +191,21 @@ class _Judge:
             )
         return nonfinite, outside
 
-    def _count(self, vertices: int, outside: int = 0, positions: Array = _NONE, streamlines: Array = _NONE) -> None:
+    def _count(self, vertices: int) -> None:
         with self._lock:
             if self._is_ended:  # read once more
                 self.findings.vertices = self.findings.outside = 0
-                self._is_ended = False
+                self._samples, self._is_ended = {}, False
             self.findings.vertices += vertices
+
+    def _count_outside(self, outside: int, first: tuple[int, int], positions: Array) -> None:
+        with self._lock:
             self.findings.outside += outside
             # The earliest, so that the message does not depend on which thread was first.
-            if outside and streamlines[0] < self._sample[0]:
-                self._sample = int(streamlines[0]), thin_out(positions)
+            if len(self._samples) < _SAMPLES or first < max(self._samples):
+                self._samples[first] = thin_out(positions)
+            if len(self._samples) > _SAMPLES:
+                del self._samples[max(self._samples)]
 
     def end(self) -> None:
         """Judge the share of vertices outside, now that all have been seen."""
@@ -187,7 +213,7 @@ class _Judge:
         judge_share(
             self.info.path,
             (self.findings.outside, self.findings.vertices),
-            self._sample[1],
+            np.concatenate([np.zeros((0, 3)), *(self._samples[key] for key in sorted(self._samples))]),
             self.info.space,
             matrix=self._matrix,
             limits=(self.policy.warn_outside, self.policy.max_outside),

@@ -19,7 +19,7 @@ from trxlib.errors import InputError
 from trxlib.formats.filters import apply_policy, check_finite
 from trxlib.formats.reference import space_from
 from trxlib.formats.registry import FORMATS, detect_format
-from trxlib.model.options import FilterPolicy, ReadOptions, StrPath
+from trxlib.model.options import ReadOptions, StrPath
 from trxlib.model.source import Source, SourceHeaders
 from trxlib.model.space import Space
 from trxlib.spaces.grid import check_grid
@@ -69,13 +69,15 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
     try:
         source.info = replace(source.info, transforms=tuple(transform.records))
         dtype = check_positions_dtype(options.positions_dtype, source.default_dtype.name)
-        check_grid(source.info.space, source.info.path, needed=policy.out_of_volume in ("drop", "fail"))
+        judged = source.info.space if options.grid is None else space_from(options.grid)
+        check_grid(judged, source.info.path, needed=policy.out_of_volume in ("drop", "fail"))
         if options.dps or options.dpv:
             attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
             source = attach(source, options.dps, options.dpv)
         if transform.fields:
-            source, policy = _move_by_field(source, transform, policy, options)
-        source = apply_policy(source, policy, transform.matrix)
+            source = _move_by_field(source, transform, options)
+        names = [field.name for field in transform.fields]
+        source = apply_policy(source, policy, transform.matrix, space=judged, fields=names)
         if source.info.positions_dtype != dtype:
             source = source.through(PositionsCast(dtype, source.info.path), dtype=dtype)
         return source
@@ -105,15 +107,13 @@ def _option(options: ReadOptions, name: str) -> Any:
     return None if first is None else space_from(first)
 
 
-def _move_by_field(
-    source: Source, transform: Transform, policy: FilterPolicy, options: ReadOptions
-) -> tuple[Source, FilterPolicy]:
-    """Return a source moved by a transform with a field, and the policy for what comes out of it."""
+def _move_by_field(source: Source, transform: Transform, options: ReadOptions) -> Source:
+    """Return a source moved by a transform with a field: NaN where that has no value."""
     # What the file itself holds is judged first: behind the field, NaN means that it had no value.
-    source = check_finite(source, policy)
+    source = check_finite(source, options.policy)
     dtype = working_dtype(options.positions_dtype, source.info.positions_dtype)
-    step = TransformStep(transform, dtype, source.info.path, fails=policy.out_of_field == "fail")
-    return source.through(step, dtype=dtype), replace(policy, nonfinite=policy.out_of_field)
+    step = TransformStep(transform, dtype, source.info.path, fails=options.out_of_field == "fail")
+    return source.through(step, dtype=dtype)
 
 
 def read_headers(path: StrPath, options: ReadOptions | None = None) -> SourceHeaders:

@@ -25,7 +25,7 @@ from trxlib.spaces.images import KINDS_OF_REFERENCE, NIFTI_BYTES, space_of_image
 from trxlib.spaces.objects import space_of_mapping, space_of_object
 from trxlib.spaces.text import is_space_text, space_of_text
 
-__all__ = ["find_grid", "space_from"]
+__all__ = ["check_space_policy", "find_grid", "space_from"]
 
 _ODD_KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -52,15 +52,26 @@ def find_grid(infos: Sequence[SourceInfo], space: str, grid: Any = None) -> Spac
     InputError
         If `space` is none of both, or `grid` is given with "same".
     """
-    if space not in ("same", "world"):
-        raise InputError(f"space is {space!r}, expected 'same' or 'world'")
+    check_space_policy(space, grid)
     if space == "same":
-        if grid is not None:
-            raise InputError("a grid belongs to space='world'; with 'same' the result has the grid of its inputs")
         return None
     if grid is not None:
         return space_from(grid)
     return union_grid([info.space for info in infos if info.has_space] or [infos[0].space])
+
+
+def check_space_policy(space: str, grid: Any = None) -> None:
+    """Check what `find_grid` is given, before any input is opened.
+
+    Raises
+    ------
+    InputError
+        If `space` is none of both, or `grid` is given with "same".
+    """
+    if space not in ("same", "world"):
+        raise InputError(f"space is {space!r}, expected 'same' or 'world'")
+    if space == "same" and grid is not None:
+        raise InputError("a grid belongs to space='world'; with 'same' the result has the grid of its inputs")
 
 
 def space_from(reference: Any) -> Space:

@@ -71,6 +71,10 @@ class _Wrapped(Stream):
         """Return that of the other."""
         return self._source.fingerprint()
 
+    def file_rows(self, rows: Any) -> Any:
+        """Return those of the other."""
+        return self._source.file_rows(rows)
+
     def close(self) -> None:
         """Close the other."""
         self._source.close()
@@ -88,7 +92,9 @@ class _Passed(_Wrapped):
     ) -> Source:
         """Return the same with one step more."""
         steps = self._steps if step is None else (*self._steps, step)
-        return _Passed(self._source, steps, _changed(self.info, dtype, space))
+        passed = _Passed(self._source, steps, _changed(self.info, dtype, space))
+        passed.findings = self.findings
+        return passed
 
     def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
         """Yield the streamlines with positions that have passed."""
@@ -107,7 +113,7 @@ class _Passed(_Wrapped):
     def _pass(self, chunk: Chunk, first: int) -> Chunk:
         def locate(vertices: Any) -> tuple[Any, Any]:
             rows, places = chunk.locate(vertices)
-            return rows + first, places
+            return self._source.file_rows(rows + first), places
 
         positions = chunk.positions
         # What a source has seen holds for the space that it was opened with.
@@ -139,6 +145,10 @@ class _Selected(_Wrapped):
                 nb_vertices += int(chunk.lengths[kept].sum(dtype=np.int64))
                 first += len(kept)
         super().__init__(source, replace(source.info, nb_streamlines=len(numbers), nb_vertices=nb_vertices))
+
+    def file_rows(self, rows: Any) -> Any:
+        """Return the numbers of streamlines before others were left out."""
+        return self._source.file_rows(np.flatnonzero(self._kept)[rows])
 
     def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
         """Yield the streamlines that stay."""

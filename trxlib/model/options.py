@@ -87,6 +87,9 @@ class ReadOptions:
     transform_format, transform_inverse, transform_source : optional
         What the files of `transform` do not say of themselves: one value for all, or a list with one for each. See
         `trxlib.spaces.transforms`.
+    grid : optional
+        The grid that vertices are judged by, where the result gets another than that of `reference` or of the file:
+        see ``space="world"`` of `trxlib.convert`.
     positions_dtype : dtype, optional
         float16, float32 or float64; kept as its name.
     dps, dpv : mapping of str to path
@@ -116,6 +119,7 @@ class ReadOptions:
     transform_format: str | Sequence[str | None] | None = None
     transform_inverse: bool | Sequence[bool] = False
     transform_source: Any = None
+    grid: Any = None
     positions_dtype: npt.DTypeLike | None = None
     dps: Mapping[str, StrPath] = field(default_factory=dict)
     dpv: Mapping[str, StrPath] = field(default_factory=dict)
@@ -186,10 +190,11 @@ class ReadOptions:
         >>> ReadOptions(reference="b0.nii.gz", transform=np.eye(4), dps={"weight": "sub-01.txt"}).files()
         ['b0.nii.gz', 'sub-01.txt']
         """
+        moved = self.transforms()
+        spaces = [self.reference, self.grid, *(item.get(key) for item in moved for key in ("source", "reference"))]
         # A pair may be the path of an affine, and dimensions.
-        reference = self.reference[:1] if isinstance(self.reference, (tuple, list)) else [self.reference]
-        moved = [value for item in self.transforms() for value in (item.get("path"), item.get("source"))]
-        given = [*reference, *moved, *self.dps.values(), *self.dpv.values()]
+        spaces = [space[0] if isinstance(space, (tuple, list)) and space else space for space in spaces]
+        given = [*spaces, *(item.get("path") for item in moved), *self.dps.values(), *self.dpv.values()]
         return [path for path in given if isinstance(path, (str, os.PathLike))]
 
     def transforms(self) -> list[dict[str, Any]]:
@@ -214,7 +219,8 @@ class ReadOptions:
         given = [item for item in given if item is not None]
         if not given:
             for name in ("transform_format", "transform_inverse", "transform_source"):
-                if getattr(self, name) not in (None, False):
+                value = getattr(self, name)
+                if not (value is None or value is False or (isinstance(value, (list, tuple)) and not len(value))):
                     raise InputError(f"{name} is given without a transform; name its file, or leave it out")
             return []
         columns = {
@@ -225,9 +231,9 @@ class ReadOptions:
         found = []
         for number, item in enumerate(given):
             named = dict(item) if isinstance(item, Mapping) else {_kind_of(item): item}
-            said = {key: values[number] for key, values in columns.items() if values[number] not in (None, False, "")}
+            said = {key: values[number] for key, values in columns.items() if not _says_nothing(values[number])}
             # Where a transform leads to is where the next one begins.
-            if number + 1 < len(given) and isinstance(self.transform_source, (list, tuple)) and len(given) > 1:
+            if number + 1 < len(given) and isinstance(self.transform_source, (list, tuple)):
                 said["reference"] = columns["source"][number + 1]
             found.append({**said, **named})
         return found
@@ -292,7 +298,7 @@ def _is_list_of_transforms(value: Any) -> bool:
     """Tell several transforms from one matrix, whose rows are lists of numbers."""
     if not isinstance(value, (list, tuple)):
         return False
-    return not all(isinstance(row, (list, tuple, np.ndarray)) and _are_numbers(row) for row in value)
+    return not value or not all(isinstance(row, (list, tuple, np.ndarray)) and _are_numbers(row) for row in value)
 
 
 def _are_numbers(row: Any) -> bool:
@@ -301,6 +307,11 @@ def _are_numbers(row: Any) -> bool:
 
 def _kind_of(transform: Any) -> str:
     return "path" if isinstance(transform, (str, os.PathLike)) else "matrix"
+
+
+def _says_nothing(value: Any) -> bool:
+    """Tell a value that stands for none; images and arrays cannot be compared with these."""
+    return value is None or value is False or (isinstance(value, str) and not value)
 
 
 def _for_each(value: Any, count: int, name: str) -> list[Any]:
@@ -320,7 +331,7 @@ def _to_json(value: Any, name: str) -> Any:
     match value:
         case os.PathLike():
             return os.fspath(value)
-        case str() | bool() | int() | float():
+        case None | str() | bool() | int() | float():
             return value
         case np.integer() | np.floating():
             return value.item()

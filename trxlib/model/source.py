@@ -402,6 +402,16 @@ class Source(ABC):
             If a stream is to give its streamlines in another order.
         """
 
+    def file_rows(self, rows: Any) -> Any:
+        """Return by which numbers the file knows some streamlines of this source, for messages; by default the same.
+
+        Parameters
+        ----------
+        rows : int or ndarray of int
+            Of this source.
+        """
+        return rows
+
     def check_entries(self) -> None:  # noqa: B027 (a stream states no CRCs)
         """Compare what is read only in part, or changed on its way, with the CRCs that the file states.
 

@@ -18,6 +18,7 @@ from trxlib.spaces.mif import MIF_MAGIC, is_mif_whole, read_mif
 from trxlib.spaces.nifti import NIFTI_BYTES, read_nifti
 from trxlib.spaces.nrrd import NRRD_MAGIC, is_nrrd_whole, read_nrrd
 from trxlib.spaces.objects import space_of_object
+from trxlib.spaces.text import read_text_header
 
 __all__ = ["KINDS_OF_REFERENCE", "NIFTI_BYTES", "space_of_image"]
 
@@ -26,8 +27,6 @@ KINDS_OF_REFERENCE = (
     "a NIfTI, MGH, MRtrix (.mif, .mih) or NRRD image, a TRK or a TRX file, or a text file with four rows of four "
     "numbers, the affine, and one of three, the dimensions"
 )
-#: Of a header in text: thousands of gradient directions need less. Most headers end within the first of these.
-_TEXT_BYTES = (1 << 14, 1 << 20)
 _PAIR_SUFFIXES = (".img", ".img.gz")
 _UNIT_BYTE, _UNITS = 123, {1: "metre", 3: "micrometre"}
 _RAS_FLAG = 28  # of MGH: whether the affine is stated
@@ -61,26 +60,14 @@ def space_of_image(path: Path, head: bytes, read: Callable[[int], bytes]) -> Spa
         If the header leaves something open, and a value is assumed.
     """
     if head.startswith(MIF_MAGIC):
-        return read_mif(_read_text_header(path, read, is_mif_whole), str(path))
+        return read_mif(read_text_header(path, read, is_mif_whole), str(path))
     if head.startswith(NRRD_MAGIC):
-        return read_nrrd(_read_text_header(path, read, is_nrrd_whole), str(path))
+        return read_nrrd(read_text_header(path, read, is_nrrd_whole), str(path))
     image = read_nifti(head)
     if image is not None:
         _check_unit(path, head[_UNIT_BYTE])
         return Space.create(*image, f"{path}: reference image")
     return _space_by_nibabel(path, head)
-
-
-def _read_text_header(path: Path, read: Callable[[int], bytes], is_whole: Callable[[bytes], bool]) -> bytes:
-    """Return the start of a file that holds its header, or the whole file if that is short."""
-    for count in _TEXT_BYTES:
-        data = read(count)
-        if is_whole(data) or len(data) < count:
-            return data
-    raise HeaderError(
-        f"{path}: its header does not end within {_TEXT_BYTES[-1]} bytes, as every header in text does; it is damaged, "
-        "take another reference"
-    )
 
 
 def _check_unit(path: Path, code: int) -> None:

@@ -19,8 +19,8 @@ from trxlib.spaces.grid import Grid
 __all__ = ["SAMPLE", "judge_share", "thin_out"]
 
 Array = npt.NDArray[Any]
-#: Vertices that reasons are tried on.
-SAMPLE = 2000
+#: Vertices of a block that reasons are tried on.
+SAMPLE = 500
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _CONVINCING = 0.9  # share inside that makes a reason worth telling
 
@@ -101,9 +101,11 @@ def _find_reasons(sample: Array, space: Space, matrix: Array | None) -> list[str
             *tried,
         ]
     found = []
+    outside = len(grid.find_outside(sample))
     for step, text in tried:
-        moved = sample @ step[:3, :3].T + step[:3, 3]
-        share = 1 - len(grid.find_outside(moved)) / len(moved)
-        if share >= _CONVINCING:
+        left = len(grid.find_outside(sample @ step[:3, :3].T + step[:3, 3]))
+        share = 1 - left / len(sample)
+        # A head is nearly symmetrical: what lies inside anyway does not speak for LPS.
+        if share >= _CONVINCING and left <= outside / 2:
             found.append(f"{100 * share:.3g} % would lie inside if they were taken {text}")
     return found

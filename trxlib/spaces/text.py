@@ -1,16 +1,19 @@
-"""Text files of numbers: an affine with dimensions, as a reference, or a matrix."""
+"""Text: files of numbers (an affine with dimensions, as a reference, or a matrix), and headers of images."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from trxlib.errors import HeaderError, InputError, InputNotFoundError
 from trxlib.model.space import Space
 
-__all__ = ["is_space_text", "read_numbers", "read_text", "space_of_text"]
+__all__ = ["is_space_text", "read_numbers", "read_text", "read_text_header", "space_of_text"]
 
 _MAX_TEXT = 1 << 14  # bytes of a text file with an affine, comments included
+#: Of a header in text: thousands of gradient directions need less. Most headers end within the first of these.
+_HEADER_BYTES = (1 << 14, 1 << 20)
 
 
 def is_space_text(path: str | Path, nbytes: int) -> bool:
@@ -102,3 +105,30 @@ def _starts_with_numbers(text: str) -> bool:
 
 def _split_rows(text: str) -> list[list[str]]:
     return [line.split("#")[0].replace(",", " ").split() for line in text.removeprefix("\xef\xbb\xbf").splitlines()]
+
+
+def read_text_header(path: str | Path, read: Callable[[int], bytes], is_whole: Callable[[bytes], bool]) -> bytes:
+    """Return the start of a file that holds its header, or the whole file if that is short.
+
+    Parameters
+    ----------
+    path : path
+        For messages.
+    read : callable
+        Returns the first so many bytes of the file, unpacked.
+    is_whole : callable
+        Tells whether some bytes hold the whole header.
+
+    Raises
+    ------
+    HeaderError
+        If the header does not end where every header does.
+    """
+    for count in _HEADER_BYTES:
+        data = read(count)
+        if is_whole(data) or len(data) < count:
+            return data
+    raise HeaderError(
+        f"{path}: its header does not end within {_HEADER_BYTES[-1]} bytes, as every header in text does; it is "
+        "damaged, take another file"
+    )

@@ -11,6 +11,7 @@ import numpy as np
 from trxlib.errors import InputError, SpaceMismatchError, UnsupportedFormatError
 from trxlib.model.space import Space
 from trxlib.spaces.images import NIFTI_BYTES, space_of_image
+from trxlib.spaces.mif import MIF_MAGIC
 from trxlib.spaces.objects import space_of_object
 from trxlib.spaces.transforms.checks import sample_grid
 from trxlib.spaces.transforms.field import Field
@@ -20,7 +21,7 @@ from trxlib.spaces.transforms.itk import looks_like_matlab, read_itk_matlab, rea
 from trxlib.spaces.transforms.itk_hdf5 import HDF5_MAGIC, read_itk_hdf5
 from trxlib.spaces.transforms.linear import Linear, check_linear
 from trxlib.spaces.transforms.lta import read_lta
-from trxlib.spaces.transforms.mif import MIF_MAGIC, read_mif_field
+from trxlib.spaces.transforms.mif import read_mif_field
 from trxlib.spaces.transforms.nifti_fields import is_nifti, open_maybe_gzip, read_nifti_field
 from trxlib.spaces.transforms.spec import TransformSpec, specs_from
 from trxlib.spaces.transforms.text import find_text_format, read_text_matrix
