@@ -44,3 +44,11 @@ def test_every_transform_leads_back(moved):
         first += len(expected)
     assert first == len(positions)
     assert len(offsets) == sum(len(row.expected) for row in rows)
+
+
+def test_straight_into_the_archive_gives_the_same_bytes(moved):
+    workflow, _ = moved
+    workflow.run("--cores", "2", "archives", "--config", "keep_subjects=false", "results=direct")
+    for name in ("back.trx", "provenance.tsv", "preflight.tsv"):
+        paths = [workflow.folder / folder / "back" / name for folder in ("results", "direct")]
+        assert paths[0].read_bytes() == paths[1].read_bytes(), name

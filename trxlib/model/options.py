@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -178,6 +179,12 @@ class ReadOptions:
             named = dict(item) if isinstance(item, Mapping) else {_kind_of(item): item}
             said = {key: values[number] for key, values in columns.items() if values[number] not in (None, False, "")}
             found.append({**said, **named})
+        for here, after in pairwise(found):
+            # Where a matrix of FLIRT leads to in the middle of a chain, the transform that follows says. One source
+            # for all says nothing of that.
+            source = after.get("source")
+            if here.get("format") == "fsl" and source is not None and source is not here.get("source"):
+                here.setdefault("reference", source)
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -244,7 +251,7 @@ def _to_json(value: Any, name: str) -> Any:
     match value:
         case os.PathLike():
             return os.fspath(value)
-        case str() | bool() | int() | float():
+        case None | str() | bool() | int() | float():
             return value
         case np.integer() | np.floating():
             return value.item()
