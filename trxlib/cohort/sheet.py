@@ -279,12 +279,12 @@ def _transform_mistakes(lists: Mapping[str, list[str]], *, has_reference: bool) 
         if values and not count:
             found.append((column, "the row has no transform that this could be said of; name its file"))
         elif len(values) not in (0, 1, count):
-            text = f"{len(values)} values for {count} transforms; give one for all, or one for each, separated by ';'"
+            text = f"{len(values)} values for {count} transform{'s' if count > 1 else ''}; give one for all, or one for each, separated by ';'"
             found.append((column, text))
     for value in lists.get("transform_format", []):
         if value and value not in _TRANSFORM_FORMATS:
-            known = ", ".join(_TRANSFORM_FORMATS)
-            found.append(("transform_format", f"{value!r} is no format; known are {known}, or nothing: by content"))
+            text = unknown_words("format", [value], _TRANSFORM_FORMATS)
+            found.append(("transform_format", f"unknown {text}, or nothing: by its content"))
     for value in lists.get("transform_inverse", []):
         if value.lower() not in (*_YES, *_NO):
             found.append(("transform_inverse", f"{value!r} is neither yes nor no"))

@@ -37,7 +37,12 @@ _NEVER = sys.maxsize
 
 
 def apply_policy(
-    source: Source, policy: FilterPolicy, matrix: Array | None = None, *, space: Space | None = None
+    source: Source,
+    policy: FilterPolicy,
+    matrix: Array | None = None,
+    *,
+    space: Space | None = None,
+    grid: str = "the grid",
 ) -> Source:
     """Return a source that has no streamlines but those that a policy lets pass.
 
@@ -51,6 +56,8 @@ def apply_policy(
         The linear transform that moved the streamlines, for the message where most lie outside the grid.
     space : Space, optional
         Whose grid counts, if not that of the result.
+    grid : str
+        What messages call it.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def apply_policy(
         If many vertices lie outside the grid.
     """
     info = source.info if space is None else replace(source.info, space=space)
-    judge = _Judge(info, policy, matrix)
+    judge = _Judge(info, policy, matrix, grid)
     if not policy.drops:
         result = source.through(_Look(judge))
         result.findings = judge.findings
@@ -133,8 +140,10 @@ def _find_kept(source: Source, judge: _Judge) -> tuple[Array, int, int]:
 class _Judge:
     """Finds the odd streamlines of some vertices, refuses those that a policy refuses, and counts what lies outside."""
 
-    def __init__(self, info: SourceInfo, policy: FilterPolicy, matrix: Array | None = None) -> None:
-        self.info, self.policy = info, policy
+    def __init__(
+        self, info: SourceInfo, policy: FilterPolicy, matrix: Array | None = None, grid: str = "the grid"
+    ) -> None:
+        self.info, self.policy, self.grid_name = info, policy, grid
         self.findings = Findings()
         self._matrix = matrix
         self._grid = Grid(info.space)
@@ -193,6 +202,7 @@ class _Judge:
             self.info.space,
             matrix=self._matrix,
             limits=(self.policy.warn_outside, self.policy.max_outside),
+            grid=self.grid_name,
         )
 
     def _is_nonfinite(self, positions: Array, vertex: int, place: Place) -> FormatError:
@@ -225,16 +235,17 @@ class _Look:
         # A streamline may go on in the next block.
         count -= sum(before[1] == after[0] for before, after in pairwise(blocks))
         self._outside = []
-        _log_kept(self._judge.info, count)
+        _log_kept(self._judge.info, count, self._judge.grid_name)
         self._judge.end()
 
 
-def _log_kept(info: SourceInfo, outside: int) -> None:
+def _log_kept(info: SourceInfo, outside: int, grid: str = "the grid") -> None:
     if outside:
         logger.warning(
-            "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
+            "%s: %d of %d streamlines have vertices outside %s of %s; they are kept",
             info.path,
             outside,
             info.nb_streamlines,
+            grid,
             "x".join(map(str, info.space.dimensions)),
         )
