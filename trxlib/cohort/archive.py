@@ -81,7 +81,7 @@ def plan_cohort(
     InputError
         If the plan or the archive would replace a subject's file.
     """
-    check_outputs([output, archive], subjects)
+    check_outputs([output, archive], [*subjects, *([grid] if grid else [])])
     headers = [_headers_of_subject(path) for path in subjects]
     plan = plan_merge(
         headers,
@@ -134,7 +134,7 @@ def plan_cohort_directly(
     InputError
         If the plan or the archive would replace an input or lie in one.
     """
-    check_outputs([output, archive], paths_of_rows(rows))
+    check_outputs([output, archive], [*paths_of_rows(rows), *([grid] if grid else [])])
     by_entity: dict[str, list[Row]] = {}
     for row in rows:
         entity = f"{row['subject']}_{row['session']}" if row["session"] else row["subject"]

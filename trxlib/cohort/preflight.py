@@ -20,7 +20,7 @@ from trxlib.formats.open import look_into
 from trxlib.formats.reference import find_grid
 from trxlib.model.options import SpacePolicy
 from trxlib.model.source import SourceHeaders, SourceInfo
-from trxlib.model.space import check_same_space
+from trxlib.model.space import Space, check_same_space
 
 __all__ = ["preflight", "refuse_cohort"]
 
@@ -83,8 +83,9 @@ def preflight(
     InputError
         Lists every input that cannot be read or does not fit.
     """
-    check_outputs([table], paths_of_rows(rows))
-    problems: list[str] = []
+    check_outputs([table], [*paths_of_rows(rows), *([grid] if grid else [])])
+    # Cut off by the grid of the archive is what lies outside; the files' own hold in any other case.
+    archive_grid, problems = _read_grid(space, grid)
     found: dict[str, SourceHeaders] = {}
     records: list[dict[str, Any]] = []
     # Nothing is left out of a sample, so what has to be counted for that is not.
@@ -92,7 +93,7 @@ def preflight(
     for row in rows:
         name = _name_of(row)
         try:
-            found[name], record = look_into(row["tractogram"], options_of(row, common))
+            found[name], record = look_into(row["tractogram"], options_of(row, common), grid=archive_grid)
             records.append(record)
         except (TrxError, OSError) as error:
             problems.append(f"{name}: {error}")
@@ -101,7 +102,8 @@ def preflight(
             problems.append(f"{name}: {row['tractogram']}: {type(error).__name__}: {error}")
     moved = [name for name, row in zip(map(_name_of, rows), rows, strict=True) if row["transform"]]
     problems += _misfits(found, missing_metadata, space, moved)
-    problems += _grid_problems(found, space, grid)
+    if archive_grid is None and not problems:
+        problems += _union_problems(found, space)
     if problems:
         raise InputError("\n".join(["the inputs of the cohort cannot become one archive:", *problems]))
     write_table(
@@ -148,10 +150,18 @@ def _misfits(
     return problems
 
 
-def _grid_problems(found: Mapping[str, SourceHeaders], space: SpacePolicy, grid: str | None) -> list[str]:
-    """Return what is wrong with the grid that the archive is to get."""
+def _read_grid(space: SpacePolicy, grid: str | None) -> tuple[Space | None, list[str]]:
+    """Return the grid that the archive is to get, if one is named, and what is wrong with it."""
     try:
-        find_grid([item.info for item in found.values()], space, grid) if found else None
+        return (None if grid is None else find_grid([], space, grid)), []
+    except TrxError as error:
+        return None, [f"configuration, grid: {error}"]
+
+
+def _union_problems(found: Mapping[str, SourceHeaders], space: SpacePolicy) -> list[str]:
+    """Return what keeps the grids of inputs from one that contains them all."""
+    try:
+        find_grid([item.info for item in found.values()], space) if found else None
     except TrxError as error:
         return [str(error)]
     return []

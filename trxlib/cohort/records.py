@@ -54,5 +54,5 @@ def space_cells(space: Space | Mapping[str, Any] | None) -> list[str]:
         space = Space.create(space["voxel_to_rasmm"], space["dimensions"], "record")
     dimensions = " ".join(map(str, space.dimensions))
     sizes = " ".join(f"{size:.4g}" for size in space.voxel_sizes)
-    affine = " ".join(f"{value:.6g}" for value in space.voxel_to_rasmm[:3].ravel())
+    affine = " ".join(f"{value + 0.0:.9g}" for value in space.voxel_to_rasmm[:3].ravel())
     return [dimensions, sizes, space.voxel_order, affine]

@@ -237,7 +237,7 @@ def _row_mistakes(
                     checked[value] = _path_mistake(value, made)
                 if checked[value]:
                     found.append((column, checked[value]))
-        found += _transform_mistakes(lists)
+        found += _transform_mistakes(lists, has_reference="reference" in values)
         tractogram = values.get("tractogram", "")
         if tractogram.lower().endswith(_NEEDS_REFERENCE) and "reference" not in values:
             text = f"{tractogram!r} stores no affine, so it needs a reference image; name one in the column 'reference'"
@@ -268,28 +268,49 @@ def _split(cell: str) -> list[str]:
     return [value.strip() for value in cell.split(";")] if cell else []
 
 
-def _transform_mistakes(lists: Mapping[str, list[str]]) -> list[tuple[str, str]]:
+def _transform_mistakes(lists: Mapping[str, list[str]], *, has_reference: bool) -> list[tuple[str, str]]:
     """Say what is wrong with the transforms of a row, apart from their files: numbers, formats, directions."""
     count = len(lists.get("transform", []))
-    found = [("transform", "one of the paths between the semicolons is empty")] * ("" in lists.get("transform", []))
+    found = []
+    if "" in lists.get("transform", []):
+        found.append(("transform", "one of the paths between the semicolons is empty; name it, or take a ';' away"))
     for column in ("transform_format", "transform_inverse", "transform_source"):
         values = lists.get(column, [])
         if values and not count:
             found.append((column, "the row has no transform that this could be said of; name its file"))
         elif len(values) not in (0, 1, count):
-            text = f"{len(values)} values for {count} transforms; give one for all, or one for each, separated by ';'"
+            text = f"{len(values)} values for {count} transform{'s' if count > 1 else ''}; give one for all, or one for each, separated by ';'"
             found.append((column, text))
     for value in lists.get("transform_format", []):
         if value and value not in _TRANSFORM_FORMATS:
-            known = ", ".join(_TRANSFORM_FORMATS)
-            found.append(("transform_format", f"{value!r} is no format; known are {known}, or nothing: by content"))
+            text = unknown_words("format", [value], _TRANSFORM_FORMATS)
+            found.append(("transform_format", f"unknown {text}, or nothing: by its content"))
     for value in lists.get("transform_inverse", []):
         if value.lower() not in (*_YES, *_NO):
             found.append(("transform_inverse", f"{value!r} is neither yes nor no"))
-    if lists.get("transform_format", [""])[0] == "fsl" and not any(lists.get("transform_source", [])):
-        text = "a matrix of FLIRT means nothing without the image that it leads from (-in); name it"
-        found.append(("transform_source", text))
+    # Of lists that are too short or too long, nobody knows what belongs together.
+    return found or _flirt_mistakes(lists, count, has_reference)
+
+
+def _flirt_mistakes(lists: Mapping[str, list[str]], count: int, has_reference: bool) -> list[tuple[str, str]]:
+    """Say which images are missing that matrices of FLIRT mean nothing without: where they lead from, and to."""
+    formats, sources = (_for_each(lists.get(name, []), count) for name in ("transform_format", "transform_source"))
+    found = []
+    for number in [number for number in range(count) if formats[number] == "fsl"]:
+        which = f"{lists['transform'][number]!r} is a matrix of FLIRT, which means nothing without the image that it"
+        if not sources[number]:
+            found.append(("transform_source", f"{which} leads from (-in); name it"))
+        if number == count - 1 and not has_reference:
+            found.append(("reference", f"{which} leads to (-ref); name it"))
+        elif number < count - 1 and (not sources[number + 1] or len(lists["transform_source"]) == 1):
+            text = f"{which} leads to (-ref); name that as the source of the transform that follows"
+            found.append(("transform_source", text))
     return found
+
+
+def _for_each(values: list[str], count: int) -> list[str]:
+    """Return one value for each transform: a single one holds for all."""
+    return values if len(values) == count else (values or [""]) * count
 
 
 def _path_mistake(path: str, made: tuple[str, ...]) -> str:

@@ -20,5 +20,7 @@ def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequenc
 
 def read_table(path: str | Path) -> list[dict[str, str]]:
     """Read a table with tabs."""
-    columns, *rows = (line.split("\t") for line in Path(path).read_text(encoding="utf-8").splitlines())
+    # splitlines() would also divide at characters that a path may have.
+    lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    columns, *rows = (line.split("\t") for line in lines)
     return [dict(zip(columns, row, strict=True)) for row in rows]

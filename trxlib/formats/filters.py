@@ -42,6 +42,7 @@ def apply_policy(
     *,
     space: Space | None = None,
     fields: Sequence[str] = (),
+    grid: str = "the grid",
 ) -> Source:
     """Return a source that has no streamlines but those that a policy lets pass.
 
@@ -58,6 +59,8 @@ def apply_policy(
     fields : sequence of str
         The deformation fields that moved the streamlines, if some did. Vertices that are not finite are then those
         where a field has no value, and the policy's `out_of_field` says what becomes of their streamlines.
+    grid : str
+        What messages call it.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def apply_policy(
     info = source.info if space is None else replace(source.info, space=space)
     # What the file itself holds has been judged before, by `check_finite`.
     rules = replace(policy, nonfinite=policy.out_of_field) if fields else policy
-    judge = _Judge(info, rules, matrix)
+    judge = _Judge(info, rules, matrix, grid)
     if not rules.drops:
         result = source.through(_Look(judge))
         result.findings = judge.findings
@@ -150,8 +153,10 @@ def _find_kept(source: Source, judge: _Judge) -> _Kept:
 class _Judge:
     """Finds the odd streamlines of some vertices, refuses those that a policy refuses, and counts what lies outside."""
 
-    def __init__(self, info: SourceInfo, policy: FilterPolicy, matrix: Array | None = None) -> None:
-        self.info, self.policy = info, policy
+    def __init__(
+        self, info: SourceInfo, policy: FilterPolicy, matrix: Array | None = None, grid: str = "the grid"
+    ) -> None:
+        self.info, self.policy, self.grid_name = info, policy, grid
         self.findings = Findings()
         self._matrix = matrix
         self._grid = Grid(info.space)
@@ -217,6 +222,7 @@ class _Judge:
             self.info.space,
             matrix=self._matrix,
             limits=(self.policy.warn_outside, self.policy.max_outside),
+            grid=self.grid_name,
         )
 
     def _is_nonfinite(self, positions: Array, vertex: int, place: Place) -> FormatError:
@@ -249,16 +255,17 @@ class _Look:
         # A streamline may go on in the next block.
         count -= sum(before[1] == after[0] for before, after in pairwise(blocks))
         self._outside = []
-        _log_kept(self._judge.info, count)
+        _log_kept(self._judge.info, count, self._judge.grid_name)
         self._judge.end()
 
 
-def _log_kept(info: SourceInfo, outside: int) -> None:
+def _log_kept(info: SourceInfo, outside: int, grid: str = "the grid") -> None:
     if outside:
         logger.warning(
-            "%s: %d of %d streamlines have vertices outside the grid of %s; they are kept",
+            "%s: %d of %d streamlines have vertices outside %s of %s; they are kept",
             info.path,
             outside,
             info.nb_streamlines,
+            grid,
             "x".join(map(str, info.space.dimensions)),
         )

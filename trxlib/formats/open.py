@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trxlib.errors import InputError
+from trxlib.errors import CountError, InputError
 from trxlib.formats.filters import apply_policy, check_finite
 from trxlib.formats.reference import space_from
 from trxlib.formats.registry import FORMATS, detect_format
@@ -130,7 +130,9 @@ def read_headers(path: StrPath, options: ReadOptions | None = None) -> SourceHea
         return source.headers()
 
 
-def look_into(path: StrPath, options: ReadOptions | None = None) -> tuple[SourceHeaders, dict[str, Any]]:
+def look_into(
+    path: StrPath, options: ReadOptions | None = None, *, grid: Space | None = None
+) -> tuple[SourceHeaders, dict[str, Any]]:
     """Return what the headers of a tractogram say, and where some of its streamlines lie, before long work begins.
 
     Its first streamlines are read, a megabyte or two. Only if many of their vertices lie outside the grid of the result
@@ -142,6 +144,8 @@ def look_into(path: StrPath, options: ReadOptions | None = None) -> tuple[Source
         The file, or a TRX folder.
     options : ReadOptions, optional
         As for `open_input`.
+    grid : Space, optional
+        Of the archive that the result goes into, if that is another: it is judged by this grid as well.
 
     Returns
     -------
@@ -161,15 +165,30 @@ def look_into(path: StrPath, options: ReadOptions | None = None) -> tuple[Source
         If many do.
     """
     options = options or ReadOptions()
+    try:
+        return _look_into(path, options, grid)
+    except CountError:
+        if detect_format(path) != "tck":
+            raise
+        # As for a conversion: a header that miscounts is no reason to refuse streamlines that can be counted.
+        return _look_into(path, options.counted(), grid)
+
+
+def _look_into(path: StrPath, options: ReadOptions, grid: Space | None) -> tuple[SourceHeaders, dict[str, Any]]:
     with open_input(path, options) as source:
-        for chunk in source.chunks():
+        limit = min(options.warn_outside, options.max_outside)
+        looked = source
+        if grid is not None and source.info.has_space:
+            policy = replace(options.policy, nonfinite="fail", out_of_volume="keep", drop_empty=False)
+            looked = apply_policy(source, policy, space=grid, grid="the grid of the archive")
+        for chunk in looked.chunks():
             len(chunk.positions)  # made, and so looked at
             break
-        findings = source.findings
-        limit = min(options.warn_outside, options.max_outside)
-        if findings is not None and findings.outside > limit * findings.vertices:
-            findings.vertices = findings.outside = 0
-            for chunk in source.chunks():
+        findings = [item.findings for item in {id(item): item for item in (source, looked)}.values() if item.findings]
+        if any(found.outside > limit * found.vertices for found in findings):
+            for found in findings:
+                found.vertices = found.outside = 0
+            for chunk in looked.chunks():
                 len(chunk.positions)
         return source.headers(), source.record()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -236,6 +237,12 @@ class ReadOptions:
             if number + 1 < len(given) and isinstance(self.transform_source, (list, tuple)):
                 said["reference"] = columns["source"][number + 1]
             found.append({**said, **named})
+        for here, after in pairwise(found):
+            # Where a matrix of FLIRT leads to in the middle of a chain, the transform that follows says. One source
+            # for all says nothing of that.
+            source = after.get("source")
+            if here.get("format") == "fsl" and source is not None and source is not here.get("source"):
+                here.setdefault("reference", source)
         return found
 
     def to_json(self) -> dict[str, Any]:

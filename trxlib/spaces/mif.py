@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderError, HeaderWarning, UnsupportedFormatError
+from trxlib.errors import HeaderError, HeaderWarning, UnsupportedFormatError, warn
 from trxlib.model.header_fields import check_dimensions
 from trxlib.model.space import Space
 

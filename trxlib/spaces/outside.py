@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 #: Vertices of a block that reasons are tried on.
 SAMPLE = 500
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_OWN = "the grid"
 _CONVINCING = 0.9  # share inside that makes a reason worth telling
 
 
@@ -40,6 +41,7 @@ def judge_share(
     matrix: Array | None,
     limits: tuple[float, float],
     what: str = "its vertices",
+    grid: str = _OWN,
 ) -> None:
     """Warn, or raise, if a large share of vertices lies outside a grid.
 
@@ -59,6 +61,8 @@ def judge_share(
         Shares above which a warning is given, and an error is raised.
     what : str
         What was counted.
+    grid : str
+        What the message calls the grid of `space`.
 
     Raises
     ------
@@ -73,12 +77,15 @@ def judge_share(
     outside, total = counts
     if not total or not space.has_grid or outside <= min(limits) * total:
         return
-    grid = "x".join(map(str, space.dimensions))
+    voxels = "x".join(map(str, space.dimensions))
     text = (
-        f"{path}: {100 * outside / total:.3g} % of {what} ({outside} of {total}) lie outside the grid of {grid} voxels"
+        f"{path}: {100 * outside / total:.3g} % of {what} ({outside} of {total}) lie outside {grid} of {voxels} voxels"
     )
     reasons = _find_reasons(sample, space, matrix)
-    text += "; " + ("; ".join(reasons) if reasons else "is it the right reference, and does the transform lead to it?")
+    doubt = "is it the right reference, and does the transform lead to it?"
+    if grid != _OWN:
+        doubt = "is it large enough, and is it in the same world?"
+    text += "; " + ("; ".join(reasons) or doubt)
     if outside > limits[1] * total:
         raise SpaceMismatchError(f"{text}; if all is right as it is, raise the limit (max_outside, now {limits[1]:g})")
     warn(f"{text} (a warning above warn_outside, {limits[0]:g})", SpaceWarning)

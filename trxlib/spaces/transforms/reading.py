@@ -187,7 +187,9 @@ def _read_text(one: _Reading, path: str | Path) -> list[Step]:
 def _read_fsl(one: _Reading, linear: Linear) -> Linear:
     path = one.spec.path
     if one.source is None or one.reference is None:
-        missing = "source, where points come from" if one.source is None else "reference, where they go to"
+        missing = "source, where points come from"
+        if one.source is not None:
+            missing = "reference, where they go to (in a chain: the source of the transform that follows)"
         raise InputError(
             f"{path} is a matrix of FLIRT, which means nothing without the two images it was made with; name the "
             f"{missing}"
