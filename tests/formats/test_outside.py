@@ -103,7 +103,7 @@ def test_the_command_line_says_file_numbers_and_reason(tmp_path: Path, image: Pa
     result = run("convert", path, tmp_path / "out.trx", "--reference", image, "--max-outside", "1", "--warn-outside", 1)
     assert result.exit_code == 0, result.output
     path = write_head(tmp_path, away(head_points(), 0.2))
-    result = run("convert", path, tmp_path / "out.trx", "--reference", image)
+    result = run("convert", path, tmp_path / "out.trx", "--reference", image, "--force")
     assert result.exit_code == 0
     assert "20 % of its vertices (200 of 1000) lie outside" in " ".join(result.stderr.split())
     assert run("convert", path, tmp_path / "out.trx", "--reference", image, "--max-outside", "0.1").exit_code == 1

@@ -279,8 +279,8 @@ def _transform_mistakes(lists: Mapping[str, list[str]], *, has_reference: bool) 
         if values and not count:
             found.append((column, "the row has no transform that this could be said of; name its file"))
         elif len(values) not in (0, 1, count):
-            text = f"{len(values)} values for {count} transform{'s' if count > 1 else ''}; give one for all, or one for each, separated by ';'"
-            found.append((column, text))
+            given = f"{len(values)} values for {count} transform{'s' if count > 1 else ''}"
+            found.append((column, f"{given}; give one for all, or one for each, separated by ';'"))
     for value in lists.get("transform_format", []):
         if value and value not in _TRANSFORM_FORMATS:
             text = unknown_words("format", [value], _TRANSFORM_FORMATS)

@@ -28,7 +28,7 @@ from trxlib.formats.reference import check_space_policy, find_grid
 from trxlib.formats.registry import detect_format
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
-from trxlib.model.source import Progress, Source, SourceInfo
+from trxlib.model.source import Findings, Progress, Source, SourceInfo
 from trxlib.spaces.companions import with_companions
 
 __all__ = ["ConvertInput", "ConvertedInput", "convert", "convert_all", "plan_conversion"]
@@ -87,6 +87,8 @@ class ConvertedInput:
         Its first streamline and vertex, and their numbers.
     fingerprint : str
         Of its content: ``crc32:<8 hex digits>:<bytes>``.
+    findings : Findings, optional
+        How many of its vertices were looked at, and how many lie outside the grid of the result.
     record : mapping
         How it was read: see `trxlib.model.source.Source.record`.
     """
@@ -95,6 +97,7 @@ class ConvertedInput:
     group: str
     place: InputPlan
     fingerprint: str
+    findings: Findings | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -297,7 +300,7 @@ def _convert(
         write_container(plan, sources, output, **writing)
         _log(output, plan, begin)
         return [
-            ConvertedInput(opened.info, item.group or "", place, opened.fingerprint(), opened.record())
+            ConvertedInput(opened.info, item.group or "", place, opened.fingerprint(), opened.findings, opened.record())
             for item, opened, place in zip(items, sources, plan.inputs, strict=True)
         ]
 

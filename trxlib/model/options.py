@@ -233,9 +233,6 @@ class ReadOptions:
         for number, item in enumerate(given):
             named = dict(item) if isinstance(item, Mapping) else {_kind_of(item): item}
             said = {key: values[number] for key, values in columns.items() if not _says_nothing(values[number])}
-            # Where a transform leads to is where the next one begins.
-            if number + 1 < len(given) and isinstance(self.transform_source, (list, tuple)):
-                said["reference"] = columns["source"][number + 1]
             found.append({**said, **named})
         for here, after in pairwise(found):
             # Where a matrix of FLIRT leads to in the middle of a chain, the transform that follows says. One source
