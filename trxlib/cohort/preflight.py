@@ -138,9 +138,10 @@ def _misfits(
     if not found:
         return problems
     if space == "same":
-        spaces = {name: item.info.space for name, item in found.items() if item.info.has_space}
+        labels = {name: f"{name} ({item.info.path})" for name, item in found.items() if item.info.has_space}
+        spaces = {label: found[name].info.space for name, label in labels.items()}
         try:
-            check_same_space(spaces, transformed=moved)
+            check_same_space(spaces, transformed=[labels[name] for name in moved if name in labels])
         except MismatchError as error:
             problems.append(str(error))
     try:

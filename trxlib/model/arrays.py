@@ -105,8 +105,9 @@ class TrxArrays:
 
         Examples
         --------
+        >>> from trxlib.model.paths import parse_name
         >>> header = trxlib.validate("cohort.trx")
-        >>> weight = trxlib.model.names.parse_name("dps/weight.float32")
+        >>> weight = parse_name("dps/weight.float32")
         >>> sorted(trxlib.TrxArrays.of_entries(header, {weight: np.ones((8, 1), "<f4")}).dps)
         ['weight']
         """

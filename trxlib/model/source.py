@@ -409,6 +409,10 @@ class Source(ABC):
         ----------
         rows : int or ndarray of int
             Of this source.
+
+        Returns
+        -------
+        int or ndarray of int
         """
         return rows
 
