@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import copy
 import tracemalloc
+import warnings
 
 import nibabel
 import numpy as np
@@ -13,7 +14,7 @@ from nibabel.streamlines import ArraySequence, LazyTractogram, Tractogram
 from nibabel.streamlines.tractogram import TractogramItem
 
 from tests.helpers import AFFINE, DIMENSIONS, SHARED, assert_trx_equal, make_trx_arrays, write_plain_zip
-from trxlib.errors import DtypeError, HeaderError, InputError, MetadataMismatchError, ShapeError
+from trxlib.errors import DtypeError, HeaderError, InputError, MetadataMismatchError, ShapeError, SpaceWarning
 from trxlib.trx_file_memmap import TrxFile, concatenate, load
 
 REFERENCE = {"VOXEL_TO_RASMM": AFFINE, "DIMENSIONS": DIMENSIONS}
@@ -191,6 +192,7 @@ def test_lazy_equals_eager(chunk_size, extra_buffer):
     assert len(trx) == 5
 
 
+@pytest.mark.filterwarnings("ignore::trxlib.errors.SpaceWarning")  # their affines lead anywhere
 def test_lazy_affine_is_applied():
     affine = np.diag([2.0, 3, 4, 1])
     tractogram, arrays = make_tractogram(np.eye(4))
@@ -345,6 +347,7 @@ def test_lazily_read_tck(tmp_path):
     np.testing.assert_array_equal(trx.streamlines._data, arrays.positions)
 
 
+@pytest.mark.filterwarnings("ignore::trxlib.errors.SpaceWarning")  # their affines lead anywhere
 @pytest.mark.parametrize("by_items", [False, True])
 @pytest.mark.parametrize("affine_to_rasmm", [None, np.eye(4), np.diag([2.0, 3, 4, 1])])
 def test_pending_affines_are_applied_once(by_items, affine_to_rasmm):
@@ -529,3 +532,21 @@ def test_voxels_in_whole_numbers_are_positions(dtype, wanted):
     trx = TrxFile.from_lazy_tractogram(lazy, (np.eye(4), (10, 10, 10)), dtype_dict={})
     assert trx.streamlines._data.dtype == wanted
     assert trx.streamlines[0].tolist() == (2.0 * voxels).tolist()
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_an_affine_that_was_applied_already_is_warned_of(tmp_path, twice):
+    affine = np.array([[2.0, 0, 0, -90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(np.zeros((10, 10, 10), np.uint8), affine)
+    nibabel.save(image, tmp_path / "image.nii.gz")
+    voxels = np.random.default_rng(0).uniform(0, 9, (4, 5, 3))
+    given = voxels @ affine[:3, :3].T + affine[:3, 3] if twice else voxels
+    lazy = LazyTractogram(lambda: iter(given.astype("f4")), affine_to_rasmm=affine)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trx = TrxFile.from_lazy_tractogram(lazy, str(tmp_path / "image.nii.gz"))
+    assert [item.category for item in caught] == [SpaceWarning] * twice
+    assert not twice or "are they in RASMM already" in str(caught[0].message)
+    np.testing.assert_allclose(
+        trx.streamlines._data, given.reshape(-1, 3) @ affine[:3, :3].T + affine[:3, 3], atol=1e-3
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from trxlib.cli.parser import CallError, Parser, add_repeated
 
-__all__ = ["add_outside", "add_space", "add_transform", "check_transform", "given_transform"]
+__all__ = ["add_limits", "add_outside", "add_space", "add_transform", "check_transform", "given_transform"]
 
 _FORMATS = ("ras", "itk", "fsl", "mrtrix", "lta")
 
@@ -62,6 +62,11 @@ def add_outside(parser: Parser) -> None:
         metavar="fail|drop",
         help="streamlines that leave the field of a transform (default: fail)",
     )
+    add_limits(parser)
+
+
+def add_limits(parser: Parser) -> None:
+    """Add the shares of vertices outside the grid that are a warning and an error."""
     for name, default, what in (("warn-outside", 0.05, "a warning"), ("max-outside", 0.5, "an error")):
         parser.add_argument(
             f"--{name}",

@@ -19,7 +19,7 @@ from trxlib.cli.parser import (
     add_switch,
     add_workers,
 )
-from trxlib.cli.spaces import add_outside, add_space, add_transform, check_transform, given_transform
+from trxlib.cli.spaces import add_limits, add_outside, add_space, add_transform, check_transform, given_transform
 
 if TYPE_CHECKING:
     from trxlib.commands.convert import ConvertInput
@@ -90,10 +90,14 @@ def _check_convert(options: Namespace) -> None:
     options.inputs = _groups_and_paths(options.paths[:-1], options.group, bool(options.dps or options.dpv))
     if options.dimensions is not None and options.reference is None:
         raise CallError("--dimensions belongs to a --reference in text; name that, too")
-    if options.grid is not None and options.space != "world":
-        raise CallError("--grid belongs to --space world; give both")
+    _check_grid(options)
     if options.level is not None and not options.compress:
         raise CallError("--level belongs to --compress; give both")
+
+
+def _check_grid(options: Namespace) -> None:
+    if options.grid is not None and options.space != "world":
+        raise CallError("--grid belongs to --space world; give both")
 
 
 @reporting
@@ -155,6 +159,8 @@ def add_merge(parser: Parser) -> None:
     add_switch(parser, "keep-groups", default=True, text="keep the groups of the inputs")
     add_dtype(parser)
     add_switch(parser, "check-space", default=True, text="refuse inputs in another space")
+    add_space(parser)
+    add_limits(parser)
     add_force(parser)
     add_compress(parser)
     add_workers(parser, "threads; the bytes do not depend on it")
@@ -167,6 +173,7 @@ def _check_merge(options: Namespace) -> None:
         raise CallError(_NO_INPUT)
     if options.name and len(options.name) != nb_inputs:
         raise CallError(f"--name is given {len(options.name)} times for {nb_inputs} inputs; give one for each")
+    _check_grid(options)
 
 
 @reporting
@@ -184,6 +191,10 @@ def run_merge(options: Namespace) -> int:
             keep_groups=options.keep_groups,
             positions_dtype=options.positions_dtype,
             check_space=options.check_space,
+            space=options.space,
+            grid=options.grid,
+            warn_outside=options.warn_outside,
+            max_outside=options.max_outside,
             compression=_method(options.compress),
             workers=options.workers,
             overwrite=options.force,

@@ -7,6 +7,7 @@ import os
 import time
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy.typing as npt
 
@@ -18,8 +19,12 @@ from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import InputError
+from trxlib.formats.reference import check_space_policy, find_grid, space_from
 from trxlib.model.dtypes import check_float_dtype
+from trxlib.model.options import FilterPolicy, SpacePolicy
 from trxlib.model.source import Progress, Source
+from trxlib.model.space import Space
+from trxlib.spaces.outside import judge_some
 from trxlib.spaces.positions import PositionsCast
 
 __all__ = ["merge"]
@@ -37,6 +42,10 @@ def merge(
     keep_groups: bool = True,
     positions_dtype: npt.DTypeLike | None = None,
     check_space: bool = True,
+    space: SpacePolicy = "same",
+    grid: Any = None,
+    warn_outside: float = 0.05,
+    max_outside: float = 0.5,
     compression: int = zipfile.ZIP_STORED,
     workers: int = 1,
     overwrite: bool = True,
@@ -67,6 +76,14 @@ def merge(
     check_space : bool
         Whether inputs in another space are refused; else the result has the affine and dimensions of the first, and
         all positions stay as they are.
+    space : {"same", "world"}
+        Whether all inputs must have one grid, or only lie in one world space. Then the result gets `grid`.
+    grid : optional
+        The grid of the result with ``space="world"``, a reference as for `trxlib.convert`; by default the smallest that
+        holds those of all inputs, at the finest voxel size.
+    warn_outside, max_outside : float
+        Share of an input's vertices outside its grid, or `grid`, above which it is a SpaceWarning, and an error. Some
+        vertices of each input are looked at, and all of those that look suspicious.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     workers : int
@@ -94,6 +111,8 @@ def merge(
     -----
     DataLossWarning
         Names every key that is left out.
+    SpaceWarning
+        If many vertices of an input lie outside the grid.
 
     Examples
     --------
@@ -111,14 +130,19 @@ def merge(
         raise InputError(f"{len(names)} names are given for {len(paths)} inputs; give one for each")
     if names is not None and len(set(names)) != len(names):
         raise InputError("two inputs have the same name; give each its own")
-    check_outputs([output], paths, overwrite=overwrite)
+    others = [grid] if isinstance(grid, (str, os.PathLike)) else []
+    check_outputs([output], [*paths, *others], overwrite=overwrite)
     begin = time.perf_counter()
     dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
     grouped = name_groups if name_groups is not None else names is not None
+    check_space_policy(space, grid)
+    limits = FilterPolicy(warn_outside=warn_outside, max_outside=max_outside)
+    wanted = None if grid is None else space_from(grid)
     headers = []
     for path in paths:  # one open file at a time, however many there are
         with TrxSource.open(path) as source:
             headers.append(source.headers())
+            _judge(source, wanted or source.info.space, limits)
     plan = plan_merge(
         headers,
         names=names,
@@ -128,6 +152,7 @@ def merge(
         keep_groups=keep_groups,
         positions_dtype=dtype,
         check_space=check_space,
+        grid=find_grid([item.info for item in headers], space, wanted),
     )
 
     def reopen(_: int, item: InputPlan) -> Source:
@@ -149,3 +174,8 @@ def merge(
         output, len(paths), plan.header.nb_streamlines, plan.nbytes / 1e6, time.perf_counter() - begin,
     )  # fmt: skip
     return plan
+
+
+def _judge(source: TrxSource, space: Space, limits: FilterPolicy) -> None:
+    """Warn, or raise, if a large share of an input's vertices lies outside a grid; its bytes are copied unseen."""
+    judge_some(source.info.path, source.arrays.positions, space, limits=(limits.warn_outside, limits.max_outside))

@@ -23,6 +23,8 @@ Array = npt.NDArray[Any]
 SAMPLE = 500
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _OWN = "the grid"
+_PIECES, _PIECE = 32, 64  # vertices of a mapped file that are looked at
+_BLOCK = 1 << 16
 _CONVINCING = 0.9  # share inside that makes a reason worth telling
 
 
@@ -89,6 +91,30 @@ def judge_share(
     if outside > limits[1] * total:
         raise SpaceMismatchError(f"{text}; if all is right as it is, raise the limit (max_outside, now {limits[1]:g})")
     warn(f"{text} (a warning above warn_outside, {limits[0]:g})", SpaceWarning)
+
+
+def judge_some(path: str, positions: Array, space: Space, *, limits: tuple[float, float]) -> None:
+    """Judge positions that lie in a mapped file by some of them, and by all where many of these lie outside.
+
+    Parameters
+    ----------
+    path : str
+        The tractogram, for the message.
+    positions : ndarray of shape (nb_vertices, 3)
+        RASMM; a few pages of it are read.
+    space, limits
+        See `judge_share`, as for errors and warnings.
+    """
+    grid = Grid(space)
+    if not grid.has_grid or not len(positions):
+        return
+    starts = np.unique(np.linspace(0, max(0, len(positions) - _PIECE), _PIECES).astype(np.int64))
+    some = np.concatenate([positions[start : start + _PIECE] for start in starts])
+    if len(grid.find_outside(some)) <= min(limits) * len(some):
+        return
+    blocks = range(0, len(positions), _BLOCK)
+    outside = sum(len(grid.find_outside(positions[start : start + _BLOCK])) for start in blocks)
+    judge_share(path, (outside, len(positions)), thin_out(some), space, matrix=None, limits=limits)
 
 
 def _find_reasons(sample: Array, space: Space, matrix: Array | None) -> list[str]:

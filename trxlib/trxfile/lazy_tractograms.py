@@ -6,7 +6,7 @@ chunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DtypeError, MetadataMismatchError, ShapeError
+from trxlib.errors import DtypeError, MetadataMismatchError, ShapeError, SpaceWarning, warn
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import DTYPES, cast, extension_of_dtype, little_endian, widest_dtype
 from trxlib.model.header import Header
@@ -22,6 +22,8 @@ from trxlib.model.offsets import offsets_of
 from trxlib.model.select import runs_of
 from trxlib.model.source import ArraySpec
 from trxlib.model.space import Space
+from trxlib.spaces.grid import Grid
+from trxlib.spaces.outside import thin_out
 from trxlib.trxfile.preallocated import Preallocated, check_count
 from trxlib.trxfile.tractograms import PositionsMap, map_by, wanted_types
 
@@ -63,18 +65,43 @@ def copy_lazy(
     ------
     ShapeError, MetadataMismatchError, DtypeError
         Name the streamline that does not fit those before it.
+
+    Warns
+    -----
+    SpaceWarning
+        If the first streamlines lie inside the grid as they are, and outside of it with the affine applied.
     """
     chunk_size = check_count(chunk_size, "chunk_size", least=1)
+    affine = _affine_of(obj)
     growing = _Growing(
         Header(space.voxel_to_rasmm, space.dimensions, 0, 0),
         dtypes,
-        map_by(_affine_of(obj)),
+        map_by(affine),
         check_count(extra_buffer, "extra_buffer"),
     )
     for items in _chunks(obj, chunk_size):
+        if affine is not None and not growing.count:
+            _warn_of_affine([item.streamline for item in items], np.asarray(affine), space)
         growing.add(items)
     preallocated = growing.finished()
     return growing.header.with_counts(preallocated.nb_streamlines, preallocated.nb_vertices), preallocated
+
+
+def _warn_of_affine(streamlines: Sequence[Any], affine: Array, space: Space) -> None:
+    """Warn of an affine that seems to have been applied already: it leads out of the grid what lies inside."""
+    grid = Grid(space)
+    if not grid.has_grid or np.array_equal(affine, np.eye(4)):
+        return
+    points = thin_out(np.concatenate([np.zeros((0, 3)), *streamlines]))
+    inside = len(points) - len(grid.find_outside(points))
+    moved = len(points) - len(grid.find_outside(points @ affine[:3, :3].T + affine[:3, 3]))
+    if inside > 0.9 * len(points) and moved < 0.5 * len(points):
+        warn(
+            f"the LazyTractogram's affine is applied, as nibabel defines it, and {len(points) - moved} of its first "
+            f"{len(points)} vertices lie outside the reference's grid then; without it {inside} lie inside: are they "
+            "in RASMM already? Then leave affine_to_rasmm out (np.eye(4))",
+            SpaceWarning,
+        )
 
 
 def _affine_of(obj: Any) -> Any:
