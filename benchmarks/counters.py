@@ -229,7 +229,7 @@ def compare(found: dict[str, dict[str, float]], wanted: dict[str, dict[str, floa
         f"{loop}: {key} {value:g}, {wanted[loop][key]:g} in the baseline"
         for loop, counts in found.items()
         for key, value in counts.items()
-        if value > wanted[loop][key] * (1 + TOLERANCE) + SLACK[key]
+        if value > wanted[loop][key] + abs(wanted[loop][key]) * TOLERANCE + SLACK[key]
     ]
 
 

@@ -196,7 +196,7 @@ def test_misfits_are_listed_all_at_once(tmp_path):
         write_plain_zip(make_trx_arrays(3, dimensions=(1, 2, 3)), tmp_path / "small.trx"),
     ]
     with pytest.raises(SpaceMismatchError) as caught:
-        merge([paths[0], *others, paths[2]], tmp_path / "out.trx")
+        merge([paths[0], *others, paths[2]], tmp_path / "out.trx", max_outside=1, warn_outside=1)
     assert "moved.trx" in str(caught.value)
     assert "small.trx" in str(caught.value)
     assert not (tmp_path / "out.trx").exists()
