@@ -11,7 +11,7 @@ import importlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,9 @@ from trxlib.model.source import Source, SourceHeaders
 from trxlib.model.space import Space
 from trxlib.spaces.grid import check_grid
 from trxlib.spaces.positions import PositionsCast, check_positions_dtype, working_dtype
-from trxlib.spaces.transforms import Transform, read_transforms
-from trxlib.spaces.transforms.step import TransformStep
+
+if TYPE_CHECKING:
+    from trxlib.spaces.transforms import Transform
 
 __all__ = ["look_into", "open_input", "read_headers"]
 
@@ -58,7 +59,7 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
     policy = options.policy
     row = FORMATS[detect_format(path)]
     reference = None if options.reference is None else space_from(options.reference)
-    transform = read_transforms(options.transforms(), reference=reference, read_space=space_from)
+    transform = _read_transform(options, reference)
     source: Source = _load(row.source)(
         os.fspath(path),
         reference=reference,
@@ -67,17 +68,18 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
         **{name: _option(options, name) for name in row.options},
     )
     try:
-        source.info = replace(source.info, transforms=tuple(transform.records))
+        source.info = replace(source.info, transforms=() if transform is None else tuple(transform.records))
         dtype = check_positions_dtype(options.positions_dtype, source.default_dtype.name)
         judged = source.info.space if options.grid is None else space_from(options.grid)
         check_grid(judged, source.info.path, needed=policy.out_of_volume in ("drop", "fail"))
         if options.dps or options.dpv:
             attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
             source = attach(source, options.dps, options.dpv)
-        if transform.fields:
+        fields = () if transform is None else transform.fields
+        if transform is not None and fields:
             source = _move_by_field(source, transform, options)
-        names = [field.name for field in transform.fields]
-        source = apply_policy(source, policy, transform.matrix, space=judged, fields=names)
+        matrix = np.eye(4) if transform is None else transform.matrix
+        source = apply_policy(source, policy, matrix, space=judged, fields=[field.name for field in fields])
         if source.info.positions_dtype != dtype:
             source = source.through(PositionsCast(dtype, source.info.path), dtype=dtype)
         return source
@@ -86,9 +88,19 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
         raise
 
 
-def _matrix_for_reader(transform: Transform, reference: Space | None, path: StrPath) -> Any:
+def _read_transform(options: ReadOptions, reference: Space | None) -> Transform | None:
+    """Return the transforms as one, or None where there are none: most files need no module for them."""
+    given = options.transforms()
+    if not given:
+        return None
+    from trxlib.spaces.transforms import read_transforms
+
+    return read_transforms(given, reference=reference, read_space=space_from)
+
+
+def _matrix_for_reader(transform: Transform | None, reference: Space | None, path: StrPath) -> Any:
     """Return what the reader applies itself: a linear transform; nothing at all for one with a field."""
-    if not transform.records:
+    if transform is None:
         return None
     if transform.fields and reference is None:
         raise InputError(
@@ -109,6 +121,8 @@ def _option(options: ReadOptions, name: str) -> Any:
 
 def _move_by_field(source: Source, transform: Transform, options: ReadOptions) -> Source:
     """Return a source moved by a transform with a field: NaN where that has no value."""
+    from trxlib.spaces.transforms.step import TransformStep
+
     # What the file itself holds is judged first: behind the field, NaN means that it had no value.
     source = check_finite(source, options.policy)
     dtype = working_dtype(options.positions_dtype, source.info.positions_dtype)

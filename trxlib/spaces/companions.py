@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trxlib.errors import TrxError
-from trxlib.spaces.transforms.mif import find_mif_data
 
 __all__ = ["with_companions"]
 
@@ -29,6 +28,8 @@ def with_companions(paths: Iterable[str | os.PathLike[str]]) -> list[str | os.Pa
         found.append(path)
         name = os.fspath(path).lower()
         if name.endswith(".mih"):
+            from trxlib.spaces.transforms.mif import find_mif_data
+
             try:
                 found.append(find_mif_data(Path(path)))
             except (TrxError, OSError):
