@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from trxlib.commands.export import export as export
     from trxlib.commands.extract import extract_groups as extract_groups
     from trxlib.commands.merge import merge as merge
+    from trxlib.commands.sets import difference as difference
+    from trxlib.commands.sets import drop_duplicates as drop_duplicates
+    from trxlib.commands.sets import intersection as intersection
+    from trxlib.commands.sets import union as union
     from trxlib.commands.validate import find_problems as find_problems
     from trxlib.commands.validate import validate as validate
     from trxlib.model.arrays import TrxArrays as TrxArrays
@@ -55,15 +59,19 @@ _HOMES = {
     "concatenate": "trx_file_memmap",
     "convert": "commands.convert",
     "describe": "commands.describe",
+    "difference": "commands.sets",
     "dipy_available": "trx_file_memmap",
+    "drop_duplicates": "commands.sets",
     "export": "commands.export",
     "extract_groups": "commands.extract",
     "find_problems": "commands.validate",
+    "intersection": "commands.sets",
     "load": "trx_file_memmap",
     "load_from_directory": "trx_file_memmap",
     "load_from_zip": "trx_file_memmap",
     "merge": "commands.merge",
     "save": "trx_file_memmap",
+    "union": "commands.sets",
     "validate": "commands.validate",
     "zip_from_folder": "trx_file_memmap",
 }

@@ -42,6 +42,7 @@ COMMANDS: dict[str, Command] = {
     "info": Command("look", "Show counts, space, arrays, groups and sizes."),
     "convert": Command("write", "Convert tractograms of any format into one TRX file, or one into a TRK or TCK."),
     "merge": Command("write", "Concatenate TRX files into one, straight from file to file."),
+    "sets": Command("sets", "Write the union, intersection or difference of tractograms."),
     "validate": Command("look", "Check TRX files against every rule of the format."),
     "groups": Command("look", "List the groups of a TRX file, or write each as a file of its own."),
 }

@@ -165,6 +165,12 @@ def add_missing(parser: Parser) -> None:
     )
 
 
+def add_reference(parser: Parser) -> None:
+    """Add ``--reference``."""
+    text = "image, TRK, TRX or text that gives affine and dimensions; TCK needs it"
+    parser.add_argument("--reference", metavar="FILE", help=text)
+
+
 def add_workers(parser: Parser, text: str) -> None:
     """Add ``--workers``."""
     parser.add_argument("--workers", type=at_least(1), default=1, metavar="N", help=f"{text} (default: 1)")

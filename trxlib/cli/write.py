@@ -15,6 +15,7 @@ from trxlib.cli.parser import (
     add_dtype,
     add_force,
     add_missing,
+    add_reference,
     add_repeated,
     add_switch,
     add_workers,
@@ -40,9 +41,7 @@ def add_convert(parser: Parser) -> None:
         ".trk, .tck, or a folder",
     )
     add_repeated(parser, "group", "NAME", "group of an input's streamlines; once for all, or once per input")
-    parser.add_argument(
-        "--reference", metavar="FILE", help="image, TRK, TRX or text that gives affine and dimensions; TCK needs it"
-    )
+    add_reference(parser)
     parser.add_argument(
         "--dimensions",
         nargs=3,
