@@ -37,7 +37,7 @@ def add_convert(parser: Parser) -> None:
         nargs="+",
         metavar="INPUT... OUTPUT",
         help="files to convert; group=path puts a file's streamlines in a group. The last one is written: .trx, "
-        ".trk, .tck, or a folder",
+        ".trk, .tck (also .gz), or a folder",
     )
     add_repeated(parser, "group", "NAME", "group of an input's streamlines; once for all, or once per input")
     parser.add_argument(
@@ -105,7 +105,7 @@ def run_convert(options: Namespace) -> int:
     """Convert the inputs into the last path."""
     output = options.paths[-1]
     from trxlib.commands.convert import convert
-    from trxlib.commands.export import EXPORT_SUFFIXES, export
+    from trxlib.commands.export import export, export_suffix
 
     reference = options.reference
     keywords: dict[str, Any] = {
@@ -121,7 +121,7 @@ def run_convert(options: Namespace) -> int:
         "accept_count_mismatch": options.accept_count_mismatch,
         "overwrite": options.force,
     }
-    is_export = Path(output).suffix.lower() in EXPORT_SUFFIXES
+    is_export = bool(export_suffix(output))
     if is_export:
         _check_export(
             output,

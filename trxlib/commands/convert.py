@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.commands.export import EXPORT_SUFFIXES, export_source
+from trxlib.commands.export import export_source, export_suffix
 from trxlib.commands.progress import log_progress
 from trxlib.container.outputs import check_outputs
 from trxlib.engine.columns import MissingPolicy
@@ -133,8 +133,8 @@ def convert(
     source : path, ConvertInput, or list of path, (path, group) or ConvertInput
         ``.trk``, ``.tck`` (also ``.gz``), ``.trx``, or what dipy reads; the content decides, not the name.
     output : path
-        ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` those, see `trxlib.export`; any other name a
-        folder.
+        ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` (also ``.gz``) those, see `trxlib.export`; any other
+        name a folder.
     reference : optional
         Where affine and dimensions are from: a path (NIfTI, MGH, MRtrix or NRRD image, TRK, TRX, text), a nibabel
         image or header, a dict with ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. Formats
@@ -258,7 +258,7 @@ def convert_all(
 ) -> list[ConvertedInput]:
     """Do what `convert` does, with what holds for all inputs as one value."""
     options = [_own_options(item, common) for item in items]
-    if Path(output).suffix.lower() in EXPORT_SUFFIXES:
+    if export_suffix(output):
         _check_export(items, output, missing, compression, level, space)
         return _export(items, output, options, overwrite, progress)
     inputs = [item.path for item in items] + with_companions(path for how in options for path in how.files())

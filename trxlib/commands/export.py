@@ -26,11 +26,18 @@ from trxlib.model.rules import check_members
 from trxlib.model.source import Progress, Source, SourceInfo
 from trxlib.spaces.companions import with_companions
 
-__all__ = ["EXPORT_SUFFIXES", "export", "export_source"]
+__all__ = ["EXPORT_SUFFIXES", "export", "export_source", "export_suffix"]
 
 logger = logging.getLogger(__name__)
-#: Suffixes of outputs that `export` writes.
-EXPORT_SUFFIXES = (".trk", ".tck")
+#: Suffixes of outputs that `export` writes. What ends in ``.gz`` holds the same bytes, compressed with gzip.
+EXPORT_SUFFIXES = (".trk", ".tck", ".trk.gz", ".tck.gz")
+
+
+def export_suffix(output: StrPath) -> str:
+    """Return which of `EXPORT_SUFFIXES` a name ends in; empty if `export` does not write it."""
+    name = Path(output).name.lower()
+    found = [suffix for suffix in EXPORT_SUFFIXES if name.endswith(suffix) and name != suffix]
+    return max(found, key=len, default="")
 
 
 def export(
@@ -69,7 +76,8 @@ def export(
     source : path
         ``.trx`` or any other tractogram; not changed.
     output : path
-        ``.trk`` or ``.tck``; it appears when it is complete.
+        ``.trk`` or ``.tck``, or one of these compressed, ``.trk.gz`` or ``.tck.gz`` (MRtrix cannot read this one). It
+        appears when it is complete.
     group : str, optional
         Write only the streamlines of this group of a TRX file.
     reference, transform, transform_format, transform_inverse, transform_source : optional
@@ -149,11 +157,12 @@ def export_source(
     progress: Progress | None = None,
 ) -> tuple[SourceInfo, str]:
     """Do what `export` does, with its options as one value."""
-    suffix = Path(output).suffix.lower()
-    if suffix not in EXPORT_SUFFIXES:
-        raise InputError(f"{output}: the suffix is {suffix!r}, expected {' or '.join(EXPORT_SUFFIXES)}")
+    suffix = export_suffix(output)
+    if not suffix:
+        found = "".join(Path(output).suffixes[-2:]) if Path(output).suffix.lower() == ".gz" else Path(output).suffix
+        raise InputError(f"{output}: the suffix is {found!r}, expected {' or '.join(EXPORT_SUFFIXES)}")
     if options.positions_dtype is not None:
-        if suffix == ".trk":
+        if suffix.startswith(".trk"):
             raise InputError(f"{output}: TRK holds float32 only; leave positions_dtype out")
         check_tck_dtype(options.positions_dtype, output)
     check_outputs([output], [source, *with_companions(options.files())], overwrite=overwrite)
@@ -180,7 +189,7 @@ def _export(
         part = opened if group is None else _group_of(opened, group, source)
         if group is None:
             _warn_of_groups(part, output)
-        if Path(output).suffix.lower() == ".trk":
+        if export_suffix(output).startswith(".trk"):
             write_trk(output, part.info, part.chunks(), facts=_facts(part, "trk"), progress=progress)
         else:
             inputs = [source, *with_companions(options.files())]
