@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import SHARED, make_trx_arrays, read_plain, write_plain_zip
-from trxlib import ConvertInput, convert, export
+from trxlib import ConvertInput, convert, export, merge
 from trxlib.errors import DataLossWarning, GroupNotFoundError, HeaderWarning, InputError, ShapeError
 
 REAL = SHARED / "data" / "cohort_small"
@@ -43,6 +43,16 @@ def test_an_option_that_does_not_exist_is_named_with_the_function(trx, tmp_path)
     for function in (export, convert):
         with pytest.raises(TypeError, match=rf"{function.__name__}\(\) got an unexpected keyword argument 'transfrm'"):
             function(path, tmp_path / "out.trk", transfrm=np.eye(4))
+
+
+@pytest.mark.parametrize("inputs", [{"AF_L": "in.trx"}, {"in.trx": "AF_L"}])
+def test_a_dict_is_no_list_of_inputs(trx, tmp_path, inputs):
+    """Its keys alone would be read."""
+    with pytest.raises(InputError, match=r"given as a dict, .* give a list of \(path, group\)"):
+        convert(inputs, tmp_path / "out.trx")
+    with pytest.raises(InputError, match="paths is a dict"):
+        merge(inputs, tmp_path / "out.trx")
+    assert not (tmp_path / "out.trx").exists()
 
 
 def test_one_group_is_exported(trx, tmp_path):

@@ -30,13 +30,16 @@ EVERY = ReadOptions(
     max_outside=0.9,
     accept_count_mismatch=True,
     trust_count=False,
+    keep=["dps/w", "dpv/*"],
 )
 
 
 def test_options_come_back_from_json():
     content = json.loads(json.dumps(EVERY.to_json()))
-    assert content.keys() == {field.name for field in fields(ReadOptions)}
+    assert content.keys() == {field.name for field in fields(ReadOptions)} - {"leave_out"}
     assert ReadOptions.from_json(content) == EVERY
+    other = ReadOptions(leave_out=["groups/*"])
+    assert ReadOptions.from_json(json.loads(json.dumps(other.to_json()))) == other
     assert ReadOptions().to_json() == {}
     assert ReadOptions.from_json({}) == ReadOptions()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trxlib.cli.output import reporting, say
-from trxlib.cli.parser import Parser, add_switch, add_workers
+from trxlib.cli.parser import CallError, Parser, add_choice, add_switch, add_workers, check_choice, given_choice
 from trxlib.text import shown, shown_json
 
 __all__ = ["add_groups", "add_info", "add_validate", "run_groups", "run_info", "run_validate"]
@@ -66,7 +66,15 @@ def add_groups(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", help="TRX archive or folder")
     parser.add_argument("names", nargs="*", metavar="[NAME...]", help="which groups; by default all")
     parser.add_argument("--extract", metavar="FOLDER", help="write <FOLDER>/<name>.trx of each")
+    add_choice(parser)
     add_workers(parser, "groups written side by side")
+    parser.check = _check_groups
+
+
+def _check_groups(options: Namespace) -> None:
+    check_choice(options)
+    if options.extract is None and (options.keep or options.leave_out):
+        raise CallError("--keep and --leave-out belong to --extract; name a folder, too")
 
 
 @reporting
@@ -75,7 +83,9 @@ def run_groups(options: Namespace) -> int:
     if options.extract is not None:
         from trxlib.commands.extract import extract_groups
 
-        parts = extract_groups(options.file, options.extract, options.names or None, workers=options.workers)
+        parts = extract_groups(
+            options.file, options.extract, options.names or None, workers=options.workers, **given_choice(options)
+        )
         for part in parts:
             say(f"{shown(part.path)}\t{part.nb_streamlines}")
         return 0

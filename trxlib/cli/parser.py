@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 __all__ = [
     "CallError",
     "Parser",
+    "add_choice",
     "add_compress",
     "add_dtype",
     "add_force",
@@ -20,6 +21,8 @@ __all__ = [
     "add_switch",
     "add_workers",
     "at_least",
+    "check_choice",
+    "given_choice",
 ]
 
 #: Stands before an argument that is no option; no argument of a process can hold it.
@@ -136,6 +139,24 @@ def add_switch(parser: Parser, name: str, *, default: bool, text: str) -> None:
 def add_force(parser: Parser) -> None:
     """Add ``--force``."""
     parser.add_argument("--force", action="store_true", help="replace the output if it exists")
+
+
+def add_choice(parser: Parser) -> None:
+    """Add ``--keep`` and ``--leave-out``."""
+    names = "dps/weight, dpv/fa, groups/AF_L or dpg/AF_L/color; * stands for anything; may be repeated"
+    add_repeated(parser, "keep", "NAME", f"keep only these arrays: {names}")
+    add_repeated(parser, "leave-out", "NAME", "leave these arrays out, named as for --keep")
+
+
+def check_choice(options: argparse.Namespace) -> None:
+    """Refuse both at once."""
+    if options.keep and options.leave_out:
+        raise CallError("--keep and --leave-out are both given; name what is wanted, or what is not")
+
+
+def given_choice(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is given of both as keywords of the library."""
+    return {"keep": options.keep or None, "leave_out": options.leave_out or None}
 
 
 def add_compress(parser: Parser) -> None:

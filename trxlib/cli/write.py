@@ -11,6 +11,7 @@ from trxlib.cli.output import FileError, reporting, show_progress
 from trxlib.cli.parser import (
     CallError,
     Parser,
+    add_choice,
     add_compress,
     add_dtype,
     add_force,
@@ -19,6 +20,8 @@ from trxlib.cli.parser import (
     add_repeated,
     add_switch,
     add_workers,
+    check_choice,
+    given_choice,
 )
 from trxlib.cli.spaces import add_limits, add_outside, add_space, add_transform, check_transform, given_transform
 
@@ -38,7 +41,7 @@ def add_convert(parser: Parser) -> None:
         nargs="+",
         metavar="INPUT... OUTPUT",
         help="files to convert; group=path puts a file's streamlines in a group. The last one is written: .trx, "
-        ".trk, .tck, or a folder",
+        ".trk, .tck (also .gz), or a folder",
     )
     add_repeated(parser, "group", "NAME", "group of an input's streamlines; once for all, or once per input")
     add_reference(parser)
@@ -71,6 +74,7 @@ def add_convert(parser: Parser) -> None:
     parser.add_argument("--drop-empty", action="store_true", help="leave out streamlines without vertices")
     add_outside(parser)
     add_space(parser)
+    add_choice(parser)
     parser.add_argument(
         "--accept-count-mismatch",
         action="store_true",
@@ -85,6 +89,7 @@ def add_convert(parser: Parser) -> None:
 def _check_convert(options: Namespace) -> None:
     """Refuse a call whose parts do not fit together, before any file is read."""
     check_transform(options)
+    check_choice(options)
     options.dps, options.dpv = _pairs(options.dps, "--dps"), _pairs(options.dpv, "--dpv")
     options.inputs = _groups_and_paths(options.paths[:-1], options.group, bool(options.dps or options.dpv))
     if options.dimensions is not None and options.reference is None:
@@ -104,7 +109,7 @@ def run_convert(options: Namespace) -> int:
     """Convert the inputs into the last path."""
     output = options.paths[-1]
     from trxlib.commands.convert import convert
-    from trxlib.commands.export import EXPORT_SUFFIXES, export
+    from trxlib.commands.export import export, export_suffix
 
     reference = options.reference
     keywords: dict[str, Any] = {
@@ -118,9 +123,10 @@ def run_convert(options: Namespace) -> int:
         "warn_outside": options.warn_outside,
         "max_outside": options.max_outside,
         "accept_count_mismatch": options.accept_count_mismatch,
+        **given_choice(options),
         "overwrite": options.force,
     }
-    is_export = Path(output).suffix.lower() in EXPORT_SUFFIXES
+    is_export = bool(export_suffix(output))
     if is_export:
         _check_export(
             output,
@@ -160,6 +166,7 @@ def add_merge(parser: Parser) -> None:
     add_switch(parser, "check-space", default=True, text="refuse inputs in another space")
     add_space(parser)
     add_limits(parser)
+    add_choice(parser)
     add_force(parser)
     add_compress(parser)
     add_workers(parser, "threads; the bytes do not depend on it")
@@ -167,6 +174,7 @@ def add_merge(parser: Parser) -> None:
 
 
 def _check_merge(options: Namespace) -> None:
+    check_choice(options)
     nb_inputs = len(options.paths) - 1
     if not nb_inputs:
         raise CallError(_NO_INPUT)
@@ -194,6 +202,7 @@ def run_merge(options: Namespace) -> int:
             grid=options.grid,
             warn_outside=options.warn_outside,
             max_outside=options.max_outside,
+            **given_choice(options),
             compression=_method(options.compress),
             workers=options.workers,
             overwrite=options.force,

@@ -6,16 +6,16 @@ import logging
 import os
 import time
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.commands.export import EXPORT_SUFFIXES, export_source
+from trxlib.commands.convert_inputs import ConvertedInput, ConvertInput, names_of, own_options, read_inputs
+from trxlib.commands.export import export_source, export_suffix
 from trxlib.commands.progress import log_progress
 from trxlib.container.outputs import check_outputs
 from trxlib.engine.columns import MissingPolicy
@@ -26,79 +26,15 @@ from trxlib.errors import CountError, InputError
 from trxlib.formats.open import open_input, read_headers
 from trxlib.formats.reference import check_space_policy, find_grid
 from trxlib.formats.registry import detect_format
+from trxlib.model.choice import check_used
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
-from trxlib.model.source import Findings, Progress, Source, SourceInfo
+from trxlib.model.source import Progress, Source
 from trxlib.spaces.companions import with_companions
 
 __all__ = ["ConvertInput", "ConvertedInput", "convert", "convert_all", "plan_conversion"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ConvertInput:
-    """One file to convert, with what is particular to it.
-
-    Parameters
-    ----------
-    path : path
-        The tractogram.
-    group : str, optional
-        A group that all its streamlines belong to, e.g. the bundle's name.
-    reference : optional
-        See `convert`; overrides the common one.
-    transform, transform_format, transform_inverse, transform_source : optional
-        See `convert`; override the common ones, all together.
-    dps, dpv : mapping of str to path
-        Files with a row per streamline or vertex, by the key they get.
-
-    Examples
-    --------
-    >>> np.savetxt("sub-01_length.txt", [2.0, 1.0, 3.0, 0.0])
-    >>> tracts = trxlib.ConvertInput("sub-01.tck", reference="b0.nii.gz", dps={"length": "sub-01_length.txt"})
-    >>> inputs = trxlib.convert(tracts, "with_length.trx")
-    >>> trxlib.load("with_length.trx").data_per_streamline["length"].ravel().tolist()
-    [2.0, 1.0, 3.0, 0.0]
-    """
-
-    path: StrPath
-    group: str | None = None
-    reference: Any = None
-    transform: Any = None
-    transform_format: str | Sequence[str | None] | None = None
-    transform_inverse: bool | Sequence[bool] = False
-    transform_source: Any = None
-    dps: Mapping[str, StrPath] = field(default_factory=dict)
-    dpv: Mapping[str, StrPath] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ConvertedInput:
-    """Where one input's streamlines are in the result.
-
-    Parameters
-    ----------
-    info : SourceInfo
-        What its headers said.
-    group : str
-        The group of all its streamlines; empty for none.
-    place : InputPlan
-        Its first streamline and vertex, and their numbers.
-    fingerprint : str
-        Of its content: ``crc32:<8 hex digits>:<bytes>``.
-    findings : Findings, optional
-        How many of its vertices were looked at, and how many lie outside the grid of the result.
-    record : mapping
-        How it was read: see `trxlib.model.source.Source.record`.
-    """
-
-    info: SourceInfo
-    group: str
-    place: InputPlan
-    fingerprint: str
-    findings: Findings | None = None
-    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 def convert(
@@ -121,6 +57,8 @@ def convert(
     space: SpacePolicy = "same",
     grid: Any = None,
     accept_count_mismatch: bool = False,
+    keep: Sequence[str] | None = None,
+    leave_out: Sequence[str] | None = None,
     compression: int = zipfile.ZIP_STORED,
     level: int | None = None,
     overwrite: bool = True,
@@ -133,8 +71,8 @@ def convert(
     source : path, ConvertInput, or list of path, (path, group) or ConvertInput
         ``.trk``, ``.tck`` (also ``.gz``), ``.trx``, or what dipy reads; the content decides, not the name.
     output : path
-        ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` those, see `trxlib.export`; any other name a
-        folder.
+        ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` (also ``.gz``) those, see `trxlib.export`; any other
+        name a folder.
     reference : optional
         Where affine and dimensions are from: a path (NIfTI, MGH, MRtrix or NRRD image, TRK, TRX, text), a nibabel
         image or header, a dict with ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. Formats
@@ -174,6 +112,10 @@ def convert(
     accept_count_mismatch : bool
         Whether a TRK whose header counts other streamlines than it holds is read all the same, with a warning, and a
         TCK that was cut: it lacks its end marker, and streamlines that its header counts. Otherwise that is an error.
+    keep, leave_out : list of str, optional
+        Names of the arrays that are wanted, or of those that are not; one of both. ``dps/weight``, ``dpv/fa``,
+        ``groups/AF_L`` and ``dpg/AF_L/color`` are names, and ``*`` stands for anything: ``dpv/*``. What describes a
+        group goes with it. Positions, offsets and the groups given with `source` always stay.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     level : int, optional
@@ -191,7 +133,8 @@ def convert(
     Raises
     ------
     InputError
-        If an argument does not fit the output, or an output would replace an input or lie in one.
+        If an argument does not fit the output, or an output would replace an input or lie in one; if a name in `keep`
+        or `leave_out` matches nothing in any input.
     InputNotFoundError, UnsupportedFormatError, FormatError
         Name the file, and the byte and record where it breaks its format.
     SpaceMismatchError, MetadataMismatchError
@@ -219,7 +162,7 @@ def convert(
     >>> [(part.group, part.place.first_streamline, part.place.nb_streamlines) for part in inputs]
     [('AF_L', 0, 4), ('CST_R', 4, 4)]
     """
-    items = _normalise(source)
+    items = read_inputs(source)
     check_space_policy(space, grid)
     common = ReadOptions(
         reference=reference,
@@ -236,6 +179,8 @@ def convert(
         warn_outside=warn_outside,
         max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
+        keep=keep,
+        leave_out=leave_out or (),
     )
     return convert_all(
         items, output, common, missing=missing, space=space, grid=grid, compression=compression, level=level,
@@ -257,8 +202,8 @@ def convert_all(
     progress: Progress | None = None,
 ) -> list[ConvertedInput]:
     """Do what `convert` does, with what holds for all inputs as one value."""
-    options = [_own_options(item, common) for item in items]
-    if Path(output).suffix.lower() in EXPORT_SUFFIXES:
+    options = [own_options(item, common) for item in items]
+    if export_suffix(output):
         _check_export(items, output, missing, compression, level, space)
         return _export(items, output, options, overwrite, progress)
     inputs = [item.path for item in items] + with_companions(path for how in options for path in how.files())
@@ -291,9 +236,10 @@ def _convert(
         sources: list[Source] = []
         for item, how in zip(items, options, strict=True):
             sources.append(stack.enter_context(open_input(item.path, how)))
+        check_used(options[0].choice, [source.info for source in sources])
         whole_groups = [[item.group] if item.group else [] for item in items]
         plan = plan_merge(
-            sources, names=_names(items), whole_groups=whole_groups, missing=planning["missing"],
+            sources, names=names_of(items), whole_groups=whole_groups, missing=planning["missing"],
             positions_dtype=_plan_dtype(options),
             grid=find_grid([source.info for source in sources], planning["space"], planning["grid"]),
         )  # fmt: skip
@@ -332,11 +278,12 @@ def plan_conversion(
     # Who fills cannot plan again: the counts must be right now.
     check_space_policy(space, grid)
     common = replace(common or ReadOptions(), grid=grid)
-    options = [_own_options(item, common).counted() for item in items]
+    options = [own_options(item, common).counted() for item in items]
     headers = [read_headers(item.path, how) for item, how in zip(items, options, strict=True)]
+    check_used(common.choice, [item.info for item in headers])
     return plan_merge(
         headers,
-        names=_names(items),
+        names=names_of(items),
         whole_groups=[[item.group] if item.group else [] for item in items],
         options=options,
         positions_dtype=_plan_dtype(options),
@@ -349,40 +296,6 @@ def _plan_dtype(options: Sequence[ReadOptions]) -> np.dtype[Any] | None:
     """Return the type of positions that is asked for, the same for all inputs."""
     wanted = options[0].positions_dtype
     return None if wanted is None else check_float_dtype(wanted, "positions_dtype")
-
-
-def _normalise(source: Any) -> list[ConvertInput]:
-    """Turn every form that `convert` accepts into a list of ConvertInput."""
-    if isinstance(source, (str, os.PathLike, ConvertInput)):
-        source = [source]
-    if not isinstance(source, Iterable):
-        raise InputError(f"{source!r} is no input; expected a path, (path, group), a ConvertInput, or a list of them")
-    items = []
-    for entry in source:
-        if isinstance(entry, ConvertInput):
-            items.append(entry)
-        elif isinstance(entry, (str, os.PathLike)):
-            items.append(ConvertInput(entry))
-        elif isinstance(entry, (tuple, list)) and len(entry) == 2:
-            items.append(ConvertInput(entry[0], entry[1]))
-        else:
-            raise InputError(f"{entry!r} is no input; expected a path, (path, group), or a ConvertInput")
-    if not items:
-        raise InputError("nothing to convert: give at least one input")
-    return items
-
-
-def _own_options(item: ConvertInput, common: ReadOptions) -> ReadOptions:
-    """Return how one file is opened: what is particular to it comes before what is common."""
-    names = ("transform", "transform_format", "transform_inverse", "transform_source")
-    own = {name: getattr(item, name) for name in names} if item.transform is not None else {}
-    return replace(
-        common,
-        reference=item.reference if item.reference is not None else common.reference,
-        dps=item.dps,
-        dpv=item.dpv,
-        **own,
-    )
 
 
 def _check_export(
@@ -417,15 +330,9 @@ def _export(
 ) -> list[ConvertedInput]:
     """Write TRK or TCK, which hold one tractogram without groups."""
     info, fingerprint = export_source(items[0].path, output, options[0], overwrite=overwrite, progress=progress)
-    name = _names(items)[0]
+    name = names_of(items)[0]
     place = InputPlan(name, info.path, None, None, 0, info.nb_streamlines, 0, info.nb_vertices, {})
     return [ConvertedInput(info, "", place, fingerprint)]
-
-
-def _names(items: Sequence[ConvertInput]) -> list[str]:
-    """Name each input by its file, numbered where names repeat."""
-    stems = [Path(item.path).name.split(".")[0] or "input" for item in items]
-    return [stem if stems.count(stem) == 1 else f"{stem}_{n + 1}" for n, stem in enumerate(stems)]
 
 
 def _log(output: StrPath, plan: Plan, begin: float) -> None:

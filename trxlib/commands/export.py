@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,24 @@ from trxlib.formats.registry import detect_format
 from trxlib.formats.tck.beside import NonfiniteError, companion_paths
 from trxlib.formats.tck.writer import check_tck_dtype, write_tck
 from trxlib.formats.trk.writer import write_trk
+from trxlib.model.choice import check_used, choose
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, StrPath
 from trxlib.model.rules import check_members
 from trxlib.model.source import Progress, Source, SourceInfo
 from trxlib.spaces.companions import with_companions
 
-__all__ = ["EXPORT_SUFFIXES", "export", "export_source"]
+__all__ = ["EXPORT_SUFFIXES", "export", "export_source", "export_suffix"]
 
 logger = logging.getLogger(__name__)
-#: Suffixes of outputs that `export` writes.
-EXPORT_SUFFIXES = (".trk", ".tck")
+#: Suffixes of outputs that `export` writes. What ends in ``.gz`` holds the same bytes, compressed with gzip.
+EXPORT_SUFFIXES = (".trk", ".tck", ".trk.gz", ".tck.gz")
+
+
+def export_suffix(output: StrPath) -> str:
+    """Return which of `EXPORT_SUFFIXES` a name ends in; empty if `export` does not write it."""
+    name = Path(output).name.lower()
+    found = [suffix for suffix in EXPORT_SUFFIXES if name.endswith(suffix) and name != suffix]
+    return max(found, key=len, default="")
 
 
 def export(
@@ -53,6 +62,8 @@ def export(
     warn_outside: float = 0.05,
     max_outside: float = 0.5,
     accept_count_mismatch: bool = False,
+    keep: Sequence[str] | None = None,
+    leave_out: Sequence[str] | None = None,
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> tuple[SourceInfo, str]:
@@ -69,7 +80,8 @@ def export(
     source : path
         ``.trx`` or any other tractogram; not changed.
     output : path
-        ``.trk`` or ``.tck``; it appears when it is complete.
+        ``.trk`` or ``.tck``, or one of these compressed, ``.trk.gz`` or ``.tck.gz`` (MRtrix cannot read this one). It
+        appears when it is complete.
     group : str, optional
         Write only the streamlines of this group of a TRX file.
     reference, transform, transform_format, transform_inverse, transform_source : optional
@@ -80,6 +92,9 @@ def export(
         Files whose values are attached under these keys.
     out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside, accept_count_mismatch : optional
         See `trxlib.convert`.
+    keep, leave_out : list of str, optional
+        Names of the arrays that are wanted, or of those that are not, see `trxlib.convert`; groups that are left out
+        are not warned of.
     overwrite : bool
         Whether files that exist may be replaced, `output` or those beside it. Inputs are never.
     progress : callable, optional
@@ -95,7 +110,8 @@ def export(
     Raises
     ------
     InputError
-        If `output` has another suffix, or a file that is written would replace an input or lie in one.
+        If `output` has another suffix, a file that is written would replace an input or lie in one, or a name in `keep`
+        or `leave_out` matches nothing.
     InputNotFoundError, UnsupportedFormatError, FormatError
         Name the file, and where it breaks its format.
     GroupNotFoundError
@@ -135,6 +151,8 @@ def export(
         warn_outside=warn_outside,
         max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
+        keep=keep,
+        leave_out=leave_out or (),
     )
     return export_source(source, output, options, group=group, overwrite=overwrite, progress=progress)
 
@@ -149,11 +167,12 @@ def export_source(
     progress: Progress | None = None,
 ) -> tuple[SourceInfo, str]:
     """Do what `export` does, with its options as one value."""
-    suffix = Path(output).suffix.lower()
-    if suffix not in EXPORT_SUFFIXES:
-        raise InputError(f"{output}: the suffix is {suffix!r}, expected {' or '.join(EXPORT_SUFFIXES)}")
+    suffix = export_suffix(output)
+    if not suffix:
+        found = "".join(Path(output).suffixes[-2:]) if Path(output).suffix.lower() == ".gz" else Path(output).suffix
+        raise InputError(f"{output}: the suffix is {found!r}, expected {' or '.join(EXPORT_SUFFIXES)}")
     if options.positions_dtype is not None:
-        if suffix == ".trk":
+        if suffix.startswith(".trk"):
             raise InputError(f"{output}: TRK holds float32 only; leave positions_dtype out")
         check_tck_dtype(options.positions_dtype, output)
     check_outputs([output], [source, *with_companions(options.files())], overwrite=overwrite)
@@ -176,11 +195,16 @@ def _export(
     options: ReadOptions,
 ) -> tuple[SourceInfo, str]:
     begin = time.perf_counter()
-    with open_input(source, options) as opened:
-        part = opened if group is None else _group_of(opened, group, source)
+    # The group that is written is needed, whether or not it is named among the arrays that are wanted.
+    how = options if group is None else replace(options, keep=None, leave_out=())
+    with open_input(source, how) as opened:
+        part = opened
+        if group is not None:
+            part = choose(_group_of(opened, group, source), options.choice, opened.labels())
+        check_used(options.choice, [part.info])
         if group is None:
             _warn_of_groups(part, output)
-        if Path(output).suffix.lower() == ".trk":
+        if export_suffix(output).startswith(".trk"):
             write_trk(output, part.info, part.chunks(), facts=_facts(part, "trk"), progress=progress)
         else:
             inputs = [source, *with_companions(options.files())]
@@ -249,7 +273,7 @@ def _warn_of_groups(source: Source, output: StrPath) -> None:
         warn(
             f"{output}: this format has no groups; left out: {', '.join(names[:8])}"
             + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-            + "; export each by its name (--group, group=)",
+            + '; export each by its name (--group, group=), or leave them out by --leave-out, leave_out=["groups/*"]',
             DataLossWarning,
         )
 

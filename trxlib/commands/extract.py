@@ -18,6 +18,8 @@ from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import GroupNotFoundError, InputError
+from trxlib.model.choice import check_used
+from trxlib.model.options import ReadOptions
 from trxlib.model.rules import check_members
 from trxlib.model.select import GroupIndex, renumber_groups, runs_of, select_runs
 
@@ -43,6 +45,8 @@ def extract_groups(
     folder: str | os.PathLike[str],
     names: Sequence[str] | None = None,
     *,
+    keep: Sequence[str] | None = None,
+    leave_out: Sequence[str] | None = None,
     workers: int = 1,
 ) -> list[ExtractedGroup]:
     """Write each group of a TRX file as ``<folder>/<group>.trx``.
@@ -58,6 +62,9 @@ def extract_groups(
         Made if it is not there. A file of the same name is replaced.
     names : sequence of str, optional
         Which groups; by default all.
+    keep, leave_out : list of str, optional
+        Names of the arrays that the files get, or do not get, see `trxlib.convert`. A group that is extracted always
+        stays in its own file.
     workers : int
         Groups written side by side; the bytes do not depend on it.
 
@@ -71,7 +78,8 @@ def extract_groups(
     GroupNotFoundError
         If a name is no group of the file; nothing has been written then.
     InputError
-        If a group's file would replace the input or lie in it; nothing has been written then.
+        If a group's file would replace the input or lie in it, or a name in `keep` or `leave_out` matches nothing;
+        nothing has been written then.
     FormatError
         If a group has members that are no streamlines of the file.
 
@@ -98,9 +106,12 @@ def extract_groups(
             )
         for name in groups:
             check_members(groups[name], source.info.nb_streamlines, f"{path}: groups/{name}")
+        choice = ReadOptions(keep=keep, leave_out=leave_out or ()).choice
+        gone = choice.left_out(source.labels())
+        check_used(choice, [replace(source.info, chosen_from=tuple(source.labels()))])
         check_outputs([Path(folder, f"{name}.trx") for name in wanted], [path], folders=[folder])
         Path(folder).mkdir(parents=True, exist_ok=True)
-        parts = _Parts(source, len(wanted))
+        parts = _Parts(source, len(wanted), gone)
         with ThreadPoolExecutor(max(1, workers)) as pool:
             return list(pool.map(lambda name: parts.write(name, Path(folder, f"{name}.trx")), wanted))
 
@@ -114,11 +125,14 @@ class _Parts:
         All members of its groups are streamlines.
     nb_wanted : int
         Groups that will be written.
+    left_out : sequence of str
+        Labels of the arrays that the files do not get.
     """
 
-    def __init__(self, source: TrxSource, nb_wanted: int) -> None:
+    def __init__(self, source: TrxSource, nb_wanted: int, left_out: Sequence[str] = ()) -> None:
         self.source = source
-        self.ungrouped = replace(source.arrays, groups={}, dpg={})
+        self.left_out = left_out
+        self.ungrouped = replace(source.arrays, groups={}, dpg={}).without(left_out)
         self.runs = runs_of(source.arrays)
         nb_streamlines = source.info.nb_streamlines
         self.index = GroupIndex(source.arrays.groups, nb_streamlines) if nb_wanted > _FEW else None
@@ -133,9 +147,13 @@ class _Parts:
         else:
             renumbered = renumber_groups(groups, rows, self.source.info.nb_streamlines)
             arrays.groups = {group: members for group, members in renumbered.items() if len(members)}
+        own = arrays.groups.get(name, np.zeros(0, dtype="<u4"))
         # The group itself stays if it has no members, so that its file says what it is.
-        arrays.groups.setdefault(name, np.zeros(0, dtype="<u4"))
+        arrays.groups.setdefault(name, own)
         arrays.dpg = {group: dpg[group] for group in arrays.groups if group in dpg}
+        if self.left_out:
+            arrays = arrays.without(self.left_out)
+            arrays.groups[name] = own
         part = TrxSource(arrays, runs=runs, path=self.source.path)
         write_container(plan_merge([part]), [part], output)
         logger.debug("%s: %d streamlines", output, arrays.header.nb_streamlines)

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -20,8 +20,9 @@ from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import InputError
 from trxlib.formats.reference import check_space_policy, find_grid, space_from
+from trxlib.model.choice import check_used, choose
 from trxlib.model.dtypes import check_float_dtype
-from trxlib.model.options import FilterPolicy, SpacePolicy
+from trxlib.model.options import FilterPolicy, ReadOptions, SpacePolicy
 from trxlib.model.source import Progress, Source
 from trxlib.model.space import Space
 from trxlib.spaces.outside import judge_some
@@ -46,6 +47,8 @@ def merge(
     grid: Any = None,
     warn_outside: float = 0.05,
     max_outside: float = 0.5,
+    keep: Sequence[str] | None = None,
+    leave_out: Sequence[str] | None = None,
     compression: int = zipfile.ZIP_STORED,
     workers: int = 1,
     overwrite: bool = True,
@@ -84,6 +87,9 @@ def merge(
     warn_outside, max_outside : float
         Share of an input's vertices outside its grid, or `grid`, above which it is a SpaceWarning, and an error. Some
         vertices of each input are looked at, and all of those that look suspicious.
+    keep, leave_out : list of str, optional
+        Names of the arrays that are wanted, or of those that are not, see `trxlib.convert`. The groups that `names`
+        make always stay.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     workers : int
@@ -101,7 +107,8 @@ def merge(
     Raises
     ------
     InputError
-        If the names do not fit, or the output would replace an input or lie in one.
+        If the names do not fit, the output would replace an input or lie in one, or a name in `keep` or `leave_out`
+        matches nothing in any input.
     SpaceMismatchError, MetadataMismatchError
         List every input that does not fit.
     FormatError, InputNotFoundError
@@ -122,6 +129,8 @@ def merge(
     >>> trxlib.load("merged.trx").groups["sub-02"].tolist()
     [4, 5, 6, 7]
     """
+    if isinstance(paths, Mapping):
+        raise InputError("paths is a dict, of which only the keys would be read; give a list, and the groups as names=")
     if isinstance(paths, (str, os.PathLike)) or isinstance(names, str):
         raise InputError("paths and names are lists; put a single one in brackets")
     if names is not None and not all(isinstance(name, str) for name in names):
@@ -136,13 +145,15 @@ def merge(
     dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
     grouped = name_groups if name_groups is not None else names is not None
     check_space_policy(space, grid)
+    choice = ReadOptions(keep=keep, leave_out=leave_out or ()).choice
     limits = FilterPolicy(warn_outside=warn_outside, max_outside=max_outside)
     wanted = None if grid is None else space_from(grid)
     headers = []
     for path in paths:  # one open file at a time, however many there are
         with TrxSource.open(path) as source:
-            headers.append(source.headers())
+            headers.append(choose(source, choice).headers())
             _judge(source, wanted or source.info.space, limits)
+    check_used(choice, [item.info for item in headers])
     plan = plan_merge(
         headers,
         names=names,
@@ -156,10 +167,10 @@ def merge(
     )
 
     def reopen(_: int, item: InputPlan) -> Source:
-        source = TrxSource.open(item.path)
+        source = choose(TrxSource.open(item.path), choice)
         if dtype is None or source.info.positions_dtype == dtype:
             return source
-        return source.through(PositionsCast(dtype, source.path), dtype=dtype)
+        return source.through(PositionsCast(dtype, item.path), dtype=dtype)
 
     write_container(
         plan,

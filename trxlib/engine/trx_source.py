@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -85,7 +85,7 @@ class TrxSource(Source):
         self._numbers: Array | None = None
         # Makes the fingerprint of all that went into this of that of the TRX file.
         self._combine: Callable[[str], str] = str
-        # What a selection was selected from.
+        # What a selection was selected from, or something was left out of: the file's fingerprint is that of all of it.
         self._whole: TrxSource | None = None
         self._container: Container | None = None
 
@@ -132,6 +132,21 @@ class TrxSource(Source):
         return self.arrays.groups
 
     # What happens on the way
+
+    def labels(self) -> list[str]:
+        """Return the label of every array but positions and offsets; groups and dpg are among them."""
+        return [label for label in self.arrays.by_label() if label not in ("positions", "offsets")]
+
+    def without(self, labels: Sequence[str]) -> TrxSource:
+        """Return a source that lacks some dps, dpv, groups and dpg, of which nothing is looked at then."""
+        if not labels:
+            return self
+        found = self._changed(self.arrays.without(labels))
+        found.info = replace(found.info, left_out=(*self.info.left_out, *labels))
+        gone = set(labels)
+        found.members = {name: member for name, member in self.members.items() if name.label not in gone}
+        found._combine, found._whole = str, self
+        return found
 
     def with_columns(self, columns: Columns) -> TrxSource:
         """Return a source with further dps and dpv, which are copied into a temporary file."""
@@ -198,6 +213,8 @@ class TrxSource(Source):
             positions_dtype=dtype or self.info.positions_dtype,
             own_space=self.info.own_space,
             transforms=self.info.transforms,
+            left_out=self.info.left_out,
+            chosen_from=self.info.chosen_from,
         )
         found._steps = self._steps if steps is None else steps
         found._combine = combine or self._combine

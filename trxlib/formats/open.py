@@ -1,8 +1,8 @@
 """Open a tractogram of any format: the order in which things happen to its streamlines is decided here, for all.
 
 A reader gives the streamlines in the space of the result, moved by a linear transform where there is one; then values
-of other files are attached, a field moves the positions, rules are judged, and the positions get their type last, so
-that every rule looks at full precision.
+of other files are attached, arrays that are not wanted are left out, a field moves the positions, rules are judged, and
+the positions get their type last, so that every rule looks at full precision.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from trxlib.errors import CountError, InputError
 from trxlib.formats.filters import apply_policy, check_finite
 from trxlib.formats.reference import space_from
 from trxlib.formats.registry import FORMATS, detect_format
+from trxlib.model.choice import choose
 from trxlib.model.options import ReadOptions, StrPath
 from trxlib.model.source import Source, SourceHeaders
 from trxlib.model.space import Space
@@ -34,8 +35,8 @@ __all__ = ["look_into", "open_input", "read_headers"]
 def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
     """Open a tractogram of any format; its counts are those of what will be written.
 
-    The order is the same for all formats: what the reader yields gets the values of other files, is moved, judged,
-    selected from, and given its type. (Readers move while they read.)
+    The order is the same for all formats: what the reader yields gets the values of other files, loses the arrays that
+    are not wanted, is moved, judged, selected from, and given its type. (Readers move while they read.)
 
     Parameters
     ----------
@@ -75,6 +76,7 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
         if options.dps or options.dpv:
             attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
             source = attach(source, options.dps, options.dpv)
+        source = choose(source, options.choice)
         fields = () if transform is None else transform.fields
         if transform is not None and fields:
             source = _move_by_field(source, transform, options)

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.container.atomic import naming_full_disk, writing
+from trxlib.container.atomic import naming_full_disk, private_name, writing
+from trxlib.container.gzipped import gzip_file
 from trxlib.container.scattered import RunsOfRows, write_at, write_runs
 from trxlib.errors import DataLossWarning, DtypeError, warn
 from trxlib.model.chunk import Chunk
 from trxlib.model.dtypes import cast
 
-__all__ = ["Float32Caster", "Output", "cast_positions", "open_output"]
+__all__ = ["Float32Caster", "Output", "cast_positions", "name_without_gz", "open_output"]
 
 Array = npt.NDArray[Any]
 StrPath = str | os.PathLike[str]
@@ -50,9 +51,36 @@ class Output:
 
 @contextmanager
 def open_output(path: StrPath) -> Iterator[Output]:
-    """Give an `Output`; `path` appears when it is complete, and not at all after an error."""
-    with writing(path) as partial, Path(partial).open("wb", buffering=0) as stream:
+    """Give an `Output`; `path` appears when it is complete, and not at all after an error.
+
+    A name that ends in ``.gz`` gets the same content compressed. Writers put the count of streamlines into the header
+    last, and several threads write side by side, so that it is compressed when all is there: until then the plain file
+    stands beside it, under a private name.
+    """
+    with writing(path) as partial:
+        if name_without_gz(path) == Path(path):
+            with _open_plain(partial, path) as output:
+                yield output
+            return
+        plain = private_name(partial)
+        try:
+            with _open_plain(plain, path) as output:
+                yield output
+            with naming_full_disk(path):
+                gzip_file(plain, partial)
+        finally:
+            plain.unlink(missing_ok=True)
+
+
+@contextmanager
+def _open_plain(file: Path, path: StrPath) -> Iterator[Output]:
+    with file.open("wb", buffering=0) as stream:
         yield Output(stream.fileno(), os.fspath(path))
+
+
+def name_without_gz(path: StrPath) -> Path:
+    """Return the name that a compressed file has without ``.gz``; any other name is returned as it is."""
+    return Path(path).with_suffix("") if Path(path).suffix.lower() == ".gz" else Path(path)
 
 
 def cast_positions(positions: Array, dtype: npt.DTypeLike, chunk: Chunk, streamline: int, path: StrPath) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,6 +26,10 @@ class Stream(Source):
 
     A reader of a format defines `info`, `chunks` and `fingerprint`.
     """
+
+    def without(self, labels: Sequence[str]) -> Source:
+        """Return a stream whose chunks lack some arrays."""
+        return _Without(self, labels) if labels else self
 
     def with_columns(self, columns: Columns) -> Source:
         """Return a stream with further dps and dpv, which are read beside it."""
@@ -162,6 +166,26 @@ class _Selected(_Wrapped):
                 yield deferred.add(chunk.lengths[kept], partial(chunk.take, kept))
             del chunk
         deferred.settle()
+
+
+class _Without(_Wrapped):
+    """A stream without some of its dps and dpv."""
+
+    def __init__(self, source: Source, labels: Sequence[str]) -> None:
+        info, gone = source.info, set(labels)
+        dps = {key: spec for key, spec in info.dps.items() if f"dps/{key}" not in gone}
+        dpv = {key: spec for key, spec in info.dpv.items() if f"dpv/{key}" not in gone}
+        super().__init__(source, replace(info, dps=dps, dpv=dpv, left_out=(*info.left_out, *labels)))
+
+    def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
+        """Yield the chunks without these arrays."""
+        for chunk in self._source.chunks(progress):
+            yield DeferredChunk(chunk.lengths, partial(self._strip, chunk))
+            del chunk
+
+    def _strip(self, chunk: Chunk) -> Chunk:
+        dps, dpv = {key: chunk.dps[key] for key in self.info.dps}, {key: chunk.dpv[key] for key in self.info.dpv}
+        return Chunk(chunk.lengths, chunk.positions, dps, dpv, chunk.is_inside)
 
 
 class _WithColumns(_Wrapped):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -171,6 +171,40 @@ class TrxArrays:
             dpg={
                 group: {name: by_label[f"dpg/{group}/{name}"] for name in arrays} for group, arrays in self.dpg.items()
             },
+        )
+
+    def without(self, labels: Iterable[str]) -> TrxArrays:
+        """Return the arrays but for some.
+
+        Parameters
+        ----------
+        labels : iterable of str
+            As `by_label` has them; positions and offsets stay.
+
+        Returns
+        -------
+        TrxArrays
+            The others are shared. A group without anything in dpg is not in `dpg`.
+
+        Examples
+        --------
+        >>> made = trxlib.TrxArrays.empty(trxlib.validate("cohort.trx"))
+        >>> made.dps["weight"] = np.zeros((0, 1), dtype=np.float32)
+        >>> sorted(made.without(["dps/weight"]).by_label())
+        ['offsets', 'positions']
+        """
+        gone = set(labels)
+
+        def kept(arrays: Mapping[str, Array], folder: str) -> dict[str, Array]:
+            return {name: array for name, array in arrays.items() if f"{folder}/{name}" not in gone}
+
+        dpg = {group: kept(arrays, f"dpg/{group}") for group, arrays in self.dpg.items()}
+        return replace(
+            self,
+            dps=kept(self.dps, "dps"),
+            dpv=kept(self.dpv, "dpv"),
+            groups=kept(self.groups, "groups"),
+            dpg={group: arrays for group, arrays in dpg.items() if arrays},
         )
 
     @property

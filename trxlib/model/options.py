@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import FormatError, InputError
+from trxlib.model.choice import ArrayChoice, read_names
 from trxlib.model.dtypes import check_float_dtype
 
 __all__ = ["FilterPolicy", "NonFinite", "OutOfField", "OutOfVolume", "ReadOptions", "SpacePolicy", "StrPath"]
@@ -95,6 +96,9 @@ class ReadOptions:
         float16, float32 or float64; kept as its name.
     dps, dpv : mapping of str to path
         Files whose values are attached under these keys.
+    keep, leave_out : sequence of str, optional
+        Names of the arrays that are wanted, or of those that are not, such as ``dps/weight``, ``dpv/*`` or
+        ``groups/AF_L``; one of both may be given. What describes a group (dpg) goes with it.
     out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside
         See `FilterPolicy`.
     accept_count_mismatch : bool
@@ -105,7 +109,7 @@ class ReadOptions:
     Raises
     ------
     InputError
-        If `positions_dtype` is no type of positions.
+        If `positions_dtype` is no type of positions, or `keep` and `leave_out` are both given or are no lists of names.
 
     Examples
     --------
@@ -124,6 +128,8 @@ class ReadOptions:
     positions_dtype: npt.DTypeLike | None = None
     dps: Mapping[str, StrPath] = field(default_factory=dict)
     dpv: Mapping[str, StrPath] = field(default_factory=dict)
+    keep: Sequence[str] | None = None
+    leave_out: Sequence[str] | None = ()
     out_of_volume: OutOfVolume = "keep"
     nonfinite: NonFinite = "fail"
     drop_empty: bool = False
@@ -140,6 +146,24 @@ class ReadOptions:
             object.__setattr__(self, "positions_dtype", name)
         for section in ("dps", "dpv"):
             object.__setattr__(self, section, dict(getattr(self, section) or {}))
+        if self.leave_out is None:
+            object.__setattr__(self, "leave_out", ())
+        for name in ("keep", "leave_out"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, read_names(getattr(self, name), name))
+        if self.keep is not None and self.leave_out:
+            raise InputError("keep and leave_out are both given; name what is wanted, or what is not")
+
+    @property
+    def choice(self) -> ArrayChoice:
+        """Which arrays are wanted.
+
+        Examples
+        --------
+        >>> ReadOptions(leave_out=["dpv/*"]).choice.left_out(["dps/weight", "dpv/fa"])
+        ['dpv/fa']
+        """
+        return ArrayChoice(None if self.keep is None else tuple(self.keep), tuple(self.leave_out or ()))
 
     @property
     def policy(self) -> FilterPolicy:

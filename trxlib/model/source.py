@@ -8,7 +8,7 @@ result. Whoever writes a source asks its methods for what it can do, never what 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -73,6 +73,10 @@ class SourceInfo:
         What the file's own header says; None if it says nothing.
     transforms : tuple of mapping
         What moved the positions, as `trxlib.spaces.transforms.Transform.records` tells it.
+    left_out : tuple of str
+        Labels of the arrays that are left out on request, e.g. ``dpv/fa``.
+    chosen_from : tuple of str
+        Labels of all that there was, if something could be left out on request.
     """
 
     path: str
@@ -87,6 +91,8 @@ class SourceInfo:
     facts: Mapping[str, Any] = field(default_factory=dict)
     own_space: Space | None = None
     transforms: tuple[Mapping[str, Any], ...] = ()
+    left_out: tuple[str, ...] = ()
+    chosen_from: tuple[str, ...] = ()
 
     @property
     def has_space(self) -> bool:
@@ -300,7 +306,8 @@ class Source(ABC):
         -------
         dict
             JSON values: ``own_space`` is what the file's header says, ``space`` that of the result, ``transforms`` what
-            moved the positions, ``share_outside`` the share of vertices outside the grid of the result.
+            moved the positions, ``share_outside`` the share of vertices outside the grid of the result, and
+            ``left_out`` the arrays that are left out on request, if there are any.
         """
         share = self.findings.share_outside if self.findings is not None else None
         return {
@@ -308,6 +315,7 @@ class Source(ABC):
             "space": self.info.space.to_json(),
             "transforms": [dict(item) for item in self.info.transforms],
             "share_outside": None if share is None else round(share, 6),
+            **({"left_out": list(self.info.left_out)} if self.info.left_out else {}),
         }
 
     def headers(self) -> SourceHeaders:
@@ -341,6 +349,31 @@ class Source(ABC):
     def groups(self) -> Mapping[str, Array]:
         """Members of each group: streamlines of this source, integers of shape (members,)."""
         return {}
+
+    def labels(self) -> list[str]:
+        """Return the label of every array but positions and offsets.
+
+        Returns
+        -------
+        list of str
+            Such as ``dps/weight``, as `trxlib.model.names.ArrayName.label` has them.
+        """
+        return [f"{section}/{key}" for section in ("dpv", "dps") for key in getattr(self.info, section)]
+
+    @abstractmethod
+    def without(self, labels: Sequence[str]) -> Source:
+        """Return a source that lacks some arrays.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            Of arrays that this source has, see `labels`.
+
+        Returns
+        -------
+        Source
+            Made of this one: both read one file, which either closes. Its fingerprint is that of the whole file.
+        """
 
     @abstractmethod
     def with_columns(self, columns: Columns) -> Source:

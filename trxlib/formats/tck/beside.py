@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DataLossWarning, DtypeError, InputError, warn
-from trxlib.formats.output_file import Float32Caster, open_output
+from trxlib.formats.output_file import Float32Caster, name_without_gz, open_output
 from trxlib.formats.tck.file import MrtrixFile
 from trxlib.formats.tck.header import TSF_MAGIC
 from trxlib.model.chunk import Chunk
@@ -54,7 +54,7 @@ def companion_paths(
     Parameters
     ----------
     path : path
-        The TCK.
+        The TCK; a ``.gz`` behind its name does not count.
     info : SourceInfo
         Names its dps and dpv.
     npy : collection of str
@@ -67,7 +67,7 @@ def companion_paths(
     dict of str to Path
         dpv key to file.
     """
-    stem = Path(path).with_suffix("")
+    stem = name_without_gz(path).with_suffix("")
     taken: set[Path] = set()
 
     def place(key: str, suffix: str, section: str) -> Path:

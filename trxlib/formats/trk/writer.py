@@ -190,7 +190,7 @@ def _write_names(
     if len(keys) > _MAX_NAMES + bool(keys and keys[-1] in unnamed):
         raise InputError(
             f"{path}: {len(specs)} arrays ({', '.join(sorted(specs))}), a TRK file has names for {_MAX_NAMES}; leave "
-            "some out first"
+            "some out (leave_out= or keep= in Python, --leave-out or --keep on the command line), or write TRX"
         )
     used: set[bytes] = set()
     for number, key in enumerate(keys):
