@@ -39,12 +39,14 @@ from trxlib.model.space import Space
 
 SPACE = Space(np.diag([*SIZES, 1.0]), GRID)
 LENGTHS = (3, 0, 4, 40)
+#: Of the tracks, and of all that belongs to them.
+STAMP = ("timestamp: 1580289707.4327952862",)
 
 
 @pytest.fixture
 def tck(tmp_path: Path) -> Path:
     """Four streamlines, the second one empty."""
-    return write(tmp_path / "a.tck", tck_bytes(some_streamlines(LENGTHS)))
+    return write(tmp_path / "a.tck", tck_bytes(some_streamlines(LENGTHS), fields=STAMP))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_the_largest_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("marker", [True, False])
 def test_tsf_beside_a_tractogram(tmp_path: Path, slicing: str, tck: Path, datatype: str, marker: bool) -> None:
     values = [np.arange(length, dtype=np.float64) + length for length in LENGTHS]
-    data = tck_bytes(values, magic="mrtrix track scalars", ncols=1, datatype=datatype, marker=marker)
+    data = tck_bytes(values, magic="mrtrix track scalars", ncols=1, datatype=datatype, marker=marker, fields=STAMP)
     source = open_source(tck, reference=SPACE, dpv={"fa": write(tmp_path / "fa.tsf", data)})
     assert source.info.dpv["fa"].dtype == ("f8" if "64" in datatype else "f4")
     np.testing.assert_array_equal(read_all(source)["dpv"]["fa"][:, 0], np.concatenate(values))
@@ -127,7 +129,7 @@ def test_a_tsf_of_another_tractogram(
     tmp_path: Path, slicing: str, tck: Path, lengths: tuple[int, ...], message: str
 ) -> None:
     values = [np.zeros(length) for length in lengths]
-    path = write(tmp_path / "fa.tsf", tck_bytes(values, magic="mrtrix track scalars", ncols=1))
+    path = write(tmp_path / "fa.tsf", tck_bytes(values, magic="mrtrix track scalars", ncols=1, fields=STAMP))
     with pytest.raises(ShapeError, match=message):
         read_all(open_source(tck, reference=SPACE, dpv={"fa": path}))
 

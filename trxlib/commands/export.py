@@ -53,6 +53,7 @@ def export(
     warn_outside: float = 0.05,
     max_outside: float = 0.5,
     accept_count_mismatch: bool = False,
+    accept_timestamp_mismatch: bool = False,
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> tuple[SourceInfo, str]:
@@ -78,7 +79,9 @@ def export(
         float32 or float64 for a TCK; a TRK holds float32 only.
     dps, dpv : mapping of str to path, optional
         Files whose values are attached under these keys.
-    out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside, accept_count_mismatch : optional
+    out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside : optional
+        See `trxlib.convert`.
+    accept_count_mismatch, accept_timestamp_mismatch : optional
         See `trxlib.convert`.
     overwrite : bool
         Whether files that exist may be replaced, `output` or those beside it. Inputs are never.
@@ -135,6 +138,7 @@ def export(
         warn_outside=warn_outside,
         max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
+        accept_timestamp_mismatch=accept_timestamp_mismatch,
     )
     return export_source(source, output, options, group=group, overwrite=overwrite, progress=progress)
 

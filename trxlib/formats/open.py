@@ -73,7 +73,9 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
         check_grid(judged, source.info.path, needed=policy.out_of_volume in ("drop", "fail"))
         if options.dps or options.dpv:
             attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
-            source = attach(source, options.dps, options.dpv)
+            source = attach(
+                source, options.dps, options.dpv, accept_timestamp_mismatch=options.accept_timestamp_mismatch
+            )
         if transform.fields:
             source = _move_by_field(source, transform, options)
         names = [field.name for field in transform.fields]
