@@ -152,7 +152,9 @@ def test_values_beside_a_tck_come_back(tmp_path: Path, slicing: str) -> None:
     write_tck(
         tmp_path / "b.tck", info, [chunk], dps={"index": tmp_path / "i.csv", "weight": tmp_path / "w.txt"}, dpv=dpv
     )
-    assert (tmp_path / "i.csv").read_text() == "0,1\n2,3\n4,5\n6,7\n"
+    assert (tmp_path / "i.csv").read_text() == "0, 1\n2, 3\n4, 5\n6, 7\n"
+    found = read_all(open_source(tmp_path / "b.tck", reference=SPACE, dps={"index": tmp_path / "i.csv"}))
+    np.testing.assert_array_equal(found["dps"]["index"], chunk.dps["index"])
 
 
 def test_what_a_tck_cannot_hold(tmp_path: Path) -> None:

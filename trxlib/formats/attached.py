@@ -17,6 +17,7 @@ from isal import isal_zlib
 from trxlib.errors import CountError, InputError, ShapeError
 from trxlib.formats.input_file import InputFile
 from trxlib.formats.rows import read_rows
+from trxlib.formats.table.text import MORE_ROWS
 from trxlib.formats.tck.header import TSF_MAGIC, read_tck_header
 from trxlib.formats.tck.reader import DelimitedRows
 from trxlib.formats.tck.timestamp import check_timestamp
@@ -101,16 +102,17 @@ class _FileColumns:
             check_timestamp(header, info, accept=self._accepts_timestamp)
             self._dpv_rows[key] = path
             return ArraySpec(1, DTYPES[header.dtype.newbyteorder("=").name])
-        values = read_rows(path)
         expected, what = (info.nb_streamlines, "streamlines") if section == "dps" else (info.nb_vertices, "vertices")
+        values = read_rows(path, expected)
         if len(values) == 1 != expected:
             values = np.ascontiguousarray(values.T)  # MRtrix also writes all weights into one line
         if len(values) != expected:
             # A count that was trusted and not counted may be what is wrong.
             kind = CountError if self._trusts_count else ShapeError
+            more = " or more" if len(values) > expected + MORE_ROWS else ""
             raise kind(
-                f"{path}: {len(values)} rows, but {info.path} has {expected} {what}; row {min(len(values), expected)} "
-                "is the first without its counterpart"
+                f"{path}: {len(values)} rows{more}, but {info.path} has {expected} {what}; row "
+                f"{min(len(values), expected)} is the first without its counterpart"
             )
         (self._dps_rows if section == "dps" else self._dpv_rows)[key] = values
         return ArraySpec(values.shape[1], values.dtype)

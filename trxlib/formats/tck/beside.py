@@ -180,7 +180,8 @@ def _open_rows(stack: ExitStack, target: StrPath, section: str, key: str, info: 
     else:
         # As many digits as it takes to read the same number back.
         number = "%d" if spec.dtype.kind in "iub" else "%.17g" if spec.dtype.itemsize == 8 else "%.9g"
-        line = (",".join if suffix == ".csv" else " ".join)([number] * spec.ncols) + "\n"
+        # Without the blank, two columns of whole numbers might be one with decimal commas.
+        line = (", ".join if suffix == ".csv" else " ".join)([number] * spec.ncols) + "\n"
 
         def prepare(chunk: Chunk, streamline: int, vertex: int) -> bytes:
             values = getattr(chunk, section)[key]
