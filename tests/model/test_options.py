@@ -29,6 +29,7 @@ EVERY = ReadOptions(
     warn_outside=0.1,
     max_outside=0.9,
     accept_count_mismatch=True,
+    accept_timestamp_mismatch=True,
     trust_count=False,
     keep=["dps/w", "dpv/*"],
 )

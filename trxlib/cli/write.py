@@ -80,6 +80,11 @@ def add_convert(parser: Parser) -> None:
         action="store_true",
         help="take what is there of a TRK that counts otherwise, or of a cut TCK",
     )
+    parser.add_argument(
+        "--accept-timestamp-mismatch",
+        action="store_true",
+        help="attach a .tsf that has the timestamp of another TCK",
+    )
     add_force(parser)
     add_compress(parser)
     parser.add_argument("--level", type=int, choices=range(10), metavar="0..9", help="of --compress")
@@ -124,6 +129,7 @@ def run_convert(options: Namespace) -> int:
         "max_outside": options.max_outside,
         "accept_count_mismatch": options.accept_count_mismatch,
         **given_choice(options),
+        "accept_timestamp_mismatch": options.accept_timestamp_mismatch,
         "overwrite": options.force,
     }
     is_export = bool(export_suffix(output))

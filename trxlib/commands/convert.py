@@ -59,6 +59,7 @@ def convert(
     accept_count_mismatch: bool = False,
     keep: Sequence[str] | None = None,
     leave_out: Sequence[str] | None = None,
+    accept_timestamp_mismatch: bool = False,
     compression: int = zipfile.ZIP_STORED,
     level: int | None = None,
     overwrite: bool = True,
@@ -116,6 +117,9 @@ def convert(
         Names of the arrays that are wanted, or of those that are not; one of both. ``dps/weight``, ``dpv/fa``,
         ``groups/AF_L`` and ``dpg/AF_L/color`` are names, and ``*`` stands for anything: ``dpv/*``. What describes a
         group goes with it. Positions, offsets and the groups given with `source` always stay.
+    accept_timestamp_mismatch : bool
+        Whether a ``.tsf`` that has the time stamp of another TCK is attached all the same, with a warning. Otherwise
+        that is an error, as it is in MRtrix.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     level : int, optional
@@ -181,6 +185,7 @@ def convert(
         accept_count_mismatch=accept_count_mismatch,
         keep=keep,
         leave_out=leave_out or (),
+        accept_timestamp_mismatch=accept_timestamp_mismatch,
     )
     return convert_all(
         items, output, common, missing=missing, space=space, grid=grid, compression=compression, level=level,

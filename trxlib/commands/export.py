@@ -64,6 +64,7 @@ def export(
     accept_count_mismatch: bool = False,
     keep: Sequence[str] | None = None,
     leave_out: Sequence[str] | None = None,
+    accept_timestamp_mismatch: bool = False,
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> tuple[SourceInfo, str]:
@@ -90,7 +91,9 @@ def export(
         float32 or float64 for a TCK; a TRK holds float32 only.
     dps, dpv : mapping of str to path, optional
         Files whose values are attached under these keys.
-    out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside, accept_count_mismatch : optional
+    out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside : optional
+        See `trxlib.convert`.
+    accept_count_mismatch, accept_timestamp_mismatch : optional
         See `trxlib.convert`.
     keep, leave_out : list of str, optional
         Names of the arrays that are wanted, or of those that are not, see `trxlib.convert`; groups that are left out
@@ -153,6 +156,7 @@ def export(
         accept_count_mismatch=accept_count_mismatch,
         keep=keep,
         leave_out=leave_out or (),
+        accept_timestamp_mismatch=accept_timestamp_mismatch,
     )
     return export_source(source, output, options, group=group, overwrite=overwrite, progress=progress)
 

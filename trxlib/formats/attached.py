@@ -17,8 +17,10 @@ from isal import isal_zlib
 from trxlib.errors import CountError, InputError, ShapeError
 from trxlib.formats.input_file import InputFile
 from trxlib.formats.rows import read_rows
+from trxlib.formats.table.text import MORE_ROWS
 from trxlib.formats.tck.header import TSF_MAGIC, read_tck_header
 from trxlib.formats.tck.reader import DelimitedRows
+from trxlib.formats.tck.timestamp import check_timestamp
 from trxlib.model.dtypes import DTYPES
 from trxlib.model.names import check_key
 from trxlib.model.options import StrPath
@@ -29,7 +31,13 @@ __all__ = ["attach"]
 Array = npt.NDArray[Any]
 
 
-def attach(source: Source, dps: Mapping[str, StrPath], dpv: Mapping[str, StrPath]) -> Source:
+def attach(
+    source: Source,
+    dps: Mapping[str, StrPath],
+    dpv: Mapping[str, StrPath],
+    *,
+    accept_timestamp_mismatch: bool = False,
+) -> Source:
     """Add the values of files to a source.
 
     Parameters
@@ -38,22 +46,31 @@ def attach(source: Source, dps: Mapping[str, StrPath], dpv: Mapping[str, StrPath
         Not filtered yet: the files have a row for every streamline or vertex of the tractogram.
     dps, dpv : mapping of str to path
         Key to file. Text becomes float32; ``.npy`` keeps its type.
+    accept_timestamp_mismatch : bool
+        Whether a ``.tsf`` may have another time stamp than the TCK, with a warning.
 
     Raises
     ------
     InputError
         If a key is taken already.
+    MetadataMismatchError
+        If a ``.tsf`` has the time stamp of another TCK.
     ShapeError
         If a file has other rows than the tractogram; file and row are named.
     """
-    return source.with_columns(_FileColumns(source, dps, dpv)) if dps or dpv else source
+    if not dps and not dpv:
+        return source
+    return source.with_columns(_FileColumns(source, dps, dpv, accept_timestamp_mismatch))
 
 
 class _FileColumns:
     """dps and dpv of files beside a tractogram."""
 
-    def __init__(self, source: Source, dps: Mapping[str, StrPath], dpv: Mapping[str, StrPath]) -> None:
+    def __init__(
+        self, source: Source, dps: Mapping[str, StrPath], dpv: Mapping[str, StrPath], accept_timestamp_mismatch: bool
+    ) -> None:
         self._info, self._trusts_count = source.info, source.trusts_count
+        self._accepts_timestamp = accept_timestamp_mismatch
         self._paths = [str(path) for path in (*dps.values(), *dpv.values())]
         self._dps_rows: dict[str, Array] = {}
         self._dpv_rows: dict[str, Array | Path] = {}
@@ -81,18 +98,21 @@ class _FileColumns:
         if key in getattr(info, section):
             raise InputError(f"{info.path}: {section}/{key} of {path} is in the tractogram already; rename it")
         if section == "dpv" and _is_tsf(path):
+            header = read_tck_header(InputFile(path), TSF_MAGIC)
+            check_timestamp(header, info, accept=self._accepts_timestamp)
             self._dpv_rows[key] = path
-            return ArraySpec(1, DTYPES[read_tck_header(InputFile(path), TSF_MAGIC).dtype.newbyteorder("=").name])
-        values = read_rows(path)
+            return ArraySpec(1, DTYPES[header.dtype.newbyteorder("=").name])
         expected, what = (info.nb_streamlines, "streamlines") if section == "dps" else (info.nb_vertices, "vertices")
+        values = read_rows(path, expected)
         if len(values) == 1 != expected:
             values = np.ascontiguousarray(values.T)  # MRtrix also writes all weights into one line
         if len(values) != expected:
             # A count that was trusted and not counted may be what is wrong.
             kind = CountError if self._trusts_count else ShapeError
+            more = " or more" if len(values) > expected + MORE_ROWS else ""
             raise kind(
-                f"{path}: {len(values)} rows, but {info.path} has {expected} {what}; row {min(len(values), expected)} "
-                "is the first without its counterpart"
+                f"{path}: {len(values)} rows{more}, but {info.path} has {expected} {what}; row "
+                f"{min(len(values), expected)} is the first without its counterpart"
             )
         (self._dps_rows if section == "dps" else self._dpv_rows)[key] = values
         return ArraySpec(values.shape[1], values.dtype)

@@ -75,7 +75,9 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
         check_grid(judged, source.info.path, needed=policy.out_of_volume in ("drop", "fail"))
         if options.dps or options.dpv:
             attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
-            source = attach(source, options.dps, options.dpv)
+            source = attach(
+                source, options.dps, options.dpv, accept_timestamp_mismatch=options.accept_timestamp_mismatch
+            )
         source = choose(source, options.choice)
         fields = () if transform is None else transform.fields
         if transform is not None and fields:

@@ -1,11 +1,8 @@
-"""Rows of numbers from a file: text, CSV or ``.npy``."""
+"""Rows of numbers from a file: text, CSV, JSON or ``.npy``."""
 
 from __future__ import annotations
 
-import io
-import re
 import tokenize
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import DtypeError, FormatError, InputNotFoundError, ShapeError
+from trxlib.formats.heads import is_gzip, read_head
+from trxlib.formats.table.json_values import read_json
+from trxlib.formats.table.text import read_text
 from trxlib.model.dtypes import extension_of_dtype
 
 __all__ = ["read_rows"]
 
 Array = npt.NDArray[Any]
-_FLOAT32 = np.dtype("<f4")
-_LONG_TEXT = 1 << 16
-#: Half-way between the largest float32 and what would be the next: from here on a number becomes infinite.
-_FLOAT32_END = 2.0**128 - 2.0**103
-_INFINITY = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
-_SEPARATOR = re.compile(r"[,;]")
+_NPY = b"\x93NUMPY"
 #: What numpy's reader of ``.npy`` raises for a damaged header.
 _BAD_NPY = (
     *(ValueError, TypeError, EOFError, OSError, OverflowError, SyntaxError, MemoryError, RecursionError),
@@ -31,14 +26,16 @@ _BAD_NPY = (
 )
 
 
-def read_rows(path: str | Path) -> Array:
+def read_rows(path: str | Path, expected: int | None = None) -> Array:
     """Read a file with a row per streamline or vertex.
 
     Parameters
     ----------
     path : str or Path
-        ``.npy`` in either order; else text: ``#`` starts a comment, commas, semicolons or blanks stand between
-        numbers, the first line may name columns.
+        ``.npy`` in either order; JSON with one list of numbers or rows; else text, also packed by gzip: ``#`` starts a
+        comment, commas, semicolons, tabs or blanks stand between numbers, the first line may name columns.
+    expected : int, optional
+        How many rows it should have. A text with far more is not read to its end.
 
     Returns
     -------
@@ -48,12 +45,27 @@ def read_rows(path: str | Path) -> Array:
     Raises
     ------
     FormatError
-        If a line is no row of numbers that float32 can hold; the line is named.
+        If a line is no row of numbers that float32 can hold, or may be read in two ways; the line is named.
+    ShapeError
+        If a text is far too long for the rows that it should have.
+
+    Warns
+    -----
+    HeaderWarning
+        If values are missing, decimal commas are read, or an index is left out.
+    DataLossWarning
+        If whole numbers are beyond those that float32 holds.
     """
     path = Path(path)
     if not path.is_file():
         raise InputNotFoundError(f"{path} does not exist; check the path")
-    values = _read_npy(path) if path.suffix.lower() == ".npy" else _read_text(path)
+    head = read_head(path, 64)
+    if path.suffix.lower() == ".npy" or (head.startswith(_NPY) and not is_gzip(path)):
+        values = _read_npy(path)
+    elif head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"{"):
+        values = read_json(path, expected)
+    else:
+        values = read_text(path, expected)
     return values.reshape(-1, 1) if values.ndim == 1 else values
 
 
@@ -69,80 +81,3 @@ def _read_npy(path: Path) -> Array:
     except DtypeError as error:
         raise DtypeError(f"{path}: {error}") from None
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
-
-
-def _read_text(path: Path) -> Array:
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    values: Array | None = None
-    if len(text) > _LONG_TEXT and not _has_empty_cells(text):
-        # numpy's parser is quick, but does not say which line is wrong.
-        with suppress(ValueError):
-            values = _as_float32(
-                np.loadtxt(io.StringIO(text.replace(",", " ").replace(";", " ")), comments="#", ndmin=2)
-            )
-    if values is None or np.isinf(values).any():  # of numbers that are too large, or of "inf"
-        values = _as_float32(_read_lines(text, path))
-    return values
-
-
-def _has_empty_cells(text: str) -> bool:
-    """Tell whether nothing stands in front of a separator; behind the last one of a line that is ordinary."""
-    if "," not in text and ";" not in text:
-        return False
-    bare = text.replace(" ", "").replace("\t", "").replace(";", ",")  # quicker than a regular expression
-    return bare.startswith(",") or ",," in bare or "\n," in bare
-
-
-def _as_float32(values: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(values, dtype=_FLOAT32)
-
-
-def _read_lines(text: str, path: Path) -> Array:
-    rows: list[list[float]] = []
-    has_names = False
-    for number, line in enumerate(text.splitlines(), 1):
-        cells = _split_cells(line.partition("#")[0])
-        if not cells:
-            continue
-        try:
-            row = [_read_number(cell) for cell in cells]
-        except ValueError as error:
-            if rows or has_names or all(_is_odd_number(cell) for cell in cells):
-                raise FormatError(f"{path}: line {number}: {error}; expected numbers") from None
-            has_names = True  # the first line of a CSV may name its columns
-            continue
-        rows.append(row)
-        if len(row) != len(rows[0]):
-            raise FormatError(
-                f"{path}: line {number} has {len(row)} numbers, expected {len(rows[0])} as in the lines before"
-            )
-    return np.array(rows, dtype=np.float64).reshape(len(rows), -1) if rows else np.zeros((0, 1))
-
-
-def _split_cells(line: str) -> list[str]:
-    """Return what stands between separators; a cell between two commas may be empty."""
-    parts = [part.split() for part in _SEPARATOR.split(line)]
-    if not parts[-1]:
-        del parts[-1]  # a separator may stand at the end of a line
-    return [cell for part in parts for cell in part or [""]]
-
-
-def _read_number(cell: str) -> float:
-    if not cell:
-        raise ValueError("a cell is empty")
-    value = float(cell)
-    if "_" in cell or not cell.isascii():  # Python's own ways to write a number
-        raise ValueError(f"could not convert string to float: {cell!r}")
-    if abs(value) >= _FLOAT32_END and not _INFINITY.fullmatch(cell):
-        raise ValueError(f"{cell} is beyond float32, the type that text becomes")
-    return value
-
-
-def _is_odd_number(cell: str) -> bool:
-    """Tell whether a cell that cannot be read is meant as a number, not as the name of a column."""
-    try:
-        float(cell or "0")
-    except ValueError:
-        return False
-    return True

@@ -103,6 +103,8 @@ class ReadOptions:
         See `FilterPolicy`.
     accept_count_mismatch : bool
         Take what is there, with a warning, where the header of a TRK or of a cut TCK counts other streamlines.
+    accept_timestamp_mismatch : bool
+        Take a ``.tsf`` that has the time stamp of another TCK, with a warning.
     trust_count : bool, optional
         Take the count of a TCK header, by default in large files; a wrong one is a CountError while the file is read.
 
@@ -137,6 +139,7 @@ class ReadOptions:
     warn_outside: float = 0.05
     max_outside: float = 0.5
     accept_count_mismatch: bool = False
+    accept_timestamp_mismatch: bool = False
     trust_count: bool | None = None
 
     def __post_init__(self) -> None:

@@ -104,7 +104,7 @@ def check_keys(path: StrPath, section: str, specs: Mapping[str, ArraySpec], targ
 
 
 def open_companion(
-    stack: ExitStack, target: StrPath, section: str, key: str, info: SourceInfo, fields: list[tuple[str, str]]
+    stack: ExitStack, target: StrPath, section: str, key: str, info: SourceInfo, fields: list[tuple[str, object]]
 ) -> Companion:
     """Start a file beside the tracks.
 
@@ -119,7 +119,7 @@ def open_companion(
     info : SourceInfo
         Of the tracks.
     fields : list of (key, value)
-        Header lines of the tracks, which a ``.tsf`` repeats.
+        Header lines of the tracks, which a ``.tsf`` repeats: their time stamp is one of them.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def open_companion(
 
 
 def _open_tsf(
-    stack: ExitStack, target: StrPath, key: str, info: SourceInfo, fields: list[tuple[str, str]]
+    stack: ExitStack, target: StrPath, key: str, info: SourceInfo, fields: list[tuple[str, object]]
 ) -> Companion:
     if info.dpv[key].ncols != 1:
         raise InputError(f"{target}: dpv/{key} has {info.dpv[key].ncols} columns, a .tsf holds one; name a .npy")
@@ -180,7 +180,8 @@ def _open_rows(stack: ExitStack, target: StrPath, section: str, key: str, info: 
     else:
         # As many digits as it takes to read the same number back.
         number = "%d" if spec.dtype.kind in "iub" else "%.17g" if spec.dtype.itemsize == 8 else "%.9g"
-        line = (",".join if suffix == ".csv" else " ".join)([number] * spec.ncols) + "\n"
+        # Without the blank, two columns of whole numbers might be one with decimal commas.
+        line = (", ".join if suffix == ".csv" else " ".join)([number] * spec.ncols) + "\n"
 
         def prepare(chunk: Chunk, streamline: int, vertex: int) -> bytes:
             values = getattr(chunk, section)[key]

@@ -17,12 +17,18 @@ __all__ = ["MrtrixFile", "header_lines"]
 
 Array = npt.NDArray[Any]
 _COUNT_DIGITS = 10
+#: Keys that tell of the bytes that are written, not of those that were read.
+_OWN = ("datatype", "file", "count", "timestamp")
 
 
 class MrtrixFile:
-    """A TCK or TSF under construction."""
+    """A TCK or TSF under construction.
 
-    def __init__(self, output: Output, magic: bytes, fields: list[tuple[str, str]], dtype: Any, ncols: int) -> None:
+    Its header is written twice, first to know where the data begin: what stands in `fields` may be another value at the
+    end, of as many characters.
+    """
+
+    def __init__(self, output: Output, magic: bytes, fields: list[tuple[str, object]], dtype: Any, ncols: int) -> None:
         self._output, self._magic, self._fields = output, magic, fields
         self._dtype, self._ncols = np.dtype(dtype), ncols
         #: Streamlines written, for the header.
@@ -58,15 +64,15 @@ class MrtrixFile:
         return text + f"{offset}\nEND\n".encode()
 
 
-def header_lines(facts: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
+def header_lines(facts: Mapping[str, Any], path: str) -> list[tuple[str, object]]:
     """Return header lines: a list gives a repeated key, and so does a value of several lines.
 
     MRtrix crashes on a key without a value: such lines are left out, with a warning.
     """
-    lines = []
-    empty = []
+    lines: list[tuple[str, object]] = []
+    empty: list[str] = []
     for key, value in facts.items():
-        if key in ("datatype", "file", "count") or ":" in key or "\n" in key:
+        if key in _OWN or ":" in key or "\n" in key:
             continue
         for item in value if isinstance(value, list) else [value]:
             for part in str(item).split("\n"):

@@ -16,7 +16,7 @@ import numpy as np
 from trxlib.errors import HeaderError, HeaderWarning, warn
 from trxlib.formats.input_file import InputFile
 
-__all__ = ["TCK_MAGIC", "TSF_MAGIC", "TckHeader", "read_tck_header"]
+__all__ = ["TCK_MAGIC", "TSF_MAGIC", "TckHeader", "read_tck_header", "timestamp_of"]
 
 TCK_MAGIC = b"mrtrix tracks"
 TSF_MAGIC = b"mrtrix track scalars"
@@ -56,6 +56,11 @@ class TckHeader:
     data_start: int
     count: int | None
 
+    @property
+    def timestamp(self) -> str | None:
+        """The time stamp as MRtrix compares it: text, without what stands behind a '#'; None if there is none."""
+        return timestamp_of([value for key, value in self.fields if key == "timestamp"])
+
     def check_start(self, nbytes: int) -> None:
         """Check that the data begin within the content, of which there are `nbytes` up to `data_start`."""
         if nbytes < self.data_start:
@@ -76,6 +81,19 @@ class TckHeader:
             else:
                 facts[key] = value
         return facts
+
+
+def timestamp_of(value: Any) -> str | None:
+    """Return the time stamp that a header states, as MRtrix compares it.
+
+    Parameters
+    ----------
+    value : object
+        Of the key ``timestamp`` in `TckHeader.facts`: text, or a list of texts where it is repeated, or None.
+    """
+    lines = value if isinstance(value, list) else [] if value is None else [str(value)]
+    # MRtrix joins repeated keys, and reads nothing behind a '#'.
+    return "\n".join(filter(None, (line.partition("#")[0].strip() for line in lines))) or None
 
 
 def read_tck_header(file: InputFile, magic: bytes = TCK_MAGIC) -> TckHeader:

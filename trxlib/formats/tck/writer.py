@@ -16,6 +16,7 @@ from trxlib.formats.output_file import cast_positions, open_output
 from trxlib.formats.tck.beside import check_keys, companion_paths, open_companion
 from trxlib.formats.tck.file import MrtrixFile, header_lines
 from trxlib.formats.tck.header import TCK_MAGIC
+from trxlib.formats.tck.timestamp import Timestamp
 from trxlib.model.chunk import Chunk, placed
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.source import Progress, SourceInfo
@@ -64,7 +65,8 @@ def write_tck(
         Not modified.
     facts : mapping, optional
         MRtrix's header properties, as `SourceInfo.facts` of a TCK has them. By default those of `info`, if it is
-        a TCK.
+        a TCK. The time stamp is none of them: it is made anew of what is written, see
+        `trxlib.formats.tck.timestamp`.
     dps, dpv : mapping of str to path, optional
         Where values go: dps as text (one row per streamline), dpv as ``.tsf`` (one column), either as ``.npy``. By
         default as `trxlib.formats.tck.beside.companion_paths` says; a key that is not named is left out with a
@@ -91,10 +93,9 @@ def write_tck(
     check_outputs([path, *dps.values(), *dpv.values()], [])
     own = "float64" if info.positions_dtype.itemsize == 8 else "float32"
     dtype = check_tck_dtype(own if positions_dtype is None else positions_dtype, path)
-    # MRtrix compares the time stamps of a TCK and the TSF beside it.
-    fields = header_lines(facts, str(path))
-    if all(key != "timestamp" for key, _ in fields):
-        fields.insert(0, ("timestamp", "0"))
+    # MRtrix compares the time stamps of a TCK and the TSF beside it; what it is, is known when all tracks have passed.
+    stamp = Timestamp()
+    fields = [("timestamp", stamp), *header_lines(facts, str(path))]
     with ExitStack() as stack:
         tracks = MrtrixFile(stack.enter_context(open_output(path)), TCK_MAGIC, fields, dtype, 3)
         others = [
@@ -104,15 +105,18 @@ def write_tck(
         ]
         vertices = 0
 
-        def put(item: tuple[Chunk, int, int]) -> tuple[int, int, list[Any]]:
+        def put(item: tuple[Chunk, int, int]) -> tuple[int, int, Any, list[Any]]:
             chunk = item[0]
             # Infinity would end the file.
-            tracks.put(cast_positions(chunk.positions, dtype, chunk, item[1], path), *item)
-            return len(chunk.lengths), chunk.nb_vertices, [prepare(*item) for prepare, _, _ in others]
+            positions = cast_positions(chunk.positions, dtype, chunk, item[1], path)
+            tracks.put(positions, *item)
+            looked = stamp.look(positions, chunk.lengths)
+            return len(chunk.lengths), chunk.nb_vertices, looked, [prepare(*item) for prepare, _, _ in others]
 
-        def append(done: tuple[int, int, list[Any]]) -> None:
+        def append(done: tuple[int, int, Any, list[Any]]) -> None:
             nonlocal vertices
-            added, grown, prepared = done
+            added, grown, looked, prepared = done
+            stamp.add(looked)
             tracks.count += added
             for (_, add, _), data in zip(others, prepared, strict=True):
                 add(data)
