@@ -18,6 +18,7 @@ from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import GroupNotFoundError, InputError
+from trxlib.model.arrays import TrxArrays
 from trxlib.model.rules import check_members
 from trxlib.model.select import GroupIndex, renumber_groups, runs_of, select_runs
 
@@ -89,7 +90,8 @@ def extract_groups(
         raise InputError(f"{folder}: is a file, expected the name of a folder")
     with TrxSource.open(path) as source:
         source.check_entries()
-        groups = source.arrays.groups
+        arrays = source.held()
+        groups = arrays.groups
         wanted = sorted(set(groups if names is None else names))
         missing = [name for name in wanted if name not in groups]
         if missing:
@@ -100,7 +102,7 @@ def extract_groups(
             check_members(groups[name], source.info.nb_streamlines, f"{path}: groups/{name}")
         check_outputs([Path(folder, f"{name}.trx") for name in wanted], [path], folders=[folder])
         Path(folder).mkdir(parents=True, exist_ok=True)
-        parts = _Parts(source, len(wanted))
+        parts = _Parts(source, arrays, len(wanted))
         with ThreadPoolExecutor(max(1, workers)) as pool:
             return list(pool.map(lambda name: parts.write(name, Path(folder, f"{name}.trx")), wanted))
 
@@ -112,20 +114,22 @@ class _Parts:
     ----------
     source : TrxSource
         All members of its groups are streamlines.
+    arrays : TrxArrays
+        Its arrays, with dps and groups in memory.
     nb_wanted : int
         Groups that will be written.
     """
 
-    def __init__(self, source: TrxSource, nb_wanted: int) -> None:
-        self.source = source
-        self.ungrouped = replace(source.arrays, groups={}, dpg={})
-        self.runs = runs_of(source.arrays)
+    def __init__(self, source: TrxSource, arrays: TrxArrays, nb_wanted: int) -> None:
+        self.source, self.arrays = source, arrays
+        self.ungrouped = replace(arrays, groups={}, dpg={})
+        self.runs = runs_of(arrays)
         nb_streamlines = source.info.nb_streamlines
-        self.index = GroupIndex(source.arrays.groups, nb_streamlines) if nb_wanted > _FEW else None
+        self.index = GroupIndex(arrays.groups, nb_streamlines) if nb_wanted > _FEW else None
 
     def write(self, name: str, output: Path) -> ExtractedGroup:
         """Write the file of one group; safe in any thread."""
-        groups, dpg = self.source.arrays.groups, self.source.arrays.dpg
+        groups, dpg = self.arrays.groups, self.arrays.dpg
         rows = _ascending(groups[name])
         arrays, runs = select_runs(self.ungrouped, rows, runs=self.runs)
         if self.index is not None:
@@ -136,7 +140,7 @@ class _Parts:
         # The group itself stays if it has no members, so that its file says what it is.
         arrays.groups.setdefault(name, np.zeros(0, dtype="<u4"))
         arrays.dpg = {group: dpg[group] for group in arrays.groups if group in dpg}
-        part = TrxSource(arrays, runs=runs, path=self.source.path)
+        part = self.source.part(arrays, runs)
         write_container(plan_merge([part]), [part], output)
         logger.debug("%s: %d streamlines", output, arrays.header.nb_streamlines)
         return ExtractedGroup(name, output, arrays.header.nb_streamlines, arrays.header.nb_vertices)
