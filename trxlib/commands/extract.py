@@ -18,6 +18,7 @@ from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import GroupNotFoundError, InputError
+from trxlib.model.arrays import TrxArrays
 from trxlib.model.choice import check_used
 from trxlib.model.options import ReadOptions
 from trxlib.model.rules import check_members
@@ -97,7 +98,8 @@ def extract_groups(
         raise InputError(f"{folder}: is a file, expected the name of a folder")
     with TrxSource.open(path) as source:
         source.check_entries()
-        groups = source.arrays.groups
+        arrays = source.held()
+        groups = arrays.groups
         wanted = sorted(set(groups if names is None else names))
         missing = [name for name in wanted if name not in groups]
         if missing:
@@ -111,7 +113,7 @@ def extract_groups(
         check_used(choice, [replace(source.info, chosen_from=tuple(source.labels()))])
         check_outputs([Path(folder, f"{name}.trx") for name in wanted], [path], folders=[folder])
         Path(folder).mkdir(parents=True, exist_ok=True)
-        parts = _Parts(source, len(wanted), gone)
+        parts = _Parts(source, arrays, len(wanted), gone)
         with ThreadPoolExecutor(max(1, workers)) as pool:
             return list(pool.map(lambda name: parts.write(name, Path(folder, f"{name}.trx")), wanted))
 
@@ -123,23 +125,24 @@ class _Parts:
     ----------
     source : TrxSource
         All members of its groups are streamlines.
+    arrays : TrxArrays
+        Its arrays, with dps and groups in memory.
     nb_wanted : int
         Groups that will be written.
     left_out : sequence of str
         Labels of the arrays that the files do not get.
     """
 
-    def __init__(self, source: TrxSource, nb_wanted: int, left_out: Sequence[str] = ()) -> None:
-        self.source = source
-        self.left_out = left_out
-        self.ungrouped = replace(source.arrays, groups={}, dpg={}).without(left_out)
-        self.runs = runs_of(source.arrays)
+    def __init__(self, source: TrxSource, arrays: TrxArrays, nb_wanted: int, left_out: Sequence[str] = ()) -> None:
+        self.source, self.arrays, self.left_out = source, arrays, left_out
+        self.ungrouped = replace(arrays, groups={}, dpg={}).without(left_out)
+        self.runs = runs_of(arrays)
         nb_streamlines = source.info.nb_streamlines
-        self.index = GroupIndex(source.arrays.groups, nb_streamlines) if nb_wanted > _FEW else None
+        self.index = GroupIndex(arrays.groups, nb_streamlines) if nb_wanted > _FEW else None
 
     def write(self, name: str, output: Path) -> ExtractedGroup:
         """Write the file of one group; safe in any thread."""
-        groups, dpg = self.source.arrays.groups, self.source.arrays.dpg
+        groups, dpg = self.arrays.groups, self.arrays.dpg
         rows = _ascending(groups[name])
         arrays, runs = select_runs(self.ungrouped, rows, runs=self.runs)
         if self.index is not None:
@@ -154,7 +157,7 @@ class _Parts:
         if self.left_out:
             arrays = arrays.without(self.left_out)
             arrays.groups[name] = own
-        part = TrxSource(arrays, runs=runs, path=self.source.path)
+        part = self.source.part(arrays, runs)
         write_container(plan_merge([part]), [part], output)
         logger.debug("%s: %d streamlines", output, arrays.header.nb_streamlines)
         return ExtractedGroup(name, output, arrays.header.nb_streamlines, arrays.header.nb_vertices)

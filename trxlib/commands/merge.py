@@ -189,4 +189,6 @@ def merge(
 
 def _judge(source: TrxSource, space: Space, limits: FilterPolicy) -> None:
     """Warn, or raise, if a large share of an input's vertices lies outside a grid; its bytes are copied unseen."""
-    judge_some(source.info.path, source.arrays.positions, space, limits=(limits.warn_outside, limits.max_outside))
+    positions = source.rows("positions", "positions")
+    assert positions is not None
+    judge_some(source.info.path, positions, space, limits=(limits.warn_outside, limits.max_outside))

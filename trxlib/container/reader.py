@@ -23,6 +23,7 @@ from trxlib.container.entries import Member, list_archive
 from trxlib.container.in_place import ChangesInPlace
 from trxlib.container.mapping import FileStamp, MappedFile, Mode, is_open_for_change
 from trxlib.container.outline import Outline, crc_error, iter_unpacked, naming, opened, read_outline
+from trxlib.container.rows import read_array
 from trxlib.errors import (
     ArchiveError,
     InputError,
@@ -43,6 +44,8 @@ __all__ = ["SECTIONS", "Container", "check_crc", "check_crcs", "checked_offsets"
 #: The sections of a TRX file that hold arrays.
 SECTIONS = ("positions", "offsets", "dpv", "dps", "groups", "dpg")
 logger = logging.getLogger(__name__)
+#: Of an archive that is only read: what is looked at before anything else is done, and small beside the rest.
+_READ = ("offsets", "dpg")
 _SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping may hold a file descriptor
 _ALIGNMENT = 64
 _BLOCK = 4 << 20
@@ -227,6 +230,8 @@ class _Opener:
                 raise open_error(member.file, error) from None
             array.setflags(write=self.mode != "r")
             return array
+        if name.section in _READ and self.mode == "r" and self.file is not None and member.file == self.path:
+            return read_array(self.file.fileno(), member.start, name.dtype, shape, self.path)
         file = self.files.get(member.file)
         if file is None:
             opened = self.file if member.file == self.path else None

@@ -1,7 +1,8 @@
 """TRX as a source: from a file, from arrays in memory, or a selection of either.
 
 Bytes that lie unchanged in a stored archive or folder are copied from there inside the kernel; everything else is
-streamed in chunks.
+streamed in chunks. Of a file that `TrxSource.open` has opened, arrays are read, not mapped: see
+`trxlib.container.rows`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from trxlib.container.entries import Member
 from trxlib.container.mapping import FileStamp, is_open_for_change
 from trxlib.container.reader import Container, check_crc, open_container
+from trxlib.container.rows import OpenFile, StoredRows
 from trxlib.engine.attach import attach_columns
 from trxlib.engine.stored import StoredMember, fingerprint_of, fit_members
 from trxlib.engine.trx_headers import headers_of, info_of
@@ -26,7 +29,7 @@ from trxlib.errors import ShapeError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.chunk import Chunk, DeferredChunks, Place, PositionsStep
 from trxlib.model.names import ArrayName
-from trxlib.model.offsets import iter_gathered, iter_gathers, resolve_indices
+from trxlib.model.offsets import Rows, iter_gathered, iter_gathers, resolve_indices
 from trxlib.model.select import Runs, select_runs
 from trxlib.model.source import ArrayBlocks, Columns, Progress, Source, SourceHeaders
 from trxlib.model.space import Space
@@ -38,6 +41,8 @@ _CHUNK_BYTES = 1 << 19  # stays in a core's cache between its CRC and its copy
 # Rows of a selection joined at a time. Python joins more than a mebibyte without its lock: two threads save half of a
 # file of 1 GB in 0.33 s instead of 0.57 s.
 _GATHER_BYTES = 3 << 19
+#: The arrays of a pass, by section and key.
+_Tables = Mapping[str, Mapping[str, Any]]
 _STREAM_BYTES = 1_920_000  # of positions that writers of other formats get at a time, as readers give them
 
 
@@ -88,6 +93,9 @@ class TrxSource(Source):
         # What a selection was selected from, or something was left out of: the file's fingerprint is that of all of it.
         self._whole: TrxSource | None = None
         self._container: Container | None = None
+        # Arrays that are read from where they lie, although they are mapped; only of files that this opened.
+        self._places: dict[tuple[str, str], Member] = {}
+        self._open_files: WeakValueDictionary[str, OpenFile] = WeakValueDictionary()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> TrxSource:
@@ -100,6 +108,11 @@ class TrxSource(Source):
         stamps = {file: mapped.stamp for file, mapped in container.files.items()}
         source = cls(container.arrays, members=members, stamps=stamps, path=str(path))
         source._container = container
+        source._places = {
+            (name.section, name.name): member
+            for name, member in members.items()
+            if name.section in ("positions", "dps", "dpv", "groups") and member.file in stamps
+        }
         return source
 
     def close(self) -> None:
@@ -128,8 +141,8 @@ class TrxSource(Source):
 
     @property
     def groups(self) -> Mapping[str, Array]:
-        """Members of each group."""
-        return self.arrays.groups
+        """Members of each group, read when they are asked for."""
+        return _Groups(self) if self._places else self.arrays.groups
 
     # What happens on the way
 
@@ -186,16 +199,36 @@ class TrxSource(Source):
             If a group has a member that is no streamline.
         """
         try:
-            selection = select_runs(self.arrays, rows, runs=self.runs, keep_groups=keep_groups)
+            selection = select_runs(self.held(groups=keep_groups), rows, runs=self.runs, keep_groups=keep_groups)
         except ShapeError as error:  # of a group, which says nothing of the file
             raise ShapeError(f"{self.path}: {error}") from None
         numbers = resolve_indices(rows, self.info.nb_streamlines)
-        selected = self._changed(selection.arrays)
-        selected.members, selected._member_by_key, selected.runs = {}, {}, selection.runs
-        selected._combine = str
+        selected = self.part(*selection)
         selected._numbers = numbers if self._numbers is None else self._numbers[numbers]
-        selected._whole = self._whole or self
         return selected
+
+    def part(self, arrays: TrxArrays, runs: Runs | None) -> TrxSource:
+        """Return a source of streamlines that were selected from this one's; their vertices lie where they are.
+
+        Parameters
+        ----------
+        arrays, runs
+            As a `trxlib.model.select.Selection` of `held` has them.
+        """
+        part = self._changed(arrays)
+        part.members, part._member_by_key, part.runs = {}, {}, runs
+        part._places = {key: member for key, member in self._places.items() if key[0] in ("positions", "dpv")}
+        part._combine = str
+        part._whole = self._whole or self
+        return part
+
+    def held(self, *, groups: bool = True) -> TrxArrays:
+        """Return the arrays with dps, and groups, in memory: what is looked at in no order is read once before."""
+        if not self._places:
+            return self.arrays
+        dps = {key: self._whole_array("dps", key) for key in self.arrays.dps}
+        members = dict(self.groups) if groups else self.arrays.groups
+        return replace(self.arrays, dps=dps, groups=members)
 
     def _changed(
         self,
@@ -247,18 +280,45 @@ class TrxSource(Source):
 
     def blocks(self, section: str, key: str) -> ArrayBlocks | None:
         """Return the rows of an array, half a megabyte at a time."""
-        array = self._array(section, key)
+        array = self.rows(section, key)
         if array is None:
             return None
         parts, stated = self._iter_rows(array, section), self._stated(section, key)
-        if section == "positions":
-            return ArrayBlocks(parts, self._pass, self._end_steps, stated)
-        return ArrayBlocks(parts, lambda block, _: block, lambda: None, stated)
 
-    def _array(self, section: str, key: str) -> Array | None:
-        if section == "positions":
-            return self.arrays.positions
-        return getattr(self.arrays, section).get(key)  # type: ignore[no-any-return]
+        def end() -> None:
+            if section == "positions":
+                self._end_steps()
+            _check_unchanged(array)
+
+        return ArrayBlocks(parts, self._pass if section == "positions" else lambda block, _: block, end, stated)
+
+    def rows(self, section: str, key: str) -> Array | Rows | None:
+        """Return an array of the container, to be read from front to back; None if there is none of this name.
+
+        Raises
+        ------
+        StaleError
+            If its file was changed since it was opened.
+        """
+        arrays = self.arrays
+        array: Array | None = arrays.positions if section == "positions" else getattr(arrays, section).get(key)
+        member = self._places.get((section, key))
+        if array is None or member is None:
+            return array
+        stamp = self._stamps[member.file]
+        if is_open_for_change(stamp):  # what this process may write into at the same time is read where it is mapped
+            return array
+        file = self._open_files.get(member.file)
+        if file is None:
+            file = self._open_files[member.file] = OpenFile(member.file, stamp)
+        return StoredRows(file, member.start, array.dtype, array.shape)
+
+    def _whole_array(self, section: str, key: str) -> Array:
+        rows = self.rows(section, key)
+        assert rows is not None
+        array = rows[:]
+        _check_unchanged(rows)
+        return array
 
     def check_entries(self) -> None:
         """Compare what is read only in part, or changed on its way, with the CRCs that the archive states.
@@ -272,7 +332,7 @@ class TrxSource(Source):
             if name.section == "offsets" or name.section == "groups" or name.group:
                 check_crc(self.path, member)
 
-    def _iter_rows(self, array: Array, section: str) -> Iterator[tuple[int, Callable[[], Array]]]:
+    def _iter_rows(self, array: Array | Rows, section: str) -> Iterator[tuple[int, Callable[[], Array]]]:
         if self.runs is not None and section in ("positions", "dpv"):
             return iter_gathers(array, *self.runs, chunk_bytes=_GATHER_BYTES)
         whole = np.array([0]), np.array([len(array)])
@@ -328,30 +388,33 @@ class TrxSource(Source):
         total = len(self.arrays.offsets) - 1
         step = max(1, int(_STREAM_BYTES * max(1, total) // max(1, 12 * self.arrays.header.nb_vertices)))
         deferred, vertex = DeferredChunks(), 0
+        keys = {"positions": ["positions"], "dps": self.arrays.dps, "dpv": self.arrays.dpv}
+        tables = {section: {key: self.rows(section, key) for key in keys[section]} for section in keys}
         for low in range(0, total, step):
             part = slice(low, min(low + step, total))
             starts, lengths = self._runs_of(part)
-            chunk = deferred.add(lengths, partial(self._make_chunk, part, starts, lengths, vertex))
+            chunk = deferred.add(lengths, partial(self._make_chunk, tables, part, starts, lengths, vertex))
             vertex += chunk.nb_vertices
             yield chunk
             if progress is not None:
                 progress(self.info.nbytes * part.stop // total, self.info.nbytes)
         deferred.settle()
         self._end_steps()
+        for table in tables.values():
+            for rows in table.values():
+                _check_unchanged(rows)
 
-    def _make_chunk(self, part: slice, starts: Array, lengths: Array, vertex: int) -> Chunk:
-        arrays = self.arrays
-
-        def rows_of(array: Array) -> Array:
+    def _make_chunk(self, tables: _Tables, part: slice, starts: Array, lengths: Array, vertex: int) -> Chunk:
+        def rows_of(array: Array | Rows) -> Array:
             if self.runs is None:
-                return array[int(starts[0]) : int(arrays.offsets[part.stop])]
+                return array[int(starts[0]) : int(self.arrays.offsets[part.stop])]
             return _rows_of(array, starts, lengths)
 
         return Chunk(
             lengths=lengths,
-            positions=self._pass(rows_of(arrays.positions), vertex),
-            dps={key: array[part] for key, array in arrays.dps.items()},
-            dpv={key: rows_of(array) for key, array in arrays.dpv.items()},
+            positions=self._pass(rows_of(tables["positions"]["positions"]), vertex),
+            dps={key: array[part] for key, array in tables["dps"].items()},
+            dpv={key: rows_of(array) for key, array in tables["dpv"].items()},
         )
 
     def _runs_of(self, part: slice) -> Runs:
@@ -367,7 +430,34 @@ class TrxSource(Source):
         return self._combine(fingerprint_of(self.members.values()))
 
 
-def _rows_of(array: Array, starts: Array, lengths: Array) -> Array:
+class _Groups(Mapping[str, Array]):
+    """Members of each group of an opened file, each read when it is asked for."""
+
+    def __init__(self, source: TrxSource) -> None:
+        self._source = source
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._source.arrays.groups:
+            raise KeyError(name)
+        return self._source._whole_array("groups", name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._source.arrays.groups
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source.arrays.groups)
+
+    def __len__(self) -> int:
+        return len(self._source.arrays.groups)
+
+
+def _check_unchanged(rows: Array | Rows | None) -> None:
+    """Raise a StaleError if rows were read from a file that was changed meanwhile: they may be of two states."""
+    if isinstance(rows, StoredRows):
+        rows.file.check()
+
+
+def _rows_of(array: Array | Rows, starts: Array, lengths: Array) -> Array:
     parts = list(iter_gathered(array, starts, lengths, chunk_bytes=1 << 62))
     if not parts:
         return np.zeros((0, array.shape[1]), dtype=array.dtype)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip, isal_zlib
 
+from trxlib.container.rows import keep_freed_memory
 from trxlib.errors import FormatError, InputNotFoundError
 from trxlib.formats.heads import bad_gzip_errors, is_gzip, read_head
 from trxlib.model.chunk import Chunk, DeferredChunks
@@ -29,19 +30,7 @@ Bytes = npt.NDArray[np.uint8]
 #: A slice and what is made of it stay in the cache of one core. A multiple of 4, 12 and 24.
 SLICE_BYTES = 24 * 80_000
 _HEADROOM = 1 << 16
-_KEPT_BYTES = 24 << 20
 _BAD_GZIP = bad_gzip_errors()
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep the memory of freed arrays of up to 24 MB for the next ones.
-
-    glibc gives a large array back to the system as soon as it is freed, and the next one has to be mapped page by
-    page again, until one of that size has been freed once. Such an array, never touched, costs nothing itself. It
-    halves the time to read a TRK under a rotated affine (58 MB: 0.36 s, without it 0.73 s and 35,000 page faults).
-    musl and macOS have other rules, and then nothing is gained and nothing lost.
-    """
-    np.empty(_KEPT_BYTES, dtype=np.uint8)
 
 
 def _count_lone_references() -> int | None:
@@ -174,7 +163,7 @@ class Slices:
         self._slice = slice_bytes
         self._buffers: list[Bytes] = []
         if file.is_big:
-            _keep_freed_memory()
+            keep_freed_memory()
         self._ended = False
         #: Content bytes handed out so far.
         self.position = 0

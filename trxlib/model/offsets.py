@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from trxlib.errors import DtypeError, OffsetsError
 
 __all__ = [
     "UINT32_MAX",
+    "Rows",
     "check_offsets",
     "complete_offsets",
     "gather_rows",
@@ -24,6 +25,7 @@ __all__ = [
     "iter_gathered",
     "iter_gathers",
     "join_neighbours",
+    "join_rows",
     "offsets_dtype",
     "offsets_of",
     "resolve_indices",
@@ -31,6 +33,27 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+
+
+class Rows(Protocol):
+    """An array that is read where it is wanted."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its type."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape, rows first."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Array: ...
+
+    def join(self, starts: Array, lengths: Array) -> Array:
+        """Return the rows of some runs, one run behind the other."""
+
+
 UINT32_MAX = 2**32 - 1
 _CHECK_ROWS = 1 << 18  # offsets checked at a time: 2 MB of uint64, which stays in cache
 
@@ -132,12 +155,12 @@ def gather_rows(data: Array, starts: Array, lengths: Array) -> Array:
     return out
 
 
-def iter_gathered(data: Array, starts: Array, lengths: Array, chunk_bytes: int = 1 << 20) -> Iterator[Array]:
+def iter_gathered(data: Array | Rows, starts: Array, lengths: Array, chunk_bytes: int = 1 << 20) -> Iterator[Array]:
     """Yield the rows of the runs in order, in arrays of about `chunk_bytes` (a longer run comes in pieces).
 
     Parameters
     ----------
-    data : ndarray, shape (nb_rows, ...)
+    data : ndarray or Rows, shape (nb_rows, ...)
         Not modified; may be mapped.
     starts, lengths : ndarray of integers, shape (n,)
         The runs, in any order; they may overlap and repeat.
@@ -154,7 +177,7 @@ def iter_gathered(data: Array, starts: Array, lengths: Array, chunk_bytes: int =
 
 
 def iter_gathers(
-    data: Array, starts: Array, lengths: Array, chunk_bytes: int = 1 << 20
+    data: Array | Rows, starts: Array, lengths: Array, chunk_bytes: int = 1 << 20
 ) -> Iterator[tuple[int, Callable[[], Array]]]:
     """Yield, for each array that `iter_gathered` yields, its number of rows and a function that makes it.
 
@@ -178,7 +201,9 @@ def join_neighbours(starts: Array, lengths: Array) -> tuple[Array, Array]:
     return s[first], np.add.reduceat(n, first)
 
 
-def _iter_runs(data: Array, starts: Array, lengths: Array, max_rows: int) -> Iterator[tuple[int, Callable[[], Array]]]:
+def _iter_runs(
+    data: Array | Rows, starts: Array, lengths: Array, max_rows: int
+) -> Iterator[tuple[int, Callable[[], Array]]]:
     ends = np.cumsum(lengths)
     low = 0
     while low < len(starts):
@@ -191,11 +216,15 @@ def _iter_runs(data: Array, starts: Array, lengths: Array, max_rows: int) -> Ite
                 yield rows.stop - rows.start, partial(data.__getitem__, rows)
             low += 1
         else:
-            yield int(ends[high - 1]) - done, partial(_join_runs, data, starts[low:high], lengths[low:high])
+            yield int(ends[high - 1]) - done, partial(_join, data, starts[low:high], lengths[low:high])
             low = high
 
 
-def _join_runs(data: Array, starts: Array, lengths: Array) -> Array:
+def _join(data: Array | Rows, starts: Array, lengths: Array) -> Array:
+    return join_rows(data, starts, lengths) if isinstance(data, np.ndarray) else data.join(starts, lengths)
+
+
+def join_rows(data: Array, starts: Array, lengths: Array) -> Array:
     """Copy several runs into one array: by slices where runs are long, by row numbers where they are short."""
     row_bytes = data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64))
     if not data.flags.c_contiguous or row_bytes * int(lengths.sum()) < 160 * len(lengths):

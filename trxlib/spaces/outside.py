@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import SpaceMismatchError, SpaceWarning, warn
+from trxlib.model.offsets import Rows
 from trxlib.model.space import Space
 from trxlib.spaces.grid import Grid
 
@@ -93,14 +94,14 @@ def judge_share(
     warn(f"{text} (a warning above warn_outside, {limits[0]:g})", SpaceWarning)
 
 
-def judge_some(path: str, positions: Array, space: Space, *, limits: tuple[float, float]) -> None:
-    """Judge positions that lie in a mapped file by some of them, and by all where many of these lie outside.
+def judge_some(path: str, positions: Array | Rows, space: Space, *, limits: tuple[float, float]) -> None:
+    """Judge positions that lie in a file by some of them, and by all where many of these lie outside.
 
     Parameters
     ----------
     path : str
         The tractogram, for the message.
-    positions : ndarray of shape (nb_vertices, 3)
+    positions : ndarray or Rows of shape (nb_vertices, 3)
         RASMM; a few pages of it are read.
     space, limits
         See `judge_share`, as for errors and warnings.
