@@ -110,4 +110,4 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     finally:
         tracemalloc.stop()
     assert (tmp_path / "out.trk.gz").stat().st_size > 20e6
-    assert peak < 20e6
+    assert peak < 30e6  # of positions of 36 MB

@@ -57,9 +57,9 @@ def convert(
     space: SpacePolicy = "same",
     grid: Any = None,
     accept_count_mismatch: bool = False,
+    accept_timestamp_mismatch: bool = False,
     keep: Sequence[str] | None = None,
     leave_out: Sequence[str] | None = None,
-    accept_timestamp_mismatch: bool = False,
     compression: int = zipfile.ZIP_STORED,
     level: int | None = None,
     overwrite: bool = True,
@@ -113,13 +113,13 @@ def convert(
     accept_count_mismatch : bool
         Whether a TRK whose header counts other streamlines than it holds is read all the same, with a warning, and a
         TCK that was cut: it lacks its end marker, and streamlines that its header counts. Otherwise that is an error.
+    accept_timestamp_mismatch : bool
+        Whether a ``.tsf`` that has the time stamp of another TCK is attached all the same, with a warning. Otherwise
+        that is an error, as it is in MRtrix.
     keep, leave_out : list of str, optional
         Names of the arrays that are wanted, or of those that are not; one of both. ``dps/weight``, ``dpv/fa``,
         ``groups/AF_L`` and ``dpg/AF_L/color`` are names, and ``*`` stands for anything: ``dpv/*``. What describes a
         group goes with it. Positions, offsets and the groups given with `source` always stay.
-    accept_timestamp_mismatch : bool
-        Whether a ``.tsf`` that has the time stamp of another TCK is attached all the same, with a warning. Otherwise
-        that is an error, as it is in MRtrix.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     level : int, optional
@@ -183,9 +183,9 @@ def convert(
         warn_outside=warn_outside,
         max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
+        accept_timestamp_mismatch=accept_timestamp_mismatch,
         keep=keep,
         leave_out=leave_out or (),
-        accept_timestamp_mismatch=accept_timestamp_mismatch,
     )
     return convert_all(
         items, output, common, missing=missing, space=space, grid=grid, compression=compression, level=level,

@@ -62,9 +62,9 @@ def export(
     warn_outside: float = 0.05,
     max_outside: float = 0.5,
     accept_count_mismatch: bool = False,
+    accept_timestamp_mismatch: bool = False,
     keep: Sequence[str] | None = None,
     leave_out: Sequence[str] | None = None,
-    accept_timestamp_mismatch: bool = False,
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> tuple[SourceInfo, str]:
@@ -154,9 +154,9 @@ def export(
         warn_outside=warn_outside,
         max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
+        accept_timestamp_mismatch=accept_timestamp_mismatch,
         keep=keep,
         leave_out=leave_out or (),
-        accept_timestamp_mismatch=accept_timestamp_mismatch,
     )
     return export_source(source, output, options, group=group, overwrite=overwrite, progress=progress)
 
