@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import tokenize
 from contextlib import suppress
@@ -12,7 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.container.mapping import FileStamp
+from trxlib.container.rows import OpenFile, StoredRows
 from trxlib.errors import DtypeError, FormatError, InputNotFoundError, ShapeError
+from trxlib.files import open_regular
 from trxlib.model.dtypes import extension_of_dtype
 
 __all__ = ["read_rows"]
@@ -20,6 +24,7 @@ __all__ = ["read_rows"]
 Array = npt.NDArray[Any]
 _FLOAT32 = np.dtype("<f4")
 _LONG_TEXT = 1 << 16
+_SMALL = 1 << 20  # bytes of a .npy that is read at once
 #: Half-way between the largest float32 and what would be the next: from here on a number becomes infinite.
 _FLOAT32_END = 2.0**128 - 2.0**103
 _INFINITY = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
@@ -31,7 +36,7 @@ _BAD_NPY = (
 )
 
 
-def read_rows(path: str | Path) -> Array:
+def read_rows(path: str | Path) -> Array | StoredRows:
     """Read a file with a row per streamline or vertex.
 
     Parameters
@@ -42,8 +47,8 @@ def read_rows(path: str | Path) -> Array:
 
     Returns
     -------
-    ndarray of shape (n, k)
-        float32 from text; a mapped array from ``.npy``.
+    ndarray or StoredRows of shape (n, k)
+        float32 from text; of a large ``.npy`` in C order, rows that are read when they are asked for.
 
     Raises
     ------
@@ -53,13 +58,14 @@ def read_rows(path: str | Path) -> Array:
     path = Path(path)
     if not path.is_file():
         raise InputNotFoundError(f"{path} does not exist; check the path")
-    values = _read_npy(path) if path.suffix.lower() == ".npy" else _read_text(path)
-    return values.reshape(-1, 1) if values.ndim == 1 else values
+    return _read_npy(path) if path.suffix.lower() == ".npy" else _read_text(path)
 
 
-def _read_npy(path: Path) -> Array:
+def _read_npy(path: Path) -> Array | StoredRows:
+    with open_regular(path) as file:
+        stamp = FileStamp.of_status(os.fstat(file.fileno()))
     try:
-        values = np.lib.format.open_memmap(path, mode="r")
+        values = np.lib.format.open_memmap(path, mode="r")  # for its header: nothing is read of the mapped array
     except _BAD_NPY as error:
         raise FormatError(f"{path} is no .npy file of numbers: {type(error).__name__}: {error}") from None
     if values.ndim not in (1, 2):
@@ -68,7 +74,11 @@ def _read_npy(path: Path) -> Array:
         extension_of_dtype(values.dtype)
     except DtypeError as error:
         raise DtypeError(f"{path}: {error}") from None
-    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+    shape = values.shape if values.ndim == 2 else (len(values), 1)
+    if values.nbytes > _SMALL and values.flags.c_contiguous and values.dtype.isnative:
+        return StoredRows(OpenFile(str(path), stamp), int(values.offset), values.dtype, shape)
+    loaded: Array = np.load(path)
+    return loaded.reshape(shape).astype(loaded.dtype.newbyteorder("="), copy=False)
 
 
 def _read_text(path: Path) -> Array:
@@ -82,7 +92,7 @@ def _read_text(path: Path) -> Array:
             )
     if values is None or np.isinf(values).any():  # of numbers that are too large, or of "inf"
         values = _as_float32(_read_lines(text, path))
-    return values
+    return values.reshape(-1, 1) if values.ndim == 1 else values
 
 
 def _has_empty_cells(text: str) -> bool:
