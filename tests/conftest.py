@@ -33,6 +33,12 @@ def _temporary_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.setenv("TRX_TMPDIR", str(tmp_path_factory.mktemp("trx_tmp")))
 
 
+@pytest.fixture(autouse=True)
+def _no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what only a loss of power would tell; the tests of it switch it on."""
+    monkeypatch.setenv("TRXLIB_DURABLE", "0")
+
+
 @pytest.fixture(scope="session")
 def cohort_folder() -> Path:
     """The small real cohort, or a skipped test."""

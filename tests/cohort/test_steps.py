@@ -13,6 +13,7 @@ import pytest
 from tests.helpers import make_row, make_trx_arrays, write_plain_zip
 from trxlib.cohort import steps
 from trxlib.cohort.tables import read_table, write_table
+from trxlib.commands.interrupts import ending_cleanly
 from trxlib.commands.progress import log_progress
 from trxlib.errors import InputError
 
@@ -103,7 +104,8 @@ def test_progress_is_a_line_now_and_then(caplog, monkeypatch):
 def test_mistakes_are_logged_without_a_traceback(caplog, monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    steps.start_logging()
+    with ending_cleanly():  # which puts the handlers of signals back
+        steps.start_logging()
     error = InputError("sheet: line 3 is wrong")
     error.add_note("look there")
     sys.excepthook(InputError, error, None)

@@ -302,7 +302,7 @@ def test_temporary_data_that_cannot_be_written(tmp_path, monkeypatch, number, ki
     def fail(*_args, **_kwargs):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("tempfile.mkdtemp", fail)
+    monkeypatch.setattr(atomic.Path, "mkdir", fail)
     monkeypatch.setattr("tempfile.TemporaryFile", fail)
     for use in (TemporaryFolder, lambda: scratch_arrays([("u1", (1 << 21,))])):
         with pytest.raises(kind, match=f"{tmp_path} {message}"):
@@ -357,14 +357,15 @@ def test_a_folder_that_cannot_be_put_in_place_brings_the_old_one_back(tmp_path, 
     for name in ("final", "new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "header.json").write_text(name)
-    real = Path.rename
+    monkeypatch.setattr(atomic, "exchange", lambda one, other: False)  # as on other systems
+    real = Path.replace
 
     def fail_for_new(self, target):
         if self.name == "new":
             raise OSError(28, "No space left on device")
         return real(self, target)
 
-    monkeypatch.setattr(atomic.Path, "rename", fail_for_new)
+    monkeypatch.setattr(atomic.Path, "replace", fail_for_new)
     with pytest.raises(OSError, match="No space left"):
         replace_folder(tmp_path / "new", tmp_path / "final")
     assert (tmp_path / "final" / "header.json").read_text() == "final"

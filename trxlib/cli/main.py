@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from trxlib.cli.output import say, say_error
 from trxlib.cli.parser import Parser
+from trxlib.commands.interrupts import ending_cleanly
 
 __all__ = ["COMMANDS", "Command", "main", "make_parser"]
 
@@ -59,9 +60,15 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The status: 0, or 1 for an error of a file, 2 for a mistake in the call.
+        The status: 0, or 1 for an error of a file, 2 for a mistake in the call, 128 and the number of a signal that
+        ended it.
     """
     args = list(sys.argv[1:] if args is None else args)
+    with ending_cleanly():
+        return _run(args)
+
+
+def _run(args: list[str]) -> int:
     try:
         if args and args[0] in COMMANDS:
             options = make_parser(args[0]).parse(args[1:])

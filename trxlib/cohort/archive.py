@@ -19,6 +19,7 @@ from trxlib.commands.convert import plan_conversion
 from trxlib.commands.progress import log_progress
 from trxlib.commands.validate import find_problems
 from trxlib.container.outputs import check_outputs
+from trxlib.container.owners import PRIVATE, is_abandoned
 from trxlib.container.partial import PartialArchive
 from trxlib.engine.columns import MissingPolicy
 from trxlib.engine.fill import fill_shard
@@ -207,6 +208,7 @@ def fill_cohort(plan: str | Path, archive: str | Path, receipt: str | Path, *, s
         filled = fill_shard(
             loaded, target, _open_planned, shard, workers=workers, progress=log_progress(f"shard {shard}")
         )
+        target.sync()  # a receipt is believed when the data are read back, also after a loss of power
     finally:
         target.close()  # over NFS, others see the bytes from now on
     if Plan.load(plan).id != loaded.id:
@@ -362,5 +364,6 @@ def _partial_path(plan: Plan, archive: str | Path) -> Path:
 def _remove_partials(archive: str | Path, keep: Path | None = None) -> None:
     """Remove what plans that were never sealed left, and jobs that came late."""
     for path in Path(archive).parent.glob(f".{Path(archive).name}.*.partial"):
-        if path != keep:
+        # What somebody writes with `merge` or `convert` under the same name is not of a plan.
+        if path != keep and (not PRIVATE.fullmatch(path.name) or is_abandoned(path)):
             path.unlink(missing_ok=True)

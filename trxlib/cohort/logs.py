@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from trxlib.commands.interrupts import end_cleanly
 from trxlib.errors import TrxError
 
 __all__ = ["find_warnings", "start_logging"]
@@ -17,7 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 def start_logging() -> None:
-    """Send the library's messages and warnings to stderr, and end on a user's mistake with one message."""
+    """Send the library's messages and warnings to stderr, and end on a user's mistake with one message.
+
+    A script that is told to end (SIGTERM, SIGHUP) removes what it has not finished.
+    """
+    end_cleanly()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s", datefmt="%H:%M:%S")
     warnings.showwarning = _log_warning
     sys.excepthook = _log_error

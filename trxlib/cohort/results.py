@@ -9,6 +9,7 @@ from pathlib import Path
 from trxlib.cohort.tables import read_table, write_table
 from trxlib.commands import extract
 from trxlib.container.atomic import private_name, writing
+from trxlib.container.durable import rename_durably
 from trxlib.container.outputs import check_outputs
 from trxlib.engine.trx_source import TrxSource
 
@@ -35,7 +36,7 @@ def extract_groups(archive: str | Path, folder: str | Path, table: str | Path, *
     partial = private_name(Path(folder))
     try:
         groups = extract.extract_groups(archive, partial, workers=workers)
-        partial.rename(folder)
+        rename_durably(partial, Path(folder))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     rows = [[group.name, f"{group.name}.trx", group.nb_streamlines, group.nb_vertices] for group in groups]

@@ -10,22 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trxlib.container.durable import rename_durably, sync_folder, sync_tree
+from trxlib.container.exchange import exchange
+from trxlib.container.full_disk import naming_full_disk
+from trxlib.container.owners import hold, remove_abandoned, token
 from trxlib.errors import CapacityError, InputError, InputNotFoundError, ReadOnlyError, StateError, TrxError
 from trxlib.model.names import HEADER_NAME
 
 __all__ = [
     "TemporaryFolder",
     "final_path",
-    "full_disk_error",
-    "naming_full_disk",
     "private_name",
     "replace_folder",
     "temporary_error",
     "temporary_root",
     "writing",
 ]
-
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def temporary_root() -> Path:
@@ -65,7 +65,14 @@ def temporary_error(root: Path, error: OSError, needed: str = "temporary data") 
 
 
 class TemporaryFolder:
-    """A folder under `temporary_root` that is removed by `close`, by garbage collection, and at exit.
+    """A folder for temporary data that is removed by `close`, by garbage collection, and at exit.
+
+    What a killed process leaves is removed when the next folder is made in the same place on the same machine.
+
+    Parameters
+    ----------
+    root : Path, optional
+        Where it is made, under a hidden name; by default under `temporary_root`.
 
     Attributes
     ----------
@@ -75,24 +82,30 @@ class TemporaryFolder:
         Where its one file may be written.
     """
 
-    def __init__(self) -> None:
-        import tempfile
-
-        root = temporary_root()
+    def __init__(self, root: Path | None = None) -> None:
+        is_given, root = root is not None, temporary_root() if root is None else root
+        prefix = ".trxlib_" if is_given else "trxlib_"
+        # Of another machine nothing is known: it may have mapped what it has not touched for days.
+        remove_abandoned(root, prefix, elsewhere=False)
+        self.path = root / f"{prefix}{token()}"
         try:
-            self.path = Path(tempfile.mkdtemp(prefix="trxlib_", dir=root))
+            self.path.mkdir(mode=0o700)
         except OSError as error:
+            if is_given:
+                raise
             raise temporary_error(root, error) from None
         self.file = self.path / "data.trx"
-        self._finalizer = weakref.finalize(self, _remove, self.file)
+        self._finalizer = weakref.finalize(self, _remove, self.file, os.getpid())
 
     def close(self) -> None:
         """Remove the folder; a second call does nothing."""
         self._finalizer()
 
 
-def _remove(file: Path) -> None:
+def _remove(file: Path, owner: int) -> None:
     """Remove a temporary folder, also where there is no file descriptor left to list it with."""
+    if os.getpid() != owner:  # forked meanwhile: the other one uses it still
+        return
     try:
         file.unlink(missing_ok=True)
         file.parent.rmdir()
@@ -115,35 +128,18 @@ def final_path(path: str | os.PathLike[str]) -> Path:
 
 
 def private_name(final: Path) -> Path:
-    """Return a name beside `final` that nobody else uses, for content that is not complete."""
-    return final.with_name(f".{final.name[:200]}.{os.urandom(4).hex()}.partial")
+    """Return a name beside `final` that nobody else uses, for content that is not complete.
 
-
-@contextmanager
-def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Say which file does not fit, where the system says only that something does not."""
-    try:
-        yield
-    except OSError as error:
-        raise full_disk_error(path, error) from None
-
-
-def full_disk_error(path: str | os.PathLike[str], error: OSError, needed: str = "") -> OSError:
-    """Return what to raise for an error of the system while a file was written: itself, unless the disk is full.
-
-    Parameters
-    ----------
-    path : path
-        What was written.
-    error : OSError
-        What the system says.
-    needed : str
-        What is needed, for the message.
+    What killed processes left of the same output is removed now; see `trxlib.container.owners`.
     """
-    if error.errno not in _NO_SPACE or error.filename is not None:
-        return error
-    text = f"{error.strerror}{needed and '; ' + needed}: make room, then start again"
-    return OSError(error.errno, text, os.fspath(path))
+    prefix = _private_prefix(final)
+    remove_abandoned(final.parent, prefix, keep_replaced=not final.exists())
+    return final.with_name(f"{prefix}{token()}.partial")
+
+
+def _private_prefix(final: Path) -> str:
+    # No name may be longer than 255 bytes.
+    return f".{os.fsdecode(os.fsencode(final.name)[:180])}."
 
 
 @contextmanager
@@ -164,12 +160,19 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
     if final.is_dir():
         raise InputError(f"{path}: is a folder, expected the name of a file; remove it or choose another name")
     partial = private_name(final)
+    fd = -1
     try:
-        yield partial
-        partial.replace(final)
+        with naming_full_disk(path):
+            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            hold(fd)
+            yield partial
+            rename_durably(partial, final)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def replace_folder(partial: Path, path: str | os.PathLike[str]) -> None:
@@ -182,13 +185,18 @@ def replace_folder(partial: Path, path: str | os.PathLike[str]) -> None:
     """
     final = final_path(path)
     check_replaceable(final)
+    sync_tree(partial)
     if not final.exists():
-        partial.rename(final)
+        rename_durably(partial, final, is_synced=True)
         return
-    aside = private_name(final)
+    if exchange(partial, final):
+        sync_folder(final.parent)
+        shutil.rmtree(partial, ignore_errors=True)
+        return
+    aside = private_name(final).with_suffix(".replaced")
     final.rename(aside)
     try:
-        partial.rename(final)
+        rename_durably(partial, final, is_synced=True)
     except BaseException:
         aside.rename(final)
         raise

@@ -17,13 +17,14 @@ from typing import Any, Protocol
 from trxlib.container.atomic import (
     check_replaceable,
     final_path,
-    full_disk_error,
-    naming_full_disk,
     private_name,
     replace_folder,
 )
 from trxlib.container.crc import crc_of_bytes, crc_of_range
+from trxlib.container.durable import rename_durably, sync_fd
+from trxlib.container.full_disk import full_disk_error, naming_full_disk
 from trxlib.container.layout import Layout
+from trxlib.container.owners import hold
 from trxlib.container.scattered import write_at, write_each_at
 from trxlib.errors import ArchiveError, InputError, StaleError
 
@@ -70,26 +71,36 @@ class PartialArchive:
         The name until then; by default a private one. Give one to let several processes fill the same archive.
     create : bool
         Whether it is made if it is not there.
+    durable : bool
+        Whether the disk is waited for, see `trxlib.container.durable`; not for temporary data.
     """
 
     def __init__(
-        self, final: str | os.PathLike[str], layout: Layout, partial: Path | None = None, *, create: bool = True
+        self,
+        final: str | os.PathLike[str],
+        layout: Layout,
+        partial: Path | None = None,
+        *,
+        create: bool = True,
+        durable: bool = True,
     ) -> None:
         self.final = final_path(final)
         if self.final.is_dir():
             raise InputError(f"{final}: is a folder, expected the name of a file; remove it or choose another name")
-        self.layout = layout
+        self.layout, self._durable = layout, durable
         self.partial = partial if partial is not None else private_name(self.final)
         flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | (os.O_CREAT if create else 0)
         self._fd = os.open(self.partial, flags, 0o666)
+        if partial is None:
+            hold(self._fd)
         # Sparse: costs nothing. Filling again after a crash finds the size right and changes nothing. Never made
         # smaller: another process may have written the directory behind the data just now.
         try:
             if os.fstat(self._fd).st_size < layout.directory_start:
                 os.ftruncate(self._fd, layout.directory_start)
-        except OSError:
+        except OSError as error:
             self.close() if partial is not None else self.discard()
-            raise
+            raise full_disk_error(final, error) from None
 
     def write(self, path: str, start: int, data: Buffer) -> int:
         """Write `data` at byte `start` of an entry and return its CRC-32."""
@@ -147,9 +158,13 @@ class PartialArchive:
         records = [*self.layout.local_records(crcs), (self.layout.directory_start, directory)]
         with self._naming_full_disk():
             write_each_at(self._fd, records)
-        os.ftruncate(self._fd, self.layout.directory_start + len(directory))
+            os.ftruncate(self._fd, self.layout.directory_start + len(directory))
+        self.sync()
         try:
-            self.partial.replace(self.final)
+            if self._durable:
+                rename_durably(self.partial, self.final, is_synced=True)
+            else:
+                self.partial.replace(self.final)
         except FileNotFoundError:
             # Another process that sealed the same archive was quicker: it is this very file.
             if not self.final.exists() or not os.path.samestat(os.fstat(self._fd), self.final.stat()):
@@ -164,6 +179,11 @@ class PartialArchive:
                     f"{self.partial}: {entry.path} has CRC {crc:08x} on disk, {crcs[entry.path]:08x} was written; the "
                     "unfinished archive was damaged: fill it again"
                 )
+
+    def sync(self) -> None:
+        """Wait until the disk holds what was written."""
+        if self._durable:
+            sync_fd(self._fd, self.partial)
 
     def close(self) -> None:
         """Close the file and leave it as it is, for others to go on with."""

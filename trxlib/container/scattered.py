@@ -49,7 +49,12 @@ class RunsOfRows(NamedTuple):
 def write_at(fd: int, view: memoryview, position: int) -> None:
     """Write all of `view` from byte `position` on; the system may take less than it is given."""
     while len(view):
-        count = os.pwrite(fd, view, position)
+        try:
+            count = os.pwrite(fd, view, position)
+        except OSError as error:
+            if error.errno == errno.EFAULT:
+                raise _cut() from None
+            raise
         view = view[count:]
         position += count
 
@@ -102,6 +107,10 @@ def write_runs(fd: int, position: int, parts: Sequence[RunsOfRows]) -> int:
     return done
 
 
+def _cut() -> StaleError:
+    return StaleError("a mapped file was cut while it was read; was it replaced? read it again")
+
+
 def _find_pwritev() -> Callable[..., int] | None:
     if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.platform not in ("linux", "darwin"):
         return None
@@ -129,7 +138,7 @@ def _write_pieces(fd: int, position: int, pieces: Array) -> int:
             if error == errno.EINTR:
                 continue
             if error == errno.EFAULT:
-                raise StaleError("a file was cut while it was read; was it replaced? read it again")
+                raise _cut()
             raise OSError(error, os.strerror(error))
         if count == 0:
             raise OSError(errno.EIO, "the system takes no more bytes")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trxlib.container.atomic import final_path, writing
+from trxlib.container.atomic import TemporaryFolder, final_path, writing
 from trxlib.container.partial import PartialArchive, PartialFolder, Target
 from trxlib.engine.fill import Opener, fill_inputs
 from trxlib.engine.plan import Plan
@@ -39,6 +39,7 @@ def write_container(
     workers: int = 1,
     verify: bool = False,
     progress: Progress | None = None,
+    durable: bool = True,
 ) -> None:
     """Write the container of a plan.
 
@@ -61,6 +62,8 @@ def write_container(
         Read the data back before the file gets its name.
     progress : callable, optional
         Called with vertex bytes done and in all.
+    durable : bool
+        Whether the disk is waited for, see `trxlib.container.durable`; not for temporary data.
     """
     if compression not in _METHODS:
         raise InputError(f"{output}: compression is {compression!r}, expected a method of zipfile: {list(_METHODS)}")
@@ -74,14 +77,15 @@ def write_container(
             raise InputError(f"{output}: a folder cannot be compressed; name the output .trx or store it")
         _run(plan, sources, PartialFolder(output, plan.sizes), workers, verify, progress)
     elif compression == zipfile.ZIP_STORED:
-        _run(plan, sources, PartialArchive(output, plan.layout), workers, verify, progress)
+        _run(plan, sources, PartialArchive(output, plan.layout, durable=durable), workers, verify, progress)
     else:
-        import tempfile
-
-        with tempfile.TemporaryDirectory(prefix=".trxlib_", dir=final_path(output).parent) as folder:
-            stored = Path(folder, "stored.trx")
-            _run(plan, sources, PartialArchive(stored, plan.layout), workers, verify, progress)
-            compress_archive(stored, output, compression, level)
+        folder = TemporaryFolder(final_path(output).parent)
+        try:
+            target = PartialArchive(folder.file, plan.layout, durable=False)
+            _run(plan, sources, target, workers, verify, progress)
+            compress_archive(folder.file, output, compression, level)
+        finally:
+            folder.close()
 
 
 def _check_level(output: str | os.PathLike[str], compression: int, level: Any) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
+from trxlib.container.rows import StoredRows
 from trxlib.errors import CountError, InputError, ShapeError
 from trxlib.formats.input_file import InputFile
 from trxlib.formats.rows import read_rows
@@ -72,8 +73,8 @@ class _FileColumns:
         self._info, self._trusts_count = source.info, source.trusts_count
         self._accepts_timestamp = accept_timestamp_mismatch
         self._paths = [str(path) for path in (*dps.values(), *dpv.values())]
-        self._dps_rows: dict[str, Array] = {}
-        self._dpv_rows: dict[str, Array | Path] = {}
+        self._dps_rows: dict[str, Array | StoredRows] = {}
+        self._dpv_rows: dict[str, Array | StoredRows | Path] = {}
         self.dps = {key: self._open("dps", key, Path(path)) for key, path in dps.items()}
         self.dpv = {key: self._open("dpv", key, Path(path)) for key, path in dpv.items()}
 
@@ -105,7 +106,7 @@ class _FileColumns:
         expected, what = (info.nb_streamlines, "streamlines") if section == "dps" else (info.nb_vertices, "vertices")
         values = read_rows(path, expected)
         if len(values) == 1 != expected:
-            values = np.ascontiguousarray(values.T)  # MRtrix also writes all weights into one line
+            values = np.ascontiguousarray(values[:].T)  # MRtrix also writes all weights into one line
         if len(values) != expected:
             # A count that was trusted and not counted may be what is wrong.
             kind = CountError if self._trusts_count else ShapeError
@@ -121,7 +122,9 @@ class _FileColumns:
 class _Reader:
     """Yields the values of all files for as many streamlines as are asked for."""
 
-    def __init__(self, tracks: str, dps: Mapping[str, Array], dpv: Mapping[str, Array | Path]) -> None:
+    def __init__(
+        self, tracks: str, dps: Mapping[str, Array | StoredRows], dpv: Mapping[str, Array | StoredRows | Path]
+    ) -> None:
         self._tracks, self._dps = tracks, dps
         self._dpv = {key: rows for key, rows in dpv.items() if not isinstance(rows, Path)}
         self._scalars = {key: _TsfReader(path) for key, path in dpv.items() if isinstance(path, Path)}
@@ -140,6 +143,9 @@ class _Reader:
 
     def check_end(self) -> None:
         """Check that no file goes on."""
+        for rows in (*self._dps.values(), *self._dpv.values()):
+            if isinstance(rows, StoredRows):
+                rows.file.check()
         for reader in self._scalars.values():
             reader.check_end(self._streamline, self._tracks)
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.container.atomic import naming_full_disk, private_name, writing
+from trxlib.container.atomic import private_name, writing
+from trxlib.container.full_disk import naming_full_disk
 from trxlib.container.gzipped import gzip_file
 from trxlib.container.scattered import RunsOfRows, write_at, write_runs
 from trxlib.errors import DataLossWarning, DtypeError, warn

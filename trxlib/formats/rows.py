@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tokenize
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.container.mapping import FileStamp
+from trxlib.container.rows import OpenFile, StoredRows
 from trxlib.errors import DtypeError, FormatError, InputNotFoundError, ShapeError
+from trxlib.files import open_regular
 from trxlib.formats.heads import is_gzip, read_head
 from trxlib.formats.table.json_values import read_json
 from trxlib.formats.table.text import read_text
@@ -19,6 +23,7 @@ __all__ = ["read_rows"]
 
 Array = npt.NDArray[Any]
 _NPY = b"\x93NUMPY"
+_SMALL = 1 << 20  # bytes of a .npy that is read at once
 #: What numpy's reader of ``.npy`` raises for a damaged header.
 _BAD_NPY = (
     *(ValueError, TypeError, EOFError, OSError, OverflowError, SyntaxError, MemoryError, RecursionError),
@@ -26,7 +31,7 @@ _BAD_NPY = (
 )
 
 
-def read_rows(path: str | Path, expected: int | None = None) -> Array:
+def read_rows(path: str | Path, expected: int | None = None) -> Array | StoredRows:
     """Read a file with a row per streamline or vertex.
 
     Parameters
@@ -39,8 +44,8 @@ def read_rows(path: str | Path, expected: int | None = None) -> Array:
 
     Returns
     -------
-    ndarray of shape (n, k)
-        float32 from text; a mapped array from ``.npy``.
+    ndarray or StoredRows of shape (n, k)
+        float32 from text; of a large ``.npy`` in C order, rows that are read when they are asked for.
 
     Raises
     ------
@@ -61,17 +66,17 @@ def read_rows(path: str | Path, expected: int | None = None) -> Array:
         raise InputNotFoundError(f"{path} does not exist; check the path")
     head = read_head(path, 64)
     if path.suffix.lower() == ".npy" or (head.startswith(_NPY) and not is_gzip(path)):
-        values = _read_npy(path)
-    elif head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"{"):
-        values = read_json(path, expected)
-    else:
-        values = read_text(path, expected)
+        return _read_npy(path)
+    is_json = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"{")
+    values = read_json(path, expected) if is_json else read_text(path, expected)
     return values.reshape(-1, 1) if values.ndim == 1 else values
 
 
-def _read_npy(path: Path) -> Array:
+def _read_npy(path: Path) -> Array | StoredRows:
+    with open_regular(path) as file:
+        stamp = FileStamp.of_status(os.fstat(file.fileno()))
     try:
-        values = np.lib.format.open_memmap(path, mode="r")
+        values = np.lib.format.open_memmap(path, mode="r")  # for its header: nothing is read of the mapped array
     except _BAD_NPY as error:
         raise FormatError(f"{path} is no .npy file of numbers: {type(error).__name__}: {error}") from None
     if values.ndim not in (1, 2):
@@ -80,4 +85,8 @@ def _read_npy(path: Path) -> Array:
         extension_of_dtype(values.dtype)
     except DtypeError as error:
         raise DtypeError(f"{path}: {error}") from None
-    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+    shape = values.shape if values.ndim == 2 else (len(values), 1)
+    if values.nbytes > _SMALL and values.flags.c_contiguous and values.dtype.isnative:
+        return StoredRows(OpenFile(str(path), stamp), int(values.offset), values.dtype, shape)
+    loaded: Array = np.load(path)
+    return loaded.reshape(shape).astype(loaded.dtype.newbyteorder("="), copy=False)

@@ -124,6 +124,7 @@ class Joined:
         workers: int = 1,
         verify: bool = False,
         progress: Progress | None = None,
+        durable: bool = True,
     ) -> None:
         """Write the result; the counts of `header` are not looked at."""
         plan = self.plan
@@ -134,7 +135,7 @@ class Joined:
         sources = [source.current() for source in self.sources]
         write_container(
             plan, sources, output, compression=compression, level=level, workers=workers, verify=verify,
-            progress=progress,
+            progress=progress, durable=durable,
         )  # fmt: skip
 
     @property
@@ -146,7 +147,7 @@ class Joined:
         """Carry the concatenation out into a temporary archive, and open it."""
         folder = TemporaryFolder()
         try:
-            self.write(folder.file)
+            self.write(folder.file, durable=False)
             container = open_container(folder.file)
         except BaseException:
             folder.close()
