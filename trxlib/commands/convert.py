@@ -172,6 +172,13 @@ def convert(
     >>> inputs = trxlib.convert([("sub-01.trk", "AF_L"), ("sub-02.trx", "CST_R")], "both.trx")
     >>> [(part.group, part.place.first_streamline, part.place.nb_streamlines) for part in inputs]
     [('AF_L', 0, 4), ('CST_R', 4, 4)]
+
+    What is written can be chosen, and how:
+
+    >>> inputs = trxlib.convert("sub-01.trk", "small.trx", leave_out=["dpv/*"], dtypes={"dps/weight": "float16"})
+    >>> small = trxlib.load("small.trx")
+    >>> small.data_per_streamline["weight"].dtype.name, list(small.data_per_vertex)
+    ('float16', [])
     """
     items = read_inputs(source)
     check_space_policy(space, grid)
