@@ -71,11 +71,19 @@ def test_integers_keep_their_values_or_are_refused(data, source, target):
     [
         (np.array([1e39]), "<f4", "refuse", r"x: 1e\+39 does not fit float32; choose a wider type"),
         (np.array([70000], "<f4"), "<f2", "refuse", "x: 70000 does not fit float16"),
-        (np.array([2**24 + 1]), "<f4", "exact", "x holds floats and integers, and 16777217 is no float32"),
+        (np.array([2**24 + 1]), "<f4", "exact", "x holds integers, and 16777217 is no float32"),
         (np.array([2**53 + 2]), "<f8", "exact", "9007199254740994 is no float64"),
         (np.array([1]), "<f4", "refuse", "x holds int64, which float32 cannot hold"),
         (np.array([1.0]), "i2", "round", "x holds float64, which int16 cannot hold"),
         (np.array([2]), "?", "round", "x holds int64, which bit cannot hold"),
+        (np.array([1.0]), "i2", "refuse", "x holds float64, which int16 cannot hold"),
+        (np.array([1, 2.5], "<f4"), "u1", "exact", "x holds 2.5, which is no uint8: whole numbers from 0 to 255 are"),
+        (np.array([-1.0]), "u1", "exact", "x holds -1.0, which is no uint8"),
+        (np.array([256], "<f2"), "u1", "exact", "x holds 256.0, which is no uint8"),
+        (np.array([np.nan]), "<i8", "exact", "x holds nan, which is no int64"),
+        (np.array([-np.inf]), "<i8", "exact", "x holds -inf, which is no int64"),
+        (np.array([2.0**63]), "<i8", "exact", r"x holds 9.22\S+, which is no int64"),
+        (np.array([2.0**64]), "<u8", "exact", r"x holds 1.84\S+, which is no uint64"),
     ],
 )
 def test_what_a_type_cannot_hold_is_refused(values, dtype, integers, message):
@@ -90,6 +98,23 @@ def test_floats_are_rounded_and_what_is_not_finite_stays():
     assert cast(np.array([2**24]), "<f4", "x", integers="exact").tolist() == [2**24]
     assert cast(np.array([2**24 + 1]), "<f4", "x", integers="round").tolist() == [2**24]
     assert cast(np.array([True]), "<f4", "x").tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("own", "dtype", "numbers"),
+    [
+        ("<f2", "u1", [0, 255]),
+        ("<f2", "<u8", [2048, 0]),
+        ("<f4", "i1", [-128, 127]),
+        ("<f4", "<u2", [65535]),
+        ("<f4", "<i8", [-(2**63), 2**62]),
+        ("<f8", "<u8", [2**63, 2**53 - 1]),
+        ("<f8", "<i4", [-(2**31), 2**31 - 1]),
+    ],
+)
+def test_whole_numbers_become_integers_where_that_is_asked_for(own, dtype, numbers):
+    found = cast(np.array(numbers, own), dtype, "x", integers="exact")
+    assert (found.dtype, found.tolist()) == (np.dtype(dtype), numbers)
 
 
 def test_a_mask_is_no_list_of_members():

@@ -19,10 +19,15 @@ __all__ = [
     "add_missing",
     "add_repeated",
     "add_switch",
+    "add_types",
     "add_workers",
     "at_least",
     "check_choice",
+    "check_compress",
+    "check_types",
     "given_choice",
+    "given_compression",
+    "given_types",
 ]
 
 #: Stands before an argument that is no option; no argument of a process can hold it.
@@ -160,9 +165,59 @@ def given_choice(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_compress(parser: Parser) -> None:
-    """Add ``--compress``."""
+    """Add ``--compress``, ``--compress-sections`` and ``--level``."""
     text = "deflate; only stored archives load without unpacking"
     parser.add_argument("--compress", action="store_true", help=text)
+    parser.add_argument(
+        "--compress-sections",
+        metavar="SECTION,...",
+        help="deflate only the arrays of these: positions, offsets, dpv, dps, groups, dpg",
+    )
+    parser.add_argument("--level", type=int, choices=range(10), metavar="0..9", help="of --compress")
+
+
+def check_compress(options: argparse.Namespace) -> None:
+    """Refuse a level without a compression, and two compressions."""
+    if options.compress and options.compress_sections is not None:
+        raise CallError("--compress deflates everything, and --compress-sections some of it; give one of the two")
+    if options.level is not None and not (options.compress or options.compress_sections):
+        raise CallError("--level belongs to --compress or --compress-sections; give one of them, too")
+
+
+def given_compression(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is given of these as keywords of the library."""
+    method: Any = "deflated" if options.compress else "stored"
+    if options.compress_sections is not None:
+        method = dict.fromkeys(options.compress_sections.split(","), "deflated")
+    return {"compression": method, "level": options.level}
+
+
+def add_types(parser: Parser) -> None:
+    """Add ``--dtype`` and ``--offsets-dtype``."""
+    add_repeated(parser, "dtype", "NAME=TYPE", "number type of dps/NAME or dpv/NAME, * stands for anything")
+    parser.add_argument(
+        "--offsets-dtype",
+        choices=("auto", "uint32", "uint64"),
+        default="auto",
+        metavar="auto|uint32|uint64",
+        help="number type of the offsets (default: auto, uint32 as far as it goes)",
+    )
+
+
+def check_types(options: argparse.Namespace) -> None:
+    """Read ``--dtype``."""
+    pairs = {}
+    for text in options.dtype:
+        name, sign, dtype = text.partition("=")
+        if not (name and sign and dtype):
+            raise CallError(f"--dtype {text!r} is not of the form NAME=TYPE, as in dps/weight=float16")
+        pairs[name] = dtype
+    options.dtypes = pairs or None
+
+
+def given_types(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is given of these as keywords of the library."""
+    return {"dtypes": options.dtypes, "offsets_dtype": options.offsets_dtype}
 
 
 def add_dtype(parser: Parser) -> None:

@@ -19,9 +19,14 @@ from trxlib.cli.parser import (
     add_reference,
     add_repeated,
     add_switch,
+    add_types,
     add_workers,
     check_choice,
+    check_compress,
+    check_types,
     given_choice,
+    given_compression,
+    given_types,
 )
 from trxlib.cli.spaces import add_limits, add_outside, add_space, add_transform, check_transform, given_transform
 
@@ -56,6 +61,7 @@ def add_convert(parser: Parser) -> None:
     add_repeated(parser, "dps", "KEY=FILE", "a value per streamline, for a single input")
     add_repeated(parser, "dpv", "KEY=FILE", "a value per vertex, for a single input")
     add_dtype(parser)
+    add_types(parser)
     add_missing(parser)
     parser.add_argument(
         "--out-of-volume",
@@ -87,7 +93,6 @@ def add_convert(parser: Parser) -> None:
     )
     add_force(parser)
     add_compress(parser)
-    parser.add_argument("--level", type=int, choices=range(10), metavar="0..9", help="of --compress")
     parser.check = _check_convert
 
 
@@ -95,13 +100,13 @@ def _check_convert(options: Namespace) -> None:
     """Refuse a call whose parts do not fit together, before any file is read."""
     check_transform(options)
     check_choice(options)
+    check_types(options)
+    check_compress(options)
     options.dps, options.dpv = _pairs(options.dps, "--dps"), _pairs(options.dpv, "--dpv")
     options.inputs = _groups_and_paths(options.paths[:-1], options.group, bool(options.dps or options.dpv))
     if options.dimensions is not None and options.reference is None:
         raise CallError("--dimensions belongs to a --reference in text; name that, too")
     _check_grid(options)
-    if options.level is not None and not options.compress:
-        raise CallError("--level belongs to --compress; give both")
 
 
 def _check_grid(options: Namespace) -> None:
@@ -138,6 +143,9 @@ def run_convert(options: Namespace) -> int:
             output,
             {
                 "--compress": options.compress,
+                "--compress-sections": options.compress_sections is not None,
+                "--dtype": options.dtypes is not None,
+                "--offsets-dtype": options.offsets_dtype != "auto",
                 "--missing": options.missing != "error",
                 "--space": options.space != "same",
             },
@@ -154,8 +162,8 @@ def run_convert(options: Namespace) -> int:
             missing=options.missing,
             space=options.space,
             grid=options.grid,
-            compression=_method(options.compress),
-            level=options.level,
+            **given_types(options),
+            **given_compression(options),
             progress=progress,
             **keywords,
         )
@@ -169,6 +177,7 @@ def add_merge(parser: Parser) -> None:
     add_missing(parser)
     add_switch(parser, "keep-groups", default=True, text="keep the groups of the inputs")
     add_dtype(parser)
+    add_types(parser)
     add_switch(parser, "check-space", default=True, text="refuse inputs in another space")
     add_space(parser)
     add_limits(parser)
@@ -181,6 +190,8 @@ def add_merge(parser: Parser) -> None:
 
 def _check_merge(options: Namespace) -> None:
     check_choice(options)
+    check_types(options)
+    check_compress(options)
     nb_inputs = len(options.paths) - 1
     if not nb_inputs:
         raise CallError(_NO_INPUT)
@@ -209,18 +220,13 @@ def run_merge(options: Namespace) -> int:
             warn_outside=options.warn_outside,
             max_outside=options.max_outside,
             **given_choice(options),
-            compression=_method(options.compress),
+            **given_types(options),
+            **given_compression(options),
             workers=options.workers,
             overwrite=options.force,
             progress=progress,
         )
     return 0
-
-
-def _method(compress: bool) -> int:
-    import zipfile
-
-    return zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
 
 
 def _check_export(output: str, options: dict[str, bool]) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -19,6 +19,7 @@ from trxlib.commands.export import export_source, export_suffix
 from trxlib.commands.progress import log_progress
 from trxlib.container.outputs import check_outputs
 from trxlib.engine.columns import MissingPolicy
+from trxlib.engine.compression import Compressions, read_compression
 from trxlib.engine.plan import InputPlan, Plan
 from trxlib.engine.planning import plan_merge
 from trxlib.engine.write import write_container
@@ -28,6 +29,7 @@ from trxlib.formats.reference import check_space_policy, find_grid
 from trxlib.formats.registry import detect_format
 from trxlib.model.choice import check_used
 from trxlib.model.dtypes import check_float_dtype
+from trxlib.model.offsets import OffsetsDtype
 from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
 from trxlib.model.source import Progress, Source
 from trxlib.spaces.companions import with_companions
@@ -60,7 +62,9 @@ def convert(
     accept_timestamp_mismatch: bool = False,
     keep: Sequence[str] | None = None,
     leave_out: Sequence[str] | None = None,
-    compression: int = zipfile.ZIP_STORED,
+    offsets_dtype: OffsetsDtype = "auto",
+    dtypes: Mapping[str, npt.DTypeLike] | None = None,
+    compression: Compressions = zipfile.ZIP_STORED,
     level: int | None = None,
     overwrite: bool = True,
     progress: Progress | None = None,
@@ -120,8 +124,15 @@ def convert(
         Names of the arrays that are wanted, or of those that are not; one of both. ``dps/weight``, ``dpv/fa``,
         ``groups/AF_L`` and ``dpg/AF_L/color`` are names, and ``*`` stands for anything: ``dpv/*``. What describes a
         group goes with it. Positions, offsets and the groups given with `source` always stay.
-    compression : int
-        A method of Python's zipfile; stored by default, which every program can map.
+    offsets_dtype : {"auto", "uint32", "uint64"}
+        Type of the offsets of a TRX: by default uint32, or uint64 where there are more than 2^32 - 1 vertices.
+    dtypes : mapping of str to dtype, optional
+        Types of dps and dpv of a TRX by name, ``{"dps/weight": "float16", "dpv/*": "float32"}``; a name without ``*``
+        counts before one with it. Floats are rounded; what does not fit is an error. By default as in the inputs.
+    compression : int, str, or mapping of str to these
+        A method of Python's zipfile, or ``"stored"``, ``"deflated"``, ``"bzip2"``, ``"lzma"``; stored by default, which
+        every program can map. ``{"dpv": "deflated", "groups": "deflated"}`` compresses the arrays of some sections
+        (positions, offsets, dps, dpv, groups, dpg).
     level : int, optional
         Of the compression.
     overwrite : bool
@@ -165,6 +176,13 @@ def convert(
     >>> inputs = trxlib.convert([("sub-01.trk", "AF_L"), ("sub-02.trx", "CST_R")], "both.trx")
     >>> [(part.group, part.place.first_streamline, part.place.nb_streamlines) for part in inputs]
     [('AF_L', 0, 4), ('CST_R', 4, 4)]
+
+    What is written can be chosen, and how:
+
+    >>> inputs = trxlib.convert("sub-01.trk", "small.trx", leave_out=["dpv/*"], dtypes={"dps/weight": "float16"})
+    >>> small = trxlib.load("small.trx")
+    >>> small.data_per_streamline["weight"].dtype.name, list(small.data_per_vertex)
+    ('float16', [])
     """
     items = read_inputs(source)
     check_space_policy(space, grid)
@@ -188,8 +206,8 @@ def convert(
         leave_out=leave_out or (),
     )
     return convert_all(
-        items, output, common, missing=missing, space=space, grid=grid, compression=compression, level=level,
-        overwrite=overwrite, progress=progress,
+        items, output, common, missing=missing, space=space, grid=grid, offsets_dtype=offsets_dtype, dtypes=dtypes,
+        compression=compression, level=level, overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
 
@@ -201,7 +219,9 @@ def convert_all(
     missing: MissingPolicy = "error",
     space: SpacePolicy = "same",
     grid: Any = None,
-    compression: int = zipfile.ZIP_STORED,
+    offsets_dtype: OffsetsDtype = "auto",
+    dtypes: Mapping[str, npt.DTypeLike] | None = None,
+    compression: Compressions = zipfile.ZIP_STORED,
     level: int | None = None,
     overwrite: bool = True,
     progress: Progress | None = None,
@@ -209,30 +229,44 @@ def convert_all(
     """Do what `convert` does, with what holds for all inputs as one value."""
     options = [own_options(item, common) for item in items]
     if export_suffix(output):
-        _check_export(items, output, missing, compression, level, space)
+        _check_export(
+            items,
+            output,
+            {
+                "missing": missing != "error",
+                "compression": compression not in (zipfile.ZIP_STORED, "stored"),
+                "level": level is not None,
+                "space": space != "same",
+                "offsets_dtype": offsets_dtype != "auto",
+                "dtypes": dtypes is not None,
+            },
+        )
         return _export(items, output, options, overwrite, progress)
     inputs = [item.path for item in items] + with_companions(path for how in options for path in how.files())
     check_outputs([output], inputs, overwrite=overwrite)
-    planning: dict[str, Any] = {"missing": missing, "space": space, "grid": grid}
+    planning: dict[str, Any] = {"missing": missing, "offsets_dtype": offsets_dtype, "dtypes": dtypes}
+    where = (space, grid)
+    read_compression(output, compression, level)  # before anything is read
     writing: dict[str, Any] = {
         "compression": compression,
         "level": level,
         "progress": log_progress(os.fspath(output)) if progress is None else progress,
     }
     try:
-        return _convert(items, options, output, planning, writing)
+        return _convert(items, options, output, where, planning, writing)
     except CountError as error:
         if not any(detect_format(os.fspath(item.path)) == "tck" for item in items):
             raise
         # Rare, and known only at the end of a large file: the data are delimited, so they can be counted.
         logger.warning("%s; counting", error)
-        return _convert(items, [how.counted() for how in options], output, planning, writing)
+        return _convert(items, [how.counted() for how in options], output, where, planning, writing)
 
 
 def _convert(
     items: Sequence[ConvertInput],
     options: Sequence[ReadOptions],
     output: StrPath,
+    where: tuple[SpacePolicy, Any],
     planning: dict[str, Any],
     writing: dict[str, Any],
 ) -> list[ConvertedInput]:
@@ -244,9 +278,8 @@ def _convert(
         check_used(options[0].choice, [source.info for source in sources])
         whole_groups = [[item.group] if item.group else [] for item in items]
         plan = plan_merge(
-            sources, names=names_of(items), whole_groups=whole_groups, missing=planning["missing"],
-            positions_dtype=_plan_dtype(options),
-            grid=find_grid([source.info for source in sources], planning["space"], planning["grid"]),
+            sources, names=names_of(items), whole_groups=whole_groups, positions_dtype=_plan_dtype(options),
+            grid=find_grid([source.info for source in sources], *where), **planning,
         )  # fmt: skip
         write_container(plan, sources, output, **writing)
         _log(output, plan, begin)
@@ -263,6 +296,8 @@ def plan_conversion(
     missing: MissingPolicy = "error",
     space: SpacePolicy = "same",
     grid: Any = None,
+    offsets_dtype: OffsetsDtype = "auto",
+    dtypes: Mapping[str, npt.DTypeLike] | None = None,
 ) -> Plan:
     """Plan what `convert` would write, without writing it; whoever has the plan can open the inputs again.
 
@@ -272,7 +307,7 @@ def plan_conversion(
         At least one; reference and transform must be paths.
     common : ReadOptions, optional
         What holds for all inputs.
-    missing, space, grid
+    missing, space, grid, offsets_dtype, dtypes
         See `convert`.
 
     Returns
@@ -293,6 +328,8 @@ def plan_conversion(
         options=options,
         positions_dtype=_plan_dtype(options),
         missing=missing,
+        offsets_dtype=offsets_dtype,
+        dtypes=dtypes,
         grid=find_grid([item.info for item in headers], space, grid),
     )
 
@@ -303,10 +340,8 @@ def _plan_dtype(options: Sequence[ReadOptions]) -> np.dtype[Any] | None:
     return None if wanted is None else check_float_dtype(wanted, "positions_dtype")
 
 
-def _check_export(
-    items: Sequence[ConvertInput], output: StrPath, missing: str, compression: int, level: int | None, space: str
-) -> None:
-    """Refuse what has no meaning for TRK and TCK."""
+def _check_export(items: Sequence[ConvertInput], output: StrPath, options: Mapping[str, bool]) -> None:
+    """Refuse what has no meaning for TRK and TCK; `options` says which of them are given."""
     if len(items) > 1:
         raise InputError(
             f"{output}: TRK and TCK have no groups, so they take one input, not {len(items)}; convert to .trx"
@@ -316,13 +351,8 @@ def _check_export(
             f"{output}: TRK and TCK have no groups; leave {items[0].group!r} out, or write the streamlines of that "
             "group of a TRX file by trxlib.export(group=)"
         )
-    for name, given in (
-        ("missing", missing != "error"),
-        ("compression", compression != zipfile.ZIP_STORED),
-        ("level", level is not None),
-        ("space", space != "same"),
-    ):
-        if given:
+    for name, is_given in options.items():
+        if is_given:
             raise InputError(f"{output}: {name} has no meaning for TRK and TCK; leave it out, or convert to .trx")
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from trxlib.commands.progress import log_progress
 from trxlib.container.outputs import check_outputs
 from trxlib.engine.columns import MissingPolicy
+from trxlib.engine.compression import Compressions, read_compression
 from trxlib.engine.plan import InputPlan, Plan
 from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
@@ -22,6 +23,7 @@ from trxlib.errors import InputError
 from trxlib.formats.reference import check_space_policy, find_grid, space_from
 from trxlib.model.choice import check_used, choose
 from trxlib.model.dtypes import check_float_dtype
+from trxlib.model.offsets import OffsetsDtype
 from trxlib.model.options import FilterPolicy, ReadOptions, SpacePolicy
 from trxlib.model.source import Progress, Source
 from trxlib.model.space import Space
@@ -49,7 +51,10 @@ def merge(
     max_outside: float = 0.5,
     keep: Sequence[str] | None = None,
     leave_out: Sequence[str] | None = None,
-    compression: int = zipfile.ZIP_STORED,
+    offsets_dtype: OffsetsDtype = "auto",
+    dtypes: Mapping[str, npt.DTypeLike] | None = None,
+    compression: Compressions = zipfile.ZIP_STORED,
+    level: int | None = None,
     workers: int = 1,
     overwrite: bool = True,
     progress: Progress | None = None,
@@ -90,8 +95,8 @@ def merge(
     keep, leave_out : list of str, optional
         Names of the arrays that are wanted, or of those that are not, see `trxlib.convert`. The groups that `names`
         make always stay.
-    compression : int
-        A method of Python's zipfile; stored by default, which every program can map.
+    offsets_dtype, dtypes, compression, level : optional
+        See `trxlib.convert`.
     workers : int
         Threads; the bytes do not depend on it.
     overwrite : bool
@@ -145,6 +150,7 @@ def merge(
     dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
     grouped = name_groups if name_groups is not None else names is not None
     check_space_policy(space, grid)
+    read_compression(output, compression, level)  # before anything is read
     choice = ReadOptions(keep=keep, leave_out=leave_out or ()).choice
     limits = FilterPolicy(warn_outside=warn_outside, max_outside=max_outside)
     wanted = None if grid is None else space_from(grid)
@@ -163,6 +169,8 @@ def merge(
         keep_groups=keep_groups,
         positions_dtype=dtype,
         check_space=check_space,
+        offsets_dtype=offsets_dtype,
+        dtypes=dtypes,
         grid=find_grid([item.info for item in headers], space, wanted),
     )
 
@@ -177,6 +185,7 @@ def merge(
         reopen,
         output,
         compression=compression,
+        level=level,
         workers=workers,
         progress=log_progress(os.fspath(output)) if progress is None else progress,
     )

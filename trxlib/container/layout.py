@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["Layout", "plan_layout"]
+__all__ = ["LOCAL_NBYTES", "ZIP64_NBYTES", "Layout", "aligning_field", "plan_layout"]
 
 ALIGNMENT = 64
 _LOCAL = struct.Struct("<4s5H3L2H")
+#: Of a local record without name and extra fields, and of its field with sizes of 64 bits.
+LOCAL_NBYTES, ZIP64_NBYTES = _LOCAL.size, 20
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
@@ -137,6 +139,12 @@ def plan_layout(sizes: Iterable[tuple[str, int]]) -> Layout:
         entries.append(Entry(path, nbytes, position, name_end + extra))
         position = name_end + extra + nbytes
     return Layout(tuple(entries), position)
+
+
+def aligning_field(start: int) -> bytes:
+    """Return an extra field that moves data, which would start at byte `start` without it, to a multiple of 64."""
+    size = -start % ALIGNMENT
+    return _padding(size if _legal(size) else size + ALIGNMENT)
 
 
 def _hidden(nbytes: int) -> int:

@@ -28,7 +28,11 @@ def united_positions_dtype(sources: Sequence[SourceHeaders]) -> np.dtype[Any]:
 
 
 def unite_columns(
-    sources: Sequence[SourceHeaders], names: Sequence[str], section: str, missing: MissingPolicy
+    sources: Sequence[SourceHeaders],
+    names: Sequence[str],
+    section: str,
+    missing: MissingPolicy,
+    dtypes: Mapping[str, np.dtype[Any]] | None = None,
 ) -> dict[str, ArraySpec]:
     """Return the dps or dpv keys of the result with their widths and types.
 
@@ -42,6 +46,8 @@ def unite_columns(
         Which keys.
     missing : {"error", "drop", "fill"}
         What to do with a key that some lack.
+    dtypes : mapping of str to dtype, optional
+        Label (``dps/weight``) and the type that is asked for; by default the narrowest that holds all values.
 
     Raises
     ------
@@ -67,7 +73,7 @@ def unite_columns(
         holders = [number for number in filled if key in tables[number]] or [*range(len(tables))]
         specs = {names[number]: tables[number][key] for number in holders if key in tables[number]}
         try:
-            columns[key] = _unite_specs(specs, f"{section}/{key}", lacking)
+            columns[key] = _unite_specs(specs, f"{section}/{key}", lacking, (dtypes or {}).get(f"{section}/{key}"))
         except FormatError as error:
             problems.append(str(error))
     if dropped:
@@ -83,13 +89,15 @@ def unite_columns(
     return columns
 
 
-def _unite_specs(specs: Mapping[str, ArraySpec], what: str, lacking: Sequence[str]) -> ArraySpec:
+def _unite_specs(
+    specs: Mapping[str, ArraySpec], what: str, lacking: Sequence[str], wanted: np.dtype[Any] | None
+) -> ArraySpec:
     """Return width and type of one key; `lacking` are the inputs whose rows will be NaN."""
     ncols = next(iter(specs.values())).ncols
     if any(spec.ncols != ncols for spec in specs.values()):
         found = _few([f"{name}: {spec.ncols}" for name, spec in specs.items()])
         raise ShapeError(f"{what} has different numbers of columns ({found})")
-    dtype = widest_dtype([spec.dtype for spec in specs.values()], what)
+    dtype = widest_dtype([spec.dtype for spec in specs.values()], what) if wanted is None else wanted
     if lacking and dtype.kind != "f":
         raise DtypeError(f"{what} is lacking in {_few(lacking)}, and {dtype} has no NaN to fill it with")
     return ArraySpec(ncols, dtype)

@@ -62,7 +62,7 @@ class Cursor:
         """Write rows from the input's row `row` on, and return their bytes and CRC for `add`; safe in any thread."""
         if not rows.size:
             return 0, 0
-        data = np.ascontiguousarray(cast(rows, self.name.dtype, self.name.label))
+        data = np.ascontiguousarray(cast(rows, self.name.dtype, self.name.label, integers="exact"))
         place = self._place(row, data.nbytes)
         return data.nbytes, self.target.write(self.path, place, data)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trxlib.engine.columns import MissingPolicy, unite_columns, united_positions_dtype
 from trxlib.engine.plan import InputPlan, Plan
@@ -21,10 +22,12 @@ from trxlib.errors import (
 )
 from trxlib.model.header import Header
 from trxlib.model.names import HEADER_NAME, check_writable
-from trxlib.model.offsets import UINT32_MAX, offsets_dtype
+from trxlib.model.offsets import UINT32_MAX
+from trxlib.model.offsets import offsets_dtype as find_offsets_dtype
 from trxlib.model.options import ReadOptions
 from trxlib.model.source import Source, SourceHeaders
 from trxlib.model.space import Space, check_same_space, invert_affine
+from trxlib.model.wanted_dtypes import find_dtypes, read_dtypes
 
 __all__ = ["divide", "plan_merge"]
 
@@ -40,6 +43,8 @@ def plan_merge(
     keep_groups: bool = True,
     check_space: bool = True,
     grid: Space | None = None,
+    offsets_dtype: Any = "auto",
+    dtypes: Mapping[str, npt.DTypeLike] | None = None,
     nb_shards: int = 1,
 ) -> Plan:
     """Plan the container that holds all streamlines of all sources, in their order.
@@ -66,6 +71,11 @@ def plan_merge(
         streamlines to which nobody gave a space do not count.
     grid : Space, optional
         Affine and dimensions of the result; the inputs may have others then, since all positions are RASMM.
+    offsets_dtype : {"auto", "uint32", "uint64"}
+        By default uint32, or uint64 where that does not suffice.
+    dtypes : mapping of str to dtype, optional
+        Types of dps and dpv, by names such as ``dps/weight`` or ``dpv/*``; by default the narrowest that holds all
+        values of the sources.
     nb_shards : int
         Jobs to divide the filling between.
 
@@ -78,7 +88,7 @@ def plan_merge(
     SpaceMismatchError, MetadataMismatchError
         List every source that does not fit.
     InputError
-        If there is no source.
+        If there is no source, uint32 does not suffice, or a name in `dtypes` matches nothing.
     """
     if not sources:
         raise InputError("nothing to merge: give at least one input")
@@ -101,6 +111,8 @@ def plan_merge(
     invert_affine(space.voxel_to_rasmm, f"{label}: VOXEL_TO_RASMM")
     nb_streamlines = sum(info.nb_streamlines for info in infos)
     nb_vertices = sum(info.nb_vertices for info in infos)
+    labels = {f"{section}/{key}" for info in infos for section in ("dps", "dpv") for key in getattr(info, section)}
+    wanted = find_dtypes(read_dtypes(dtypes), labels)
     small = unite_small(inputs, names)
     header = Header(space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices, small.extra)
     places, group_sizes = _place(inputs, names, whole, options)
@@ -114,9 +126,9 @@ def plan_merge(
         positions_dtype=np.dtype(positions_dtype).newbyteorder("<")
         if positions_dtype
         else united_positions_dtype(inputs),
-        offsets_dtype=offsets_dtype(nb_vertices),
-        dps=unite_columns(inputs, names, "dps", missing),
-        dpv=unite_columns(inputs, names, "dpv", missing),
+        offsets_dtype=find_offsets_dtype(nb_vertices, offsets_dtype),
+        dps=unite_columns(inputs, names, "dps", missing, wanted),
+        dpv=unite_columns(inputs, names, "dpv", missing, wanted),
         groups=group_sizes,
         small={HEADER_NAME: header.to_json(), **small.entries},
         inputs=tuple(places),

@@ -6,10 +6,10 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from trxlib.container.atomic import TemporaryFolder, final_path, writing
+from trxlib.container.atomic import TemporaryFolder, final_path
 from trxlib.container.partial import PartialArchive, PartialFolder, Target
+from trxlib.engine.compression import Compressions, compress_archive, read_compression
 from trxlib.engine.fill import Opener, fill_inputs
 from trxlib.engine.plan import Plan
 from trxlib.engine.seal import seal_container
@@ -17,11 +17,6 @@ from trxlib.errors import InputError, UnsupportedFormatError
 from trxlib.model.source import Progress, Source
 
 __all__ = ["is_archive_name", "write_container"]
-
-_BLOCK = 1 << 20
-#: Methods that have levels, with the lowest and the highest.
-_LEVELS = {zipfile.ZIP_DEFLATED: (-1, 9), zipfile.ZIP_BZIP2: (1, 9)}
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
 def is_archive_name(path: str | os.PathLike[str]) -> bool:
@@ -34,7 +29,7 @@ def write_container(
     sources: Sequence[Source] | Opener,
     output: str | os.PathLike[str],
     *,
-    compression: int = zipfile.ZIP_STORED,
+    compression: Compressions = zipfile.ZIP_STORED,
     level: int | None = None,
     workers: int = 1,
     verify: bool = False,
@@ -52,10 +47,11 @@ def write_container(
     output : path
         ``.trx`` or ``.zip`` gives an archive, any other name a folder. It appears when it is complete; after an
         error what stood there before is still there.
-    compression : int
-        ``zipfile.ZIP_STORED`` or another method of Python's zipfile, for archives.
+    compression : int, str, or mapping of str to these
+        ``zipfile.ZIP_STORED`` or another method of Python's zipfile, for archives; or one for each section, see
+        `trxlib.engine.compression.read_compression`.
     level : int, optional
-        Of the compression: 0 to 9 (-1: as None), of bzip2 1 to 9; other methods have none and ignore it.
+        Of the compression: 0 to 9 (-1: as None), of bzip2 1 to 9; other methods have none.
     workers : int
         Threads. The bytes do not depend on it.
     verify : bool
@@ -65,50 +61,25 @@ def write_container(
     durable : bool
         Whether the disk is waited for, see `trxlib.container.durable`; not for temporary data.
     """
-    if compression not in _METHODS:
-        raise InputError(f"{output}: compression is {compression!r}, expected a method of zipfile: {list(_METHODS)}")
-    _check_level(output, compression, level)
+    how = read_compression(output, compression, level)
     if not is_archive_name(output):
         if Path(output).suffix:
             raise UnsupportedFormatError(
                 f"{output}: the suffix is {Path(output).suffix}, expected .trx, .zip or none (a folder)"
             )
-        if compression != zipfile.ZIP_STORED:
+        if not how.is_stored:
             raise InputError(f"{output}: a folder cannot be compressed; name the output .trx or store it")
         _run(plan, sources, PartialFolder(output, plan.sizes), workers, verify, progress)
-    elif compression == zipfile.ZIP_STORED:
+    elif how.is_stored:
         _run(plan, sources, PartialArchive(output, plan.layout, durable=durable), workers, verify, progress)
     else:
         folder = TemporaryFolder(final_path(output).parent)
         try:
             target = PartialArchive(folder.file, plan.layout, durable=False)
             _run(plan, sources, target, workers, verify, progress)
-            compress_archive(folder.file, output, compression, level)
+            compress_archive(folder.file, output, how)
         finally:
             folder.close()
-
-
-def _check_level(output: str | os.PathLike[str], compression: int, level: Any) -> None:
-    low, high = _LEVELS.get(compression, (0, 9))
-    if level is not None and (not hasattr(level, "__index__") or not low <= level <= high):
-        raise InputError(f"{output}: level is {level!r}, expected a whole number from {low} to {high}, or None")
-
-
-def compress_archive(
-    stored: str | os.PathLike[str], output: str | os.PathLike[str], compression: int, level: int | None = None
-) -> None:
-    """Write a compressed copy of an archive: same entries, same order, fixed dates."""
-    with writing(output) as partial, zipfile.ZipFile(stored) as source, zipfile.ZipFile(partial, "w") as target:
-        for info in source.infolist():
-            entry = zipfile.ZipInfo(info.filename)
-            entry.compress_type = compression
-            entry._compresslevel = level  # type: ignore[attr-defined]  # zipfile has no public way for an entry
-            entry.external_attr = info.external_attr
-            entry.create_system = 3
-            entry.file_size = info.file_size
-            with source.open(info) as data, target.open(entry, "w", force_zip64=info.file_size > 1 << 31) as out:
-                while block := data.read(_BLOCK):
-                    out.write(block)
 
 
 def _run(

@@ -109,7 +109,8 @@ def cast(
         The array's name for the message, e.g. ``"groups/CC.uint32"``.
     integers : {"refuse", "exact", "round"}
         What happens to integers that are to be floats: refused unless the type holds every integer of theirs,
-        refused where a value would be rounded, or rounded.
+        refused where a value would be rounded, or rounded. Where it is "exact", floats may also become integers, if all
+        are whole numbers that fit.
 
     Raises
     ------
@@ -130,6 +131,8 @@ def cast(
     if is_rounded and integers == "exact":
         # numpy calls int64 to float64 safe.
         _check_exact(values, target, what)
+    elif integers == "exact" and kinds[0] == "f" and kinds[1] in "iu":
+        return _whole_numbers(values, target, what)
     elif kinds[0] in "iu" and kinds[1] in "iu":
         if not np.can_cast(values.dtype, target):
             _check_range(values, target, what)
@@ -193,8 +196,25 @@ def _check_exact(values: npt.NDArray[Any], target: np.dtype[Any], what: str) -> 
     worst = max(int(values.max()), -int(values.min())) if values.size else 0
     if worst > 2 ** (np.finfo(target).nmant + 1):
         raise DtypeError(
-            f"{what} holds floats and integers, and {worst} is no {target.name}; give all streamlines one type"
+            f"{what} holds integers, and {worst} is no {target.name}; choose a wider type, or give all streamlines one"
         )
+
+
+def _whole_numbers(values: npt.NDArray[Any], target: np.dtype[Any], what: str) -> npt.NDArray[Any]:
+    """Return floats as integers, or refuse."""
+    info = np.iinfo(target)
+    # The limits as floats: the upper one is the power of two behind the largest integer, which every float type but
+    # float16 has, and float16 has nothing as large.
+    wide = values.astype(np.float64, copy=False)
+    with np.errstate(invalid="ignore"):
+        fits = (wide == np.floor(wide)) & (wide >= float(info.min)) & (wide < float(info.max + 1))
+    if not fits.all():
+        worst = values.reshape(-1)[int(np.argmin(fits.reshape(-1)))]
+        raise DtypeError(
+            f"{what} holds {worst}, which is no {target.name}: whole numbers from {info.min} to {info.max} are; choose "
+            "a type of floats, or a wider one"
+        )
+    return wide.astype(target)
 
 
 def check_float_dtype(dtype: npt.DTypeLike, what: str) -> np.dtype[Any]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DtypeError, OffsetsError
+from trxlib.errors import DtypeError, InputError, OffsetsError
 
 __all__ = [
     "UINT32_MAX",
+    "OffsetsDtype",
     "Rows",
     "check_offsets",
     "complete_offsets",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+OffsetsDtype = Literal["auto", "uint32", "uint64"]
 
 
 class Rows(Protocol):
@@ -58,9 +60,36 @@ UINT32_MAX = 2**32 - 1
 _CHECK_ROWS = 1 << 18  # offsets checked at a time: 2 MB of uint64, which stays in cache
 
 
-def offsets_dtype(nb_vertices: int) -> np.dtype[Any]:
-    """Return uint32, or uint64 when the vertices pass 2^32 - 1."""
-    return np.dtype("<u4") if nb_vertices <= UINT32_MAX else np.dtype("<u8")
+def offsets_dtype(nb_vertices: int, wanted: Any = "auto") -> np.dtype[Any]:
+    """Return the type of offsets.
+
+    Parameters
+    ----------
+    nb_vertices : int
+        The last offset.
+    wanted : {"auto", "uint32", "uint64"}
+        By default uint32, or uint64 when the vertices pass 2^32 - 1.
+
+    Raises
+    ------
+    InputError
+        If `wanted` is another type, or uint32 does not suffice.
+    """
+    found = np.dtype("<u4") if nb_vertices <= UINT32_MAX else np.dtype("<u8")
+    if isinstance(wanted, str) and wanted == "auto":
+        return found
+    try:
+        given: np.dtype[Any] = np.dtype(wanted).newbyteorder("<")
+    except TypeError:
+        given = np.dtype(np.object_)
+    if given not in (np.dtype("<u4"), np.dtype("<u8")):
+        raise InputError(f"offsets_dtype is {wanted!r}, expected 'auto', 'uint32' or 'uint64'")
+    if given.itemsize < found.itemsize:
+        raise InputError(
+            f"offsets_dtype is uint32, which ends at {UINT32_MAX}, and there are {nb_vertices} vertices; take 'auto' "
+            "or 'uint64'"
+        )
+    return given
 
 
 def offsets_of(lengths: Array, dtype: npt.DTypeLike | None = None) -> Array:

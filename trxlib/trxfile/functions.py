@@ -15,6 +15,8 @@ from trxlib.container.reader import open_container
 from trxlib.engine.planning import plan_merge
 from trxlib.engine.write import is_archive_name, write_container
 from trxlib.errors import DataLossWarning, FormatError, HeaderWarning, InputError, UnsupportedFormatError, warn
+from trxlib.model.offsets import OffsetsDtype
+from trxlib.model.offsets import offsets_dtype as find_offsets_dtype
 from trxlib.model.select import Selection
 from trxlib.model.source import Progress
 from trxlib.trxfile import append
@@ -148,6 +150,7 @@ def save(
     compression_standard: Any = zipfile.ZIP_STORED,
     *,
     level: int | None = None,
+    offsets_dtype: OffsetsDtype = "auto",
     workers: int = 1,
     verify: bool = False,
     progress: Progress | None = None,
@@ -161,10 +164,12 @@ def save(
     filename : path
         ``.trx`` or ``.zip`` gives an archive, no suffix a folder. An older file or TRX folder of that name is
         replaced, also the one that `trx` is mapped from. It may not lie in a folder that `trx` is mapped from.
-    compression_standard : int
-        A method of Python's zipfile. Only stored archives can be mapped.
+    compression_standard : int, str, or mapping of str to these
+        A method of Python's zipfile, or one for each section, see `trxlib.convert`. Only stored archives can be mapped.
     level : int, optional
-        Of the compression, as for Python's zipfile; without meaning for stored archives.
+        Of the compression, as for Python's zipfile; not to be given for stored archives.
+    offsets_dtype : {"auto", "uint32", "uint64"}
+        By default uint32, or uint64 where there are more than 2^32 - 1 vertices.
     workers : int
         Threads; the bytes do not depend on it.
     verify : bool
@@ -181,7 +186,8 @@ def save(
     ClosedError
         If `trx` was closed.
     InputError
-        If `filename` lies in a TRX folder that `trx` is mapped from, or is a folder that holds a file of it.
+        If `filename` lies in a TRX folder that `trx` is mapped from, or is a folder that holds a file of it; if the
+        compression, the level or the type of the offsets cannot be.
     FormatError
         If something in `trx` cannot be written; what stood there before is still there. ArchiveError, if the offsets, a
         group or dpg is damaged in the file it was loaded from, and nobody has changed it since.
@@ -211,10 +217,16 @@ def save(
     options: dict[str, Any] = {"level": level, "workers": workers, "verify": verify, "progress": progress}
     joined = trx._content.joined
     if joined is not None:
-        joined.write(filename, trx._content.stated, compression=compression_standard, **options)
+        joined.write(
+            filename,
+            trx._content.stated,
+            compression=compression_standard,
+            offsets_dtype=find_offsets_dtype(joined.plan.header.nb_vertices, offsets_dtype),
+            **options,
+        )
         return
     source = trx._content.source()
-    plan = plan_merge([source], names=["this TrxFile"])
+    plan = plan_merge([source], names=["this TrxFile"], offsets_dtype=offsets_dtype)
     write_container(plan, [source], filename, compression=compression_standard, **options)
 
 

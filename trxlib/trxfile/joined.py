@@ -28,6 +28,7 @@ from trxlib.container.mapping import FileStamp, MappedFile, files_open_for_chang
 from trxlib.container.outline import crc_error
 from trxlib.container.reader import Container, open_container
 from trxlib.container.temporary import scratch_arrays
+from trxlib.engine.compression import Compressions
 from trxlib.engine.plan import Plan
 from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
@@ -119,15 +120,16 @@ class Joined:
         output: str | os.PathLike[str],
         header: Header | Mapping[str, Any] | None = None,
         *,
-        compression: int = zipfile.ZIP_STORED,
+        compression: Compressions = zipfile.ZIP_STORED,
         level: int | None = None,
+        offsets_dtype: np.dtype[Any] | None = None,
         workers: int = 1,
         verify: bool = False,
         progress: Progress | None = None,
         durable: bool = True,
     ) -> None:
         """Write the result; the counts of `header` are not looked at."""
-        plan = self.plan
+        plan = self.plan if offsets_dtype is None else replace(self.plan, offsets_dtype=offsets_dtype)
         if header is not None:
             new = header_with_counts(header, plan.header.nb_streamlines, plan.header.nb_vertices)
             if new is not plan.header and new != plan.header:
