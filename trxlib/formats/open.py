@@ -71,10 +71,16 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
         dtype = check_positions_dtype(options.positions_dtype, source.default_dtype.name)
         judged = source.info.space if options.grid is None else space_from(options.grid)
         check_grid(judged, source.info.path, needed=policy.out_of_volume in ("drop", "fail"))
-        if options.dps or options.dpv:
+        find_values: Callable[..., list[Any]] = _load("trxlib.formats.found:find_values")
+        found = [] if options.companions == "none" else find_values(source, options)
+        if options.dps or options.dpv or found:
             attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
             source = attach(
-                source, options.dps, options.dpv, accept_timestamp_mismatch=options.accept_timestamp_mismatch
+                source,
+                options.dps,
+                options.dpv,
+                found=found,
+                accept_timestamp_mismatch=options.accept_timestamp_mismatch,
             )
         if transform.fields:
             source = _move_by_field(source, transform, options)

@@ -14,13 +14,23 @@ import numpy.typing as npt
 from trxlib.errors import FormatError, InputError
 from trxlib.model.dtypes import check_float_dtype
 
-__all__ = ["FilterPolicy", "NonFinite", "OutOfField", "OutOfVolume", "ReadOptions", "SpacePolicy", "StrPath"]
+__all__ = [
+    "CompanionPolicy",
+    "FilterPolicy",
+    "NonFinite",
+    "OutOfField",
+    "OutOfVolume",
+    "ReadOptions",
+    "SpacePolicy",
+    "StrPath",
+]
 
 StrPath = str | os.PathLike[str]
 OutOfVolume = Literal["keep", "drop", "fail"]
 NonFinite = Literal["fail", "drop"]
 OutOfField = Literal["fail", "drop"]
 SpacePolicy = Literal["same", "world"]
+CompanionPolicy = Literal["auto", "none"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,9 @@ class ReadOptions:
         float16, float32 or float64; kept as its name.
     dps, dpv : mapping of str to path
         Files whose values are attached under these keys.
+    companions : {"auto", "none"}, optional
+        Whether files beside the tractogram whose names say that they hold its values are attached, too. By default
+        they are not, and those that fit a TCK are warned of.
     out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside
         See `FilterPolicy`.
     accept_count_mismatch : bool
@@ -107,7 +120,7 @@ class ReadOptions:
     Raises
     ------
     InputError
-        If `positions_dtype` is no type of positions.
+        If `positions_dtype` is no type of positions, or `companions` has another value.
 
     Examples
     --------
@@ -126,6 +139,7 @@ class ReadOptions:
     positions_dtype: npt.DTypeLike | None = None
     dps: Mapping[str, StrPath] = field(default_factory=dict)
     dpv: Mapping[str, StrPath] = field(default_factory=dict)
+    companions: CompanionPolicy | None = None
     out_of_volume: OutOfVolume = "keep"
     nonfinite: NonFinite = "fail"
     drop_empty: bool = False
@@ -141,6 +155,8 @@ class ReadOptions:
             # Frozen: this is the one place where a field is set.
             name = check_float_dtype(self.positions_dtype, "positions_dtype").name
             object.__setattr__(self, "positions_dtype", name)
+        if self.companions not in (None, "auto", "none"):
+            raise InputError(f"companions is {self.companions!r}, expected 'auto' or 'none'")
         for section in ("dps", "dpv"):
             object.__setattr__(self, section, dict(getattr(self, section) or {}))
 

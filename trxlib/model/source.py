@@ -73,6 +73,8 @@ class SourceInfo:
         What the file's own header says; None if it says nothing.
     transforms : tuple of mapping
         What moved the positions, as `trxlib.spaces.transforms.Transform.records` tells it.
+    companions : mapping of str to str
+        ``dps/<key>`` or ``dpv/<key>`` to the file beside the tractogram that it is from.
     """
 
     path: str
@@ -87,6 +89,7 @@ class SourceInfo:
     facts: Mapping[str, Any] = field(default_factory=dict)
     own_space: Space | None = None
     transforms: tuple[Mapping[str, Any], ...] = ()
+    companions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_space(self) -> bool:
@@ -300,13 +303,15 @@ class Source(ABC):
         -------
         dict
             JSON values: ``own_space`` is what the file's header says, ``space`` that of the result, ``transforms`` what
-            moved the positions, ``share_outside`` the share of vertices outside the grid of the result.
+            moved the positions, ``companions`` which files its values are from, ``share_outside`` the share of vertices
+            outside the grid of the result.
         """
         share = self.findings.share_outside if self.findings is not None else None
         return {
             "own_space": None if self.info.own_space is None else self.info.own_space.to_json(),
             "space": self.info.space.to_json(),
             "transforms": [dict(item) for item in self.info.transforms],
+            "companions": dict(self.info.companions),
             "share_outside": None if share is None else round(share, 6),
         }
 
