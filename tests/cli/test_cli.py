@@ -441,3 +441,36 @@ def test_python_m_trxlib_is_the_command():
         [sys.executable, "-m", "trxlib", "--version"], capture_output=True, text=True, cwd=root, check=True
     )
     assert done.stdout == f"trxlib {trxlib.__version__}\n"
+
+
+def test_convert_attaches_what_lies_beside_and_says_so(tck, trx, tmp_path):
+    (tmp_path / "a_sift.txt").write_text("0.5\n2\n")
+    (tmp_path / "a_note.txt").write_text("three\nlines\nhere\n")
+    result = run("convert", tck, tmp_path / "out.trx", "--reference", trx)
+    assert result.exit_code == 0, result.output
+    assert read_plain(tmp_path / "out.trx").dps["sift"].tolist() == [[0.5], [2.0]]
+    said, left = sorted(result.stderr.splitlines())
+    assert said == f"{tck}: found beside it and attached: dps/sift of {tmp_path / 'a_sift.txt'}"
+    assert left.startswith(f"warning: {tmp_path / 'a_note.txt'} lies beside {tck} and is left out: ")
+    result = run("convert", tck, tmp_path / "none.trx", "--reference", trx, "--companions", "none")
+    assert (result.exit_code, result.output) == (0, "")
+    assert read_plain(tmp_path / "none.trx").dps == {}
+
+
+def test_convert_refuses_a_tsf_of_another_tck_unless_told(trx, tmp_path):
+    lines = [np.zeros((2, 3)), np.ones((3, 3))]
+    for name in ("a", "b"):
+        write_tck(tmp_path / f"{name}.tck", [points + ord(name) for points in lines])
+    other = tmp_path / "scalars.npy"
+    np.save(other, np.arange(5, dtype=np.float32))
+    common = ("--reference", trx, "--max-outside", 1, "--warn-outside", 1)
+    for name in ("a", "b"):
+        call = ("convert", tmp_path / f"{name}.tck", tmp_path / f"out_{name}.tck", "--dpv", f"fa={other}")
+        assert run(*call, *common).exit_code == 0
+    call = ("convert", tmp_path / "out_a.tck", tmp_path / "x.trx", "--dpv", f"fa={tmp_path / 'out_b_fa.tsf'}", *common)
+    result = run(*call)
+    assert result.exit_code == 1
+    assert "out_b_fa.tsf has the timestamp" in result.stderr
+    result = run(*call, "--accept-timestamp-mismatch")
+    assert result.exit_code == 0
+    assert "are accepted" in result.stderr

@@ -145,7 +145,8 @@ def test_trk_to_tck_without_a_trx_between(trx, tmp_path):
     with pytest.warns(DataLossWarning):
         convert(trx[1], tmp_path / "a.trk")
     convert(tmp_path / "a.trk", tmp_path / "b.tck")
-    convert(tmp_path / "b.tck", tmp_path / "c.trx", reference=tmp_path / "a.trk")
+    convert(tmp_path / "b.tck", tmp_path / "c.trx", reference=tmp_path / "a.trk", companions="auto")
+    assert read_plain(tmp_path / "c.trx").dpv.keys() == trx[0].dpv.keys()
     np.testing.assert_allclose(read_plain(tmp_path / "c.trx").positions, trx[0].positions, atol=1e-4)
 
 
@@ -158,7 +159,7 @@ def test_a_wrong_count_that_was_trusted_is_counted_after_all(trx, tmp_path, monk
     (tmp_path / "a.tck").write_bytes(data.replace(b"count: 0000000004", b"count: 0000000006"))
     monkeypatch.setattr("trxlib.formats.tck.reader._COUNT_BYTES", 0)
     with pytest.warns(HeaderWarning, match="count"):
-        convert(tmp_path / "a.tck", tmp_path / f"b{suffix}", reference=trx[1])
+        convert(tmp_path / "a.tck", tmp_path / f"b{suffix}", reference=trx[1], companions="none")
     assert "counting" in caplog.text
     lines = convert(tmp_path / f"b{suffix}", tmp_path / "c.trx")
     assert lines[0].info.nb_streamlines == 4
@@ -200,9 +201,8 @@ def test_dpv_that_a_tsf_cannot_hold_become_npy(tmp_path, value):
         "out.tck", "out_good.tsf", "out_x.npy", "out_x_dpv.npy", "out_y.npy",
     ]  # fmt: skip
     np.testing.assert_array_equal(np.load(tmp_path / "out_x_dpv.npy"), bundle.dpv["x"])
-    convert(
-        ConvertInput(tmp_path / "out.tck", dpv={"x": tmp_path / "out_x_dpv.npy"}), tmp_path / "b.trx", reference=path
-    )
+    item = ConvertInput(tmp_path / "out.tck", dpv={"x": tmp_path / "out_x_dpv.npy"})
+    convert(item, tmp_path / "b.trx", reference=path, companions="none")
     np.testing.assert_array_equal(read_plain(tmp_path / "b.trx").dpv["x"], bundle.dpv["x"])
 
 

@@ -20,7 +20,8 @@ from trxlib.model.source import Source
 
 
 def open_real(path: Path, cohort: Path, **options: Any) -> Source:
-    return open_source(path, reference=cohort / "desc-b0_dwiref.nii.gz" if path.suffix == ".tck" else None, **options)
+    reference = cohort / "desc-b0_dwiref.nii.gz" if path.suffix == ".tck" else None
+    return open_source(path, reference=reference, companions="none", **options)
 
 
 @pytest.fixture(scope="module")

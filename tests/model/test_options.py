@@ -18,6 +18,7 @@ EVERY = ReadOptions(
     positions_dtype=np.float16,
     dps={"w": "w.txt"},
     dpv={"fa": "fa.tsf"},
+    companions="auto",
     out_of_volume="drop",
     nonfinite="drop",
     drop_empty=True,

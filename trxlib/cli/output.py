@@ -14,7 +14,7 @@ from trxlib.text import shown
 if TYPE_CHECKING:
     from trxlib.model.source import Progress
 
-__all__ = ["FileError", "reporting", "say", "say_error", "show_progress"]
+__all__ = ["FileError", "reporting", "say", "say_error", "show_log", "show_progress"]
 
 
 class FileError(Exception):
@@ -69,6 +69,23 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _shown_lines(text: str) -> str:
     """Return a message as it may be shown; some list an input per line."""
     return "\n".join(map(shown, text.split("\n")))
+
+
+@contextmanager
+def show_log(name: str) -> Iterator[None]:
+    """Show what a module logs as lines on stderr: what it has found, for example."""
+    import logging
+
+    handler, logger = logging.Handler(logging.INFO), logging.getLogger(name)
+    handler.emit = lambda record: say_error(_shown_lines(record.getMessage()))  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trxlib.cli.output import FileError, reporting, show_progress
+from trxlib.cli.output import FileError, reporting, show_log, show_progress
 from trxlib.cli.parser import (
     CallError,
     Parser,
@@ -60,6 +60,13 @@ def add_convert(parser: Parser) -> None:
     add_transform(parser)
     add_repeated(parser, "dps", "KEY=FILE", "a value per streamline, for a single input")
     add_repeated(parser, "dpv", "KEY=FILE", "a value per vertex, for a single input")
+    parser.add_argument(
+        "--companions",
+        choices=("auto", "none"),
+        default="auto",
+        metavar="auto|none",
+        help="attach values in files beside an input, NAME_KEY.txt, .npy and .tsf, and say which (default: auto)",
+    )
     add_dtype(parser)
     add_types(parser)
     add_missing(parser)
@@ -126,6 +133,7 @@ def run_convert(options: Namespace) -> int:
         "reference": reference if options.dimensions is None else (reference, tuple(options.dimensions)),
         **given_transform(options),
         "positions_dtype": options.positions_dtype,
+        "companions": options.companions,
         "out_of_volume": options.out_of_volume,
         "nonfinite": options.nonfinite,
         "drop_empty": options.drop_empty,
@@ -151,7 +159,7 @@ def run_convert(options: Namespace) -> int:
             },
         )
     group, path = options.inputs[0]
-    with show_progress("convert") as progress:
+    with show_log("trxlib.formats.attached"), show_progress("convert") as progress:
         if is_export and len(options.inputs) == 1 and group:
             keywords |= {"dps": options.dps, "dpv": options.dpv}
             export(path, output, group=group, progress=progress, **keywords)

@@ -23,14 +23,14 @@ from trxlib.engine.compression import Compressions, read_compression
 from trxlib.engine.plan import InputPlan, Plan
 from trxlib.engine.planning import plan_merge
 from trxlib.engine.write import write_container
-from trxlib.errors import CountError, InputError
+from trxlib.errors import CountError, InputError, MetadataMismatchError
 from trxlib.formats.open import open_input, read_headers
 from trxlib.formats.reference import check_space_policy, find_grid
 from trxlib.formats.registry import detect_format
 from trxlib.model.choice import check_used
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.offsets import OffsetsDtype
-from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
+from trxlib.model.options import CompanionPolicy, NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
 from trxlib.model.source import Progress, Source
 from trxlib.spaces.companions import with_companions
 
@@ -49,6 +49,7 @@ def convert(
     transform_inverse: bool | Sequence[bool] = False,
     transform_source: Any = None,
     positions_dtype: npt.DTypeLike | None = None,
+    companions: CompanionPolicy | None = None,
     missing: MissingPolicy = "error",
     out_of_volume: OutOfVolume = "keep",
     nonfinite: NonFinite = "fail",
@@ -95,6 +96,9 @@ def convert(
         The image that the transform leads from, as `reference`; FLIRT needs it. `reference` is where it leads to.
     positions_dtype : dtype, optional
         float16, float32 or float64; by default as in the inputs. A TCK holds float32 or float64, a TRK float32 only.
+    companions : {"auto", "none"}, optional
+        Whether values in files beside an input are attached: ``<name>_<key>.txt``, ``.npy`` and ``.tsf``, as
+        `trxlib.export` writes them. By default they are not, and a DataLossWarning names those that fit a TCK.
     missing : {"error", "drop", "fill"}
         dps and dpv keys that some inputs lack: an error, left out with a warning, or filled with NaN, which is an
         error for integers and bool.
@@ -169,7 +173,7 @@ def convert(
     >>> (converted,) = trxlib.convert("sub-01.trk", "from_trk.trx")
     >>> converted.info.nb_streamlines, sorted(converted.info.dps), sorted(converted.info.dpv)
     (4, ['weight'], ['fa'])
-    >>> inputs = trxlib.convert("sub-01.tck", "from_tck.trx", reference="b0.nii.gz")
+    >>> inputs = trxlib.convert("sub-01.tck", "from_tck.trx", reference="b0.nii.gz", companions="none")
 
     Several files become one, each a group, in the order given:
 
@@ -194,6 +198,7 @@ def convert(
         transform_source=transform_source,
         grid=grid,
         positions_dtype=positions_dtype,
+        companions=companions,
         out_of_volume=out_of_volume,
         nonfinite=nonfinite,
         drop_empty=drop_empty,
@@ -260,6 +265,10 @@ def convert_all(
         # Rare, and known only at the end of a large file: the data are delimited, so they can be counted.
         logger.warning("%s; counting", error)
         return _convert(items, [how.counted() for how in options], output, where, planning, writing)
+    except MetadataMismatchError as error:
+        if common.companions == "auto":
+            error.add_note("values found beside an input count as its own; companions='none' leaves them out")
+        raise
 
 
 def _convert(
@@ -318,6 +327,8 @@ def plan_conversion(
     # Who fills cannot plan again: the counts must be right now.
     check_space_policy(space, grid)
     common = replace(common or ReadOptions(), grid=grid)
+    if common.companions == "auto":
+        raise InputError("a plan names each file that is read: name those with values (dps, dpv), not 'auto'")
     options = [own_options(item, common).counted() for item in items]
     headers = [read_headers(item.path, how) for item, how in zip(items, options, strict=True)]
     check_used(common.choice, [item.info for item in headers])

@@ -142,7 +142,7 @@ def _describe_other(path: Path, *, placed: bool) -> dict[str, Any]:
     from trxlib.model.options import ReadOptions
 
     # Counts and keys of a TCK, VTK or DPY do not depend on the reference that it needs.
-    with open_input(path, ReadOptions(reference=None if placed else _UNKNOWN_SPACE)) as source:
+    with open_input(path, ReadOptions(reference=None if placed else _UNKNOWN_SPACE, companions="none")) as source:
         info = source.info
     space: dict[str, Any] = {"dimensions": None, "voxel_sizes": None, "voxel_to_rasmm": None}
     if placed:

@@ -23,7 +23,7 @@ from trxlib.formats.tck.beside import NonfiniteError, companion_paths
 from trxlib.formats.tck.writer import check_tck_dtype, write_tck
 from trxlib.formats.trk.writer import write_trk
 from trxlib.model.choice import check_used, choose
-from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, StrPath
+from trxlib.model.options import CompanionPolicy, NonFinite, OutOfField, OutOfVolume, ReadOptions, StrPath
 from trxlib.model.rules import check_members
 from trxlib.model.source import Progress, Source, SourceInfo
 from trxlib.spaces.companions import with_companions
@@ -55,6 +55,7 @@ def export(
     positions_dtype: npt.DTypeLike | None = None,
     dps: Mapping[str, StrPath] | None = None,
     dpv: Mapping[str, StrPath] | None = None,
+    companions: CompanionPolicy | None = None,
     out_of_volume: OutOfVolume = "keep",
     nonfinite: NonFinite = "fail",
     drop_empty: bool = False,
@@ -91,6 +92,8 @@ def export(
         float32 or float64 for a TCK; a TRK holds float32 only.
     dps, dpv : mapping of str to path, optional
         Files whose values are attached under these keys.
+    companions : {"auto", "none"}, optional
+        Whether values in files beside `source` are attached; see `trxlib.convert`.
     out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside : optional
         See `trxlib.convert`.
     accept_count_mismatch, accept_timestamp_mismatch : optional
@@ -147,6 +150,7 @@ def export(
         positions_dtype=positions_dtype,
         dps=dps or {},
         dpv=dpv or {},
+        companions=companions,
         out_of_volume=out_of_volume,
         nonfinite=nonfinite,
         drop_empty=drop_empty,
@@ -211,7 +215,7 @@ def _export(
         if export_suffix(output).startswith(".trk"):
             write_trk(output, part.info, part.chunks(), facts=_facts(part, "trk"), progress=progress)
         else:
-            inputs = [source, *with_companions(options.files())]
+            inputs = [source, *with_companions(options.files()), *part.info.companions.values()]
             _write_tck(part, output, inputs, overwrite, options.positions_dtype, progress)
         info, fingerprint = part.info, opened.fingerprint()
     logger.info(

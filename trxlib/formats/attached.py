@@ -6,7 +6,9 @@ small and read at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from trxlib.container.rows import StoredRows
-from trxlib.errors import CountError, InputError, ShapeError
+from trxlib.errors import CountError, HeaderWarning, InputError, ShapeError, TrxError, warn
+from trxlib.formats.found import FoundFile
 from trxlib.formats.input_file import InputFile
 from trxlib.formats.rows import read_rows
 from trxlib.formats.table.text import MORE_ROWS
@@ -30,6 +33,7 @@ from trxlib.model.source import ArraySpec, Source
 __all__ = ["attach"]
 
 Array = npt.NDArray[Any]
+logger = logging.getLogger(__name__)
 
 
 def attach(
@@ -37,6 +41,7 @@ def attach(
     dps: Mapping[str, StrPath],
     dpv: Mapping[str, StrPath],
     *,
+    found: Sequence[FoundFile] = (),
     accept_timestamp_mismatch: bool = False,
 ) -> Source:
     """Add the values of files to a source.
@@ -47,6 +52,8 @@ def attach(
         Not filtered yet: the files have a row for every streamline or vertex of the tractogram.
     dps, dpv : mapping of str to path
         Key to file. Text becomes float32; ``.npy`` keeps its type.
+    found : sequence of FoundFile
+        Further files, which nobody named. One that turns out not to fit is left out with a warning.
     accept_timestamp_mismatch : bool
         Whether a ``.tsf`` may have another time stamp than the TCK, with a warning.
 
@@ -59,39 +66,66 @@ def attach(
     ShapeError
         If a file has other rows than the tractogram; file and row are named.
     """
-    if not dps and not dpv:
+    if not dps and not dpv and not found:
         return source
-    return source.with_columns(_FileColumns(source, dps, dpv, accept_timestamp_mismatch))
+    columns = _FileColumns(source, dps, dpv, found, accept_timestamp_mismatch)
+    if found:
+        names = [f"{item.section}/{item.key} of {item.path}" for item in columns.found]
+        logger.info("%s: found beside it and attached: %s", source.info.path, ", ".join(names) or "nothing")
+    attached = source.with_columns(columns)
+    attached.info = replace(attached.info, companions=columns.companions)
+    return attached
 
 
 class _FileColumns:
     """dps and dpv of files beside a tractogram."""
 
     def __init__(
-        self, source: Source, dps: Mapping[str, StrPath], dpv: Mapping[str, StrPath], accept_timestamp_mismatch: bool
+        self,
+        source: Source,
+        dps: Mapping[str, StrPath],
+        dpv: Mapping[str, StrPath],
+        found: Sequence[FoundFile],
+        accept_timestamp_mismatch: bool,
     ) -> None:
         self._info, self._trusts_count = source.info, source.trusts_count
         self._accepts_timestamp = accept_timestamp_mismatch
-        self._paths = [str(path) for path in (*dps.values(), *dpv.values())]
         self._dps_rows: dict[str, Array | StoredRows] = {}
         self._dpv_rows: dict[str, Array | StoredRows | Path] = {}
         self.dps = {key: self._open("dps", key, Path(path)) for key, path in dps.items()}
         self.dpv = {key: self._open("dpv", key, Path(path)) for key, path in dpv.items()}
+        #: Of the files that nobody named, those that fit.
+        self.found = [item for item in found if self._open_found(item)]
+        #: Section and key -> file.
+        self.companions = {
+            **{f"dps/{key}": str(path) for key, path in dps.items()},
+            **{f"dpv/{key}": str(path) for key, path in dpv.items()},
+            **{f"{item.section}/{item.key}": str(item.path) for item in self.found},
+        }
 
     def reader(self) -> _Reader:
         """Begin with the first streamline."""
-        return _Reader(self._info.path, self._dps_rows, self._dpv_rows)
+        return _Reader(self._info.path, self._dps_rows, self._dpv_rows, {item.path for item in self.found})
 
     def fingerprint(self, own: str) -> str:
         """Return a tractogram's fingerprint combined with those of the files."""
         text, _, nbytes = own.removeprefix("crc32:").partition(":")
         crc, total = int(text, 16), int(nbytes)
-        for path in self._paths:
+        for path in self.companions.values():
             file = InputFile(path)
             other = int(file.fingerprint().split(":")[1], 16)
             crc = isal_zlib.crc32_combine(crc, other, file.nbytes)
             total += file.nbytes
         return f"crc32:{crc:08x}:{total}"
+
+    def _open_found(self, item: FoundFile) -> bool:
+        """Open a file that nobody named, and tell whether it fits."""
+        try:
+            getattr(self, item.section)[item.key] = self._open(item.section, item.key, item.path)
+        except TrxError as error:
+            warn(f"{item.path} lies beside {self._info.path} and is left out: {error}", HeaderWarning)
+            return False
+        return True
 
     def _open(self, section: str, key: str, path: Path) -> ArraySpec:
         info = self._info
@@ -123,11 +157,17 @@ class _Reader:
     """Yields the values of all files for as many streamlines as are asked for."""
 
     def __init__(
-        self, tracks: str, dps: Mapping[str, Array | StoredRows], dpv: Mapping[str, Array | StoredRows | Path]
+        self,
+        tracks: str,
+        dps: Mapping[str, Array | StoredRows],
+        dpv: Mapping[str, Array | StoredRows | Path],
+        found: Collection[Path],
     ) -> None:
         self._tracks, self._dps = tracks, dps
         self._dpv = {key: rows for key, rows in dpv.items() if not isinstance(rows, Path)}
-        self._scalars = {key: _TsfReader(path) for key, path in dpv.items() if isinstance(path, Path)}
+        self._scalars = {
+            key: _TsfReader(path, is_found=path in found) for key, path in dpv.items() if isinstance(path, Path)
+        }
         self._streamline = self._vertex = 0
 
     def take(self, lengths: Array) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -153,8 +193,10 @@ class _Reader:
 class _TsfReader:
     """Yields the values of a ``.tsf`` for as many streamlines as are asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_found: bool = False) -> None:
         file = InputFile(path)
+        #: What is to be done if it does not fit.
+        self._way_out = "; it was found there, not named: companions='none' (--companions none)" if is_found else ""
         self._path = path
         self._rows = DelimitedRows(file, read_tck_header(file, TSF_MAGIC), 1)
         self._slices = self._rows.iterate()
@@ -172,7 +214,7 @@ class _TsfReader:
             found = f"{int(own[row])} values" if row < len(own) else "no values"
             raise ShapeError(
                 f"{self._path}: streamline {first + row} has {found}, in {tracks} it has {int(lengths[row])} vertices; "
-                "the two files do not belong together"
+                f"the two files do not belong together{self._way_out}"
             )
         count = int(lengths.sum(dtype=np.int64))
         values, self._values = self._values[:count], self._values[count:]
@@ -182,7 +224,7 @@ class _TsfReader:
     def check_end(self, nb_streamlines: int, tracks: str) -> None:
         """Check that nothing is left over."""
         if len(self._lengths) or self._read():
-            raise ShapeError(f"{self._path}: more streamlines than the {nb_streamlines} of {tracks}")
+            raise ShapeError(f"{self._path}: more streamlines than the {nb_streamlines} of {tracks}{self._way_out}")
 
     def _read(self) -> bool:
         part = next(self._slices, None)

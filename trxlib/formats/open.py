@@ -73,11 +73,7 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
         dtype = check_positions_dtype(options.positions_dtype, source.default_dtype.name)
         judged = source.info.space if options.grid is None else space_from(options.grid)
         check_grid(judged, source.info.path, needed=policy.out_of_volume in ("drop", "fail"))
-        if options.dps or options.dpv:
-            attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
-            source = attach(
-                source, options.dps, options.dpv, accept_timestamp_mismatch=options.accept_timestamp_mismatch
-            )
+        source = _attach_values(source, options)
         source = choose(source, options.choice)
         fields = () if transform is None else transform.fields
         if transform is not None and fields:
@@ -121,6 +117,19 @@ def _option(options: ReadOptions, name: str) -> Any:
         return getattr(options, name)
     first = next((item.get("source") for item in options.transforms()), None)
     return None if first is None else space_from(first)
+
+
+def _attach_values(source: Source, options: ReadOptions) -> Source:
+    """Return a source with the values of the files that are named, and of those that are found beside it."""
+    found = []
+    if options.companions != "none":
+        find_values: Callable[..., list[Any]] = _load("trxlib.formats.found:find_values")
+        found = find_values(source, options)
+    if not (options.dps or options.dpv or found):
+        return source
+    attach: Callable[..., Source] = _load("trxlib.formats.attached:attach")
+    accepts = options.accept_timestamp_mismatch
+    return attach(source, options.dps, options.dpv, found=found, accept_timestamp_mismatch=accepts)
 
 
 def _move_by_field(source: Source, transform: Transform, options: ReadOptions) -> Source:

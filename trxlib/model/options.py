@@ -15,13 +15,23 @@ from trxlib.errors import FormatError, InputError
 from trxlib.model.choice import ArrayChoice, read_names
 from trxlib.model.dtypes import check_float_dtype
 
-__all__ = ["FilterPolicy", "NonFinite", "OutOfField", "OutOfVolume", "ReadOptions", "SpacePolicy", "StrPath"]
+__all__ = [
+    "CompanionPolicy",
+    "FilterPolicy",
+    "NonFinite",
+    "OutOfField",
+    "OutOfVolume",
+    "ReadOptions",
+    "SpacePolicy",
+    "StrPath",
+]
 
 StrPath = str | os.PathLike[str]
 OutOfVolume = Literal["keep", "drop", "fail"]
 NonFinite = Literal["fail", "drop"]
 OutOfField = Literal["fail", "drop"]
 SpacePolicy = Literal["same", "world"]
+CompanionPolicy = Literal["auto", "none"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,9 @@ class ReadOptions:
     keep, leave_out : sequence of str, optional
         Names of the arrays that are wanted, or of those that are not, such as ``dps/weight``, ``dpv/*`` or
         ``groups/AF_L``; one of both may be given. What describes a group (dpg) goes with it.
+    companions : {"auto", "none"}, optional
+        Whether files beside the tractogram whose names say that they hold its values are attached, too. By default
+        they are not, and those that fit a TCK are warned of.
     out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside
         See `FilterPolicy`.
     accept_count_mismatch : bool
@@ -111,7 +124,8 @@ class ReadOptions:
     Raises
     ------
     InputError
-        If `positions_dtype` is no type of positions, or `keep` and `leave_out` are both given or are no lists of names.
+        If `positions_dtype` is no type of positions, `companions` has another value, or `keep` and `leave_out` are both
+        given or are no lists of names.
 
     Examples
     --------
@@ -132,6 +146,7 @@ class ReadOptions:
     dpv: Mapping[str, StrPath] = field(default_factory=dict)
     keep: Sequence[str] | None = None
     leave_out: Sequence[str] | None = ()
+    companions: CompanionPolicy | None = None
     out_of_volume: OutOfVolume = "keep"
     nonfinite: NonFinite = "fail"
     drop_empty: bool = False
@@ -147,6 +162,8 @@ class ReadOptions:
             # Frozen: this is the one place where a field is set.
             name = check_float_dtype(self.positions_dtype, "positions_dtype").name
             object.__setattr__(self, "positions_dtype", name)
+        if self.companions not in (None, "auto", "none"):
+            raise InputError(f"companions is {self.companions!r}, expected 'auto' or 'none'")
         for section in ("dps", "dpv"):
             object.__setattr__(self, section, dict(getattr(self, section) or {}))
         if self.leave_out is None:

@@ -77,6 +77,8 @@ class SourceInfo:
         Labels of the arrays that are left out on request, e.g. ``dpv/fa``.
     chosen_from : tuple of str
         Labels of all that there was, if something could be left out on request.
+    companions : mapping of str to str
+        ``dps/<key>`` or ``dpv/<key>`` to the file beside the tractogram that it is from.
     """
 
     path: str
@@ -93,6 +95,7 @@ class SourceInfo:
     transforms: tuple[Mapping[str, Any], ...] = ()
     left_out: tuple[str, ...] = ()
     chosen_from: tuple[str, ...] = ()
+    companions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_space(self) -> bool:
@@ -306,14 +309,15 @@ class Source(ABC):
         -------
         dict
             JSON values: ``own_space`` is what the file's header says, ``space`` that of the result, ``transforms`` what
-            moved the positions, ``share_outside`` the share of vertices outside the grid of the result, and
-            ``left_out`` the arrays that are left out on request, if there are any.
+            moved the positions, ``companions`` which files its values are from, ``share_outside`` the share of vertices
+            outside the grid of the result, and ``left_out`` the arrays that are left out on request, if there are any.
         """
         share = self.findings.share_outside if self.findings is not None else None
         return {
             "own_space": None if self.info.own_space is None else self.info.own_space.to_json(),
             "space": self.info.space.to_json(),
             "transforms": [dict(item) for item in self.info.transforms],
+            "companions": dict(self.info.companions),
             "share_outside": None if share is None else round(share, 6),
             **({"left_out": list(self.info.left_out)} if self.info.left_out else {}),
         }

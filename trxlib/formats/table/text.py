@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from trxlib.errors import FormatError, HeaderWarning, warn
 from trxlib.formats.table.blocks import read_blocks
-from trxlib.formats.table.cells import is_missing, parse_cell, split_cells
+from trxlib.formats.table.cells import is_missing, is_name, parse_cell, split_cells
 from trxlib.formats.table.notes import Notes
 from trxlib.formats.table.reading import Line, Reading, find_reading, fit_width, ragged
 
-__all__ = ["MORE_ROWS", "read_text"]
+__all__ = ["MORE_ROWS", "count_rows", "read_text"]
 
 Array = npt.NDArray[Any]
 #: Reading stops when so many rows are left over.
@@ -77,6 +77,42 @@ def read_text(path: str | Path, expected: int | None = None) -> Array:
         number, text = sample[1 if reading.header_line and len(sample) > 1 else 0]
         warn(f"{path}: line {number}, {text.strip()[:40]!r}: commas are read as decimal points", HeaderWarning)
     return notes.finish(np.concatenate(parts), path)
+
+
+def count_rows(path: str | Path, expected: int) -> tuple[int, int]:
+    """Return how many rows of numbers a text seems to have, without reading them, and the cells of the first.
+
+    Parameters
+    ----------
+    path : str or Path
+        Plain or gzip.
+    expected : int
+        How many rows it should have at most. Counting stops soon behind them.
+
+    Returns
+    -------
+    int
+        Lines that are not blank, but for one that names columns.
+    int
+        Numbers in the first of them, separated by whatever separates numbers.
+
+    Raises
+    ------
+    FormatError
+        If it is no text.
+    ShapeError
+        If it is far too long.
+    """
+    rows, columns, is_first = 0, 0, True
+    for block, _ in _with_content(read_blocks(path, expected)):
+        lines = [line for line in block.split(b"\n") if line and not line.isspace()]
+        rows += len(lines)
+        if is_first:
+            cells = re.split(r"[;,\s]+", lines[0].decode("utf-8", "replace").strip())
+            rows, columns, is_first = rows - any(map(is_name, cells)), len(cells), False
+        if rows > expected + 1:
+            break
+    return rows, columns
 
 
 def _with_content(blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
