@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -45,7 +45,7 @@ class Stream(Source):
         UnsupportedFormatError
             If `rows` do not increase.
         """
-        return _Selected(self, rows, nb_vertices)
+        return _Selected(self, rows, nb_vertices, keep_groups)
 
 
 def _changed(info: SourceInfo, dtype: np.dtype[Any] | None, space: Space | None) -> SourceInfo:
@@ -66,6 +66,11 @@ class _Wrapped(Stream):
     def facts_of(self, format_name: str) -> Any:
         """Return those of the other."""
         return self._source.facts_of(format_name)
+
+    @property
+    def groups(self) -> Mapping[str, Array]:
+        """Those of the other."""
+        return self._source.groups
 
     def fingerprint(self) -> str:
         """Return that of the other."""
@@ -128,7 +133,7 @@ class _Passed(_Wrapped):
 class _Selected(_Wrapped):
     """A stream without some of its streamlines."""
 
-    def __init__(self, source: Source, rows: Array, nb_vertices: int | None) -> None:
+    def __init__(self, source: Source, rows: Array, nb_vertices: int | None, keep_groups: bool) -> None:
         total = source.info.nb_streamlines
         numbers = resolve_indices(rows, total)
         if not bool(np.all(numbers[1:] > numbers[:-1])):
@@ -145,6 +150,21 @@ class _Selected(_Wrapped):
                 nb_vertices += int(chunk.lengths[kept].sum(dtype=np.int64))
                 first += len(kept)
         super().__init__(source, replace(source.info, nb_streamlines=len(numbers), nb_vertices=nb_vertices))
+        places = np.cumsum(self._kept) - 1
+        self._groups = {
+            name: places[members[self._kept[members]]] for name, members in source.groups.items() if keep_groups
+        }
+
+    @property
+    def groups(self) -> Mapping[str, Array]:
+        """Members of each group that stay, by their new numbers."""
+        return self._groups
+
+    def headers(self) -> SourceHeaders:
+        """Return those of the other, with the sizes that the groups have now."""
+        headers = super().headers()
+        dpg = {name: values for name, values in headers.dpg.items() if name in self._groups}
+        return replace(headers, groups={name: len(members) for name, members in self._groups.items()}, dpg=dpg)
 
     def file_rows(self, rows: Any) -> Any:
         """Return the numbers of streamlines before others were left out."""
