@@ -29,7 +29,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Of a TRX file the header and the names and sizes of its arrays are read, which have to agree; the values of no
     array are looked at (`trxlib.validate` does that). Of a TRK the header is read, and its count taken where the file's
-    size agrees. Other formats are opened, which counts a small TCK.
+    size agrees. Other formats are opened, which counts a small TCK. A TinyTrack file is read once to count it, and
+    the affine is what it says itself, None if it says nothing.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     facts = {"path": str(path), "format": kind, "bytes": _size_of(path)}
     if kind == "trx":
         return facts | _describe_trx(path)
+    if kind == "tt":
+        return facts | _describe_tt(path)
     return facts | ((_describe_trk(path) if kind == "trk" else None) or _describe_other(path, placed=kind == "trk"))
 
 
@@ -128,6 +131,27 @@ def _describe_trk(path: Path) -> dict[str, Any] | None:
         "groups": {},
         "dpg": {},
         "header": fields.facts(),
+    }
+
+
+def _describe_tt(path: Path) -> dict[str, Any]:
+    from trxlib.formats.tinytrack.reader import TinyTrackFile
+
+    content = TinyTrackFile(path)
+    header = content.header
+    header.warn_of_place()
+    return {
+        "nb_streamlines": content.nb_streamlines,
+        "nb_vertices": content.nb_vertices,
+        "dimensions": list(header.dimensions),
+        "voxel_sizes": header.voxel_sizes.tolist(),
+        "voxel_to_rasmm": None if header.space is None else (header.space.voxel_to_rasmm + 0.0).tolist(),
+        "positions_dtype": "float32",
+        "dps": {},
+        "dpv": {},
+        "groups": {name: len(members) for name, members in sorted(content.groups().items())},
+        "dpg": {name: sorted(values) for name, values in sorted(content.dpg().items())},
+        "header": content.facts,
     }
 
 

@@ -62,6 +62,14 @@ FORMATS: dict[str, Format] = {
             "trxlib.formats.vtk_dpy:VtkSource",
         ),
         Format("dpy", (b"\x89HDF",), (".dpy",), "trxlib.formats.vtk_dpy:DpySource"),
+        # A MATLAB 4 file has no magic number: these are the words before a matrix of 1 x 3 integers, `dimension`.
+        Format(
+            "tt",
+            (b"\x14\0\0\0\x01\0\0\0\x03\0\0\0\0\0\0\0\x0a\0\0\0dime",),
+            (".tt",),
+            "trxlib.formats.tinytrack.reader:TinyTrackSource",
+            ("native",),
+        ),
     )
 }
 _MAGIC_BYTES = 24

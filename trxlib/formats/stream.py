@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -49,7 +49,7 @@ class Stream(Source):
         UnsupportedFormatError
             If `rows` do not increase.
         """
-        return _Selected(self, rows, nb_vertices)
+        return _Selected(self, rows, nb_vertices, keep_groups)
 
 
 def _changed(info: SourceInfo, dtype: np.dtype[Any] | None, space: Space | None) -> SourceInfo:
@@ -70,6 +70,11 @@ class _Wrapped(Stream):
     def facts_of(self, format_name: str) -> Any:
         """Return those of the other."""
         return self._source.facts_of(format_name)
+
+    @property
+    def groups(self) -> Mapping[str, Array]:
+        """Those of the other."""
+        return self._source.groups
 
     def fingerprint(self) -> str:
         """Return that of the other."""
@@ -132,7 +137,7 @@ class _Passed(_Wrapped):
 class _Selected(_Wrapped):
     """A stream without some of its streamlines."""
 
-    def __init__(self, source: Source, rows: Array, nb_vertices: int | None) -> None:
+    def __init__(self, source: Source, rows: Array, nb_vertices: int | None, keep_groups: bool) -> None:
         total = source.info.nb_streamlines
         numbers = resolve_indices(rows, total)
         if not bool(np.all(numbers[1:] > numbers[:-1])):
@@ -149,6 +154,21 @@ class _Selected(_Wrapped):
                 nb_vertices += int(chunk.lengths[kept].sum(dtype=np.int64))
                 first += len(kept)
         super().__init__(source, replace(source.info, nb_streamlines=len(numbers), nb_vertices=nb_vertices))
+        places = np.cumsum(self._kept) - 1
+        self._groups = {
+            name: places[members[self._kept[members]]] for name, members in source.groups.items() if keep_groups
+        }
+
+    @property
+    def groups(self) -> Mapping[str, Array]:
+        """Members of each group that stay, by their new numbers."""
+        return self._groups
+
+    def headers(self) -> SourceHeaders:
+        """Return those of the other, with the sizes that the groups have now."""
+        headers = super().headers()
+        dpg = {name: values for name, values in headers.dpg.items() if name in self._groups}
+        return replace(headers, groups={name: len(members) for name, members in self._groups.items()}, dpg=dpg)
 
     def file_rows(self, rows: Any) -> Any:
         """Return the numbers of streamlines before others were left out."""
@@ -169,13 +189,29 @@ class _Selected(_Wrapped):
 
 
 class _Without(_Wrapped):
-    """A stream without some of its dps and dpv."""
+    """A stream without some of its arrays and groups."""
 
     def __init__(self, source: Source, labels: Sequence[str]) -> None:
         info, gone = source.info, set(labels)
         dps = {key: spec for key, spec in info.dps.items() if f"dps/{key}" not in gone}
         dpv = {key: spec for key, spec in info.dpv.items() if f"dpv/{key}" not in gone}
         super().__init__(source, replace(info, dps=dps, dpv=dpv, left_out=(*info.left_out, *labels)))
+        self._gone = gone
+
+    @property
+    def groups(self) -> Mapping[str, Array]:
+        """Members of each group that stays."""
+        return {name: members for name, members in self._source.groups.items() if f"groups/{name}" not in self._gone}
+
+    def headers(self) -> SourceHeaders:
+        """Return those of the other, without what is gone."""
+        headers = super().headers()
+        sizes = {name: size for name, size in headers.groups.items() if f"groups/{name}" not in self._gone}
+        kept = {
+            group: {key: array for key, array in values.items() if f"dpg/{group}/{key}" not in self._gone}
+            for group, values in headers.dpg.items()
+        }
+        return replace(headers, groups=sizes, dpg={group: values for group, values in kept.items() if values})
 
     def chunks(self, progress: Progress | None = None) -> Iterator[Chunk]:
         """Yield the chunks without these arrays."""

@@ -362,7 +362,10 @@ class Source(ABC):
         list of str
             Such as ``dps/weight``, as `trxlib.model.names.ArrayName.label` has them.
         """
-        return [f"{section}/{key}" for section in ("dpv", "dps") for key in getattr(self.info, section)]
+        headers = self.headers()
+        found = [f"{section}/{key}" for section in ("dpv", "dps") for key in getattr(self.info, section)]
+        found += [f"groups/{name}" for name in headers.groups]
+        return found + [f"dpg/{group}/{key}" for group, values in headers.dpg.items() for key in values]
 
     @abstractmethod
     def without(self, labels: Sequence[str]) -> Source:

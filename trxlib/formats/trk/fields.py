@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from trxlib.errors import HeaderError, HeaderWarning, warn
+from trxlib.formats.trk.dsi_studio import has_made_up_place, is_dsi_studio, text_of
 from trxlib.formats.trk.voxel_order import check_voxel_order, reorder_grid
 from trxlib.model.header_fields import Rows, affine_rows, check_dimensions, check_invertible, edges_of
 from trxlib.model.names import make_key
@@ -110,8 +111,13 @@ class TrkFields(NamedTuple):
 
     @property
     def has_affine(self) -> bool:
-        """Whether ``vox_to_ras`` is recorded."""
+        """Whether ``vox_to_ras`` is recorded, and not made up."""
         return _has_affine(self.record)
+
+    @property
+    def from_centre(self) -> bool:
+        """Whether coordinates count from the centre of the first voxel, as those of DSI Studio do."""
+        return is_dsi_studio(self.record)
 
     def expected_counts(self, nbytes: int) -> tuple[int, int] | None:
         """Return the numbers of streamlines and vertices of a file of this size, if they follow from it.
@@ -129,7 +135,8 @@ class TrkFields(NamedTuple):
         """Return what a TRX header has no field for, as JSON values; `trxlib.formats.trk.writer` reads it."""
         record = self.record
         numbers = ("voxel_size", "dim", "vox_to_ras", "origin", "image_orientation_patient")
-        texts = ("pad2", "pad1", "flags", "reserved")
+        # What is written again counts from the corner, so that it must not look as if DSI Studio had written it.
+        texts = ("pad2", "pad1", "flags") if self.from_centre else ("pad2", "pad1", "flags", "reserved")
         return {
             "version": record["version"],
             "voxel_order": _text(record["voxel_order"]),
@@ -139,6 +146,7 @@ class TrkFields(NamedTuple):
             **{name: record[name].hex() for name in texts if record[name].strip(b"\0")},
             "scalars": [[column.key, column.raw.hex()] for column in self.scalars],
             "properties": [[column.key, column.raw.hex()] for column in self.properties],
+            **({"dsi_studio": text_of(record)} if self.from_centre else {}),
         }
 
 
@@ -169,6 +177,12 @@ def read_trk_fields(data: bytes, path: str, reference: tuple[Rows, tuple[int, in
         raise HeaderError(f"{path}: version is {version}, expected 1 or 2")
     if version == 3:
         _assume(path, "version is 3, which is not documented", "it is read as version 2")
+    if is_dsi_studio(record):
+        _assume(
+            path,
+            "it is a file of DSI Studio, by the mark in its header (reserved)",
+            "coordinates count from the centre of the first voxel, as that program's do",
+        )
     for name in ("n_scalars", "n_properties", "n_count"):
         if record[name] < 0:
             raise HeaderError(f"{path}: {name} is {record[name]}, expected 0 or more")
@@ -270,13 +284,24 @@ def _check_edges(edges: list[float], what: str) -> None:
 
 
 def _has_affine(record: Mapping[str, Any]) -> bool:
+    return _is_recorded(record) and not (is_dsi_studio(record) and has_made_up_place(record))
+
+
+def _is_recorded(record: Mapping[str, Any]) -> bool:
     return bool(record["version"] > 1 and record["vox_to_ras"][3][3] != 0)
 
 
 def _read_affine(
     record: Mapping[str, Any], path: str, order: str, reference: tuple[Rows, tuple[int, int, int]] | None
 ) -> Rows:
-    if _has_affine(record):
+    made_up = _is_recorded(record) and not _has_affine(record)
+    if made_up and reference is None:
+        _assume(
+            path,
+            "vox_to_ras is what DSI Studio writes for an image without a known place",
+            "it is taken, and may be far from the scanner's space; give the image that was tracked in as the reference",
+        )
+    if _has_affine(record) or (made_up and reference is None):
         affine = affine_rows(record["vox_to_ras"], f"{path}: vox_to_ras")
         check_invertible(affine, f"{path}: vox_to_ras")
         _check_edges(edges_of(affine), f"{path}: vox_to_ras, voxel edges")
@@ -284,6 +309,8 @@ def _read_affine(
     found = (
         "version 1 has no vox_to_ras"
         if record["version"] == 1
+        else "vox_to_ras is what DSI Studio writes for an image without a known place"
+        if made_up
         else "vox_to_ras is not recorded (its last element is 0)"
     )
     if reference is not None:

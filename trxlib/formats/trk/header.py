@@ -80,12 +80,15 @@ class TrkHeader:
         sizes = np.array(fields.record["voxel_size"])
         reorder, _ = reorder_matrix(fields.order, fields.affine_order, fields.dim)
         #: The coordinates' way, float64 of shape (4, 4).
-        self.voxmm_to_rasmm: npt.NDArray[np.float64] = affine @ reorder @ voxmm_to_voxel(sizes)
+        self.voxmm_to_rasmm: npt.NDArray[np.float64] = affine @ reorder @ self._to_voxel(sizes)
 
     @property
     def has_affine(self) -> bool:
-        """Whether ``vox_to_ras`` is recorded."""
+        """Whether ``vox_to_ras`` is recorded, and not made up."""
         return self.fields.has_affine
+
+    def _to_voxel(self, sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.diag([*(1 / sizes), 1.0]) if self.fields.from_centre else voxmm_to_voxel(sizes)
 
     @property
     def edges(self) -> list[float]:

@@ -85,7 +85,8 @@ class TrkSource(Stream):
         )
         self._grid = Grid(space)
         # The grid of the result is that of the file, unless a reference says otherwise.
-        self._box = self._box_of_file() if reference is None and all(self.header.edges) else None
+        has_box = reference is None and all(self.header.edges) and not self.header.fields.from_centre
+        self._box = self._box_of_file() if has_box else None
         self.info = SourceInfo(
             path=self._file.path,
             format="trk",
