@@ -104,10 +104,11 @@ def test_lines_are_counted_whatever_ends_them(tmp_path: Path) -> None:
         ("-0,5\n-0,7\n", [[-0.5], [-0.7]]),
         ('"0,5","1,5"\n"2,5","3"\n', [[0.5, 1.5], [2.5, 3]]),
         ("1,5e3;2\n", [[1500, 2]]),
+        ("1;2\n3;4,5\n", [[1, 2], [3, 4.5]]),
     ],
 )
 def test_decimal_commas_that_are_sure_are_read_with_a_warning(tmp_path: Path, text: str, expected: Any) -> None:
-    with pytest.warns(HeaderWarning, match=r"w\.txt: line \d, '.*': commas are read as decimal points"):
+    with pytest.warns(HeaderWarning, match=r"w\.txt: line \d, '.*\d,\d.*': commas are read as decimal points"):
         assert rows_of(tmp_path, text) == expected
 
 

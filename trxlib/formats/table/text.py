@@ -62,6 +62,7 @@ def read_text(path: str | Path, expected: int | None = None) -> Array:
     reading = find_reading(sample, path)
     if reading is None:
         return np.zeros((0, 1), dtype=np.float32)
+    header_line = reading.header_line
     notes, parts, rows = Notes(reading), [np.zeros((0, reading.width), dtype=np.float32)], 0
     if is_cut:
         reading, parts = Reading(reading.separator, reading.decimal, 0), []
@@ -74,7 +75,8 @@ def read_text(path: str | Path, expected: int | None = None) -> Array:
         if expected is not None and rows > expected + MORE_ROWS:
             break
     if reading.decimal == ",":
-        number, text = sample[1 if reading.header_line and len(sample) > 1 else 0]
+        below = [item for item in sample if item[0] > header_line]
+        number, text = next((item for item in below if "," in item[1]), sample[0])
         warn(f"{path}: line {number}, {text.strip()[:40]!r}: commas are read as decimal points", HeaderWarning)
     return notes.finish(np.concatenate(parts), path)
 
