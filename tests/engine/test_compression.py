@@ -67,6 +67,16 @@ def test_the_sections_that_are_named_are_compressed(trx, tmp_path, road):
     read.close()
 
 
+def test_entries_whose_sizes_take_64_bits_are_aligned_as_well(trx, tmp_path, monkeypatch):
+    monkeypatch.setattr("trxlib.engine.compression._BIG", 100)
+    convert(trx, tmp_path / "out.trx", compression=SOME)
+    members = list_archive(tmp_path / "out.trx")
+    assert max(member.nbytes for member in members if member.is_stored) > 100
+    assert {member.start % 64 for member in members if member.is_stored} == {0}
+    assert_trx_equal(tmp_path / "out.trx", trx)
+    assert_trx_equal(trxlib.load(tmp_path / "out.trx"), trx)
+
+
 @pytest.mark.parametrize("name", ["stored", "deflated", "bzip2", "lzma"])
 def test_a_method_has_a_name_and_a_number(trx, tmp_path, name):
     method = {"stored": 0, "deflated": 8, "bzip2": 12, "lzma": 14}[name]
