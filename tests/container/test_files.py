@@ -21,7 +21,7 @@ from tests.helpers import (
     write_plain_folder,
     write_plain_zip,
 )
-from trxlib.container import atomic, entries, reader
+from trxlib.container import atomic, entries, outline, reader
 from trxlib.container.atomic import TemporaryFolder, final_path, replace_folder, temporary_root, writing
 from trxlib.container.entries import is_junk, list_archive, list_folder
 from trxlib.container.in_place import refresh_crcs
@@ -161,7 +161,7 @@ def test_what_cannot_be_read_in_a_folder_is_named(tmp_path, monkeypatch):
     for name, function, where in (
         ("dps", "listdir", entries.os),
         ("weight.float32", "fromfile", reader.np),
-        ("header.json", "read_bytes", Path),
+        ("header.json", "open_member", outline),
     ):
         with monkeypatch.context() as patch:
             if function == "listdir":

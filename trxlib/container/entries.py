@@ -15,11 +15,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from trxlib.errors import ArchiveError, InputError, InputNotFoundError, open_error
+from trxlib.errors import ArchiveError, InputError, InputNotFoundError, StaleError, open_error
 from trxlib.files import open_regular
 from trxlib.model.paths import check_paths
 
-__all__ = ["Member", "iter_files", "list_archive", "list_folder"]
+__all__ = ["Member", "iter_files", "list_archive", "list_folder", "open_member"]
 
 #: What zipfile raises for damaged directories; NotImplementedError is a RuntimeError.
 _UNREADABLE = (zipfile.BadZipFile, EOFError, struct.error, ValueError, RuntimeError, OverflowError)
@@ -46,6 +46,8 @@ class Member(NamedTuple):
         Whether the bytes lie there as they are, and can be mapped.
     entry : str
         What the archive calls it, where that is another name (``./dps/weight.float32``).
+    node : tuple of 2 int, optional
+        Device and inode of a file of a folder: another may have its name when it is opened.
     """
 
     path: str
@@ -55,11 +57,28 @@ class Member(NamedTuple):
     crc: int | None = None
     is_stored: bool = True
     entry: str = ""
+    node: tuple[int, int] | None = None
 
     @property
     def entry_name(self) -> str:
         """The name in the archive's directory."""
         return self.entry or self.path
+
+
+def open_member(member: Member, *, for_change: bool = False) -> IO[bytes]:
+    """Open a file of a folder, as `open_regular` does.
+
+    Raises
+    ------
+    StaleError
+        If another file has its name by now.
+    """
+    file = open_regular(member.file, for_change=for_change)
+    status = os.fstat(file.fileno())
+    if member.node not in (None, (status.st_dev, status.st_ino)):
+        file.close()
+        raise StaleError(f"{member.file}: was replaced while it was read; run it again")
+    return file
 
 
 def is_junk(path: str) -> bool:
@@ -131,7 +150,7 @@ def list_folder(path: str | os.PathLike[str]) -> list[Member]:
     members = []
     for file, status in iter_files(root):
         inside = Path(file).relative_to(root).as_posix()
-        members.append(Member(inside, file, 0, status.st_size))
+        members.append(Member(inside, file, 0, status.st_size, node=(status.st_dev, status.st_ino)))
     return sorted(members, key=lambda member: member.path)
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from trxlib.container.entries import Member, list_archive, list_folder
+from trxlib.container.entries import Member, list_archive, list_folder, open_member
 from trxlib.errors import ArchiveError, HeaderError, InputNotFoundError, ShapeError, TrxError, open_error
 from trxlib.files import open_regular
 from trxlib.model.header_fields import HeaderFields
@@ -119,7 +119,8 @@ def _read_small(path: str | os.PathLike[str], member: Member, file: IO[bytes] | 
         raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
     if file is None:
         try:
-            return Path(member.file).read_bytes()
+            with open_member(member) as opened:
+                return opened.read()
         except OSError as error:
             raise open_error(member.file, error) from None
     if not member.is_stored:

@@ -217,7 +217,7 @@ class PartialFolder:
             for path, nbytes in sizes.items():
                 file = self.partial / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                with file.open("wb") as out:
+                with naming_full_disk(file), file.open("wb") as out:
                     out.truncate(nbytes)
         except BaseException:
             self.discard()

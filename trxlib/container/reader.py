@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,9 +20,9 @@ import numpy.typing as npt
 
 from trxlib.container.atomic import TemporaryFolder, temporary_error
 from trxlib.container.crc import crc_of_file, crc_of_range
-from trxlib.container.entries import Member, list_archive
+from trxlib.container.entries import Member, iter_files, list_archive, open_member
 from trxlib.container.in_place import ChangesInPlace
-from trxlib.container.mapping import FileStamp, MappedFile, Mode, is_open_for_change
+from trxlib.container.mapping import FileStamp, MappedFile, Mode, files_open_for_change, is_open_for_change
 from trxlib.container.outline import Outline, crc_error, iter_unpacked, naming, opened, read_outline
 from trxlib.container.rows import read_array
 from trxlib.errors import (
@@ -29,6 +30,8 @@ from trxlib.errors import (
     InputError,
     ReadOnlyError,
     ShapeError,
+    StaleError,
+    TrxError,
     open_error,
 )
 from trxlib.files import open_regular
@@ -48,6 +51,8 @@ logger = logging.getLogger(__name__)
 _READ = ("offsets", "dpg")
 _SMALL = 1 << 20  # files of a folder up to this are read, not mapped: each mapping may hold a file descriptor
 _ALIGNMENT = 64
+_QUIET_NS = 20_000_000  # in which two exchanges, the second of which brings a folder back, may have one time
+_TRIES = 20  # to read a folder that is replaced meanwhile
 _BLOCK = 4 << 20
 
 
@@ -128,9 +133,59 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
         If a rule of the format is broken; the message names file and array. Values of groups are not read here.
     InputNotFoundError
         If there is no such file.
+    StaleError
+        If a folder is replaced or changed again and again while it is read.
     """
     if mode not in ("r", "c", "r+"):
         raise InputError(f"{path}: mode is {mode!r}, expected 'c', 'r' or 'r+'")
+    if Path(path).is_dir():
+        return _open_folder(os.fspath(path), mode)
+    return _open_once(path, mode)[0]
+
+
+def _open_folder(path: str, mode: Mode) -> Container:
+    """Open a folder, anew if another took its name meanwhile: its files are opened one after the other."""
+    for _ in range(_TRIES):
+        before = _stamps_of(path)
+        try:
+            container, outline = _open_once(path, mode)
+        except StaleError:
+            continue
+        except (TrxError, OSError, ValueError):
+            if _stamps_of(path) == before and _is_quiet(path):
+                raise
+            time.sleep(_QUIET_NS / 1e10)
+            continue
+        nodes = {member.file: member.node for member in outline.entries}
+        same = _stamps_of(path) == before is not None
+        if same and nodes == {file: (stamp.device, stamp.inode) for file, stamp in (before or {}).items()}:
+            return container
+        container.close()
+    raise StaleError(f"{path}: is changed or replaced again and again while it is read; read it when that has ended")
+
+
+def _stamps_of(path: str) -> dict[str, FileStamp] | None:
+    """Return what tells the files of a folder from others; None if they cannot be looked at."""
+    changing = files_open_for_change()  # arrays of this process write into these: that is no other file
+    try:
+        stamps = {file: FileStamp.of_status(status) for file, status in iter_files(path)}
+    except (TrxError, OSError):
+        return None
+    return {
+        file: replace(stamp, mtime_ns=0) if (stamp.device, stamp.inode) in changing else stamp
+        for file, stamp in stamps.items()
+    }
+
+
+def _is_quiet(path: str) -> bool:
+    """Tell whether a folder got its name some time ago, so that what was found in it was not of two folders."""
+    try:
+        return abs(time.time_ns() - os.stat(path).st_ctime_ns) > _QUIET_NS  # noqa: PTH116 (a str)
+    except OSError:
+        return False
+
+
+def _open_once(path: str | os.PathLike[str], mode: Mode) -> tuple[Container, Outline]:
     with opened(path, for_change=mode == "r+") as file:
         outline = read_outline(path, file)
         with naming(path):
@@ -142,7 +197,7 @@ def open_container(path: str | os.PathLike[str], mode: Mode = "c") -> Container:
         for mapped in container.files.values():
             container.changes = ChangesInPlace(mapped, outline.entries)
             mapped.when_released(container.changes.end)
-    return container
+    return container, outline
 
 
 def check_crcs(path: str | os.PathLike[str]) -> None:
@@ -225,7 +280,8 @@ class _Opener:
         small = member.nbytes <= _SMALL and self.mode != "r+"
         if small and member.crc is None:
             try:
-                array = np.fromfile(member.file, dtype=name.dtype).reshape(shape)
+                with open_member(member) as small_file:
+                    array = np.fromfile(small_file, dtype=name.dtype).reshape(shape)
             except OSError as error:
                 raise open_error(member.file, error) from None
             array.setflags(write=self.mode != "r")
@@ -234,8 +290,12 @@ class _Opener:
             return read_array(self.file.fileno(), member.start, name.dtype, shape, self.path)
         file = self.files.get(member.file)
         if file is None:
-            opened = self.file if member.file == self.path else None
-            file = self.files[member.file] = MappedFile(member.file, self.mode, opened)
+            if member.file == self.path:
+                file = MappedFile(member.file, self.mode, self.file)
+            else:
+                with open_member(member, for_change=self.mode == "r+") as opened:
+                    file = MappedFile(member.file, self.mode, opened)
+            self.files[member.file] = file
         return file.array(name.dtype, shape, member.start)
 
     def _unpack(self, names: dict[ArrayName, Member]) -> dict[ArrayName, Member]:
