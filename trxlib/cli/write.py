@@ -37,7 +37,7 @@ def add_convert(parser: Parser) -> None:
         nargs="+",
         metavar="INPUT... OUTPUT",
         help="files to convert; group=path puts a file's streamlines in a group. The last one is written: .trx, "
-        ".trk, .tck, or a folder",
+        ".trk, .tck, .vtk, .vtp, or a folder",
     )
     add_repeated(parser, "group", "NAME", "group of an input's streamlines; once for all, or once per input")
     parser.add_argument(
@@ -76,6 +76,9 @@ def add_convert(parser: Parser) -> None:
         "--accept-count-mismatch",
         action="store_true",
         help="take what is there of a TRK that counts otherwise, or of a cut TCK",
+    )
+    parser.add_argument(
+        "--vtk-space", choices=("RAS", "LPS"), metavar="RAS|LPS", help="axes of VTK files, if they do not say"
     )
     add_force(parser)
     add_compress(parser)
@@ -119,6 +122,7 @@ def run_convert(options: Namespace) -> int:
         "warn_outside": options.warn_outside,
         "max_outside": options.max_outside,
         "accept_count_mismatch": options.accept_count_mismatch,
+        "vtk_space": options.vtk_space,
         "overwrite": options.force,
     }
     is_export = Path(output).suffix.lower() in EXPORT_SUFFIXES

@@ -27,7 +27,7 @@ from trxlib.formats.open import open_input, read_headers
 from trxlib.formats.reference import check_space_policy, find_grid
 from trxlib.formats.registry import detect_format
 from trxlib.model.dtypes import check_float_dtype
-from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
+from trxlib.model.options import NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath, VtkSpace
 from trxlib.model.source import Findings, Progress, Source, SourceInfo
 from trxlib.spaces.companions import with_companions
 
@@ -121,20 +121,22 @@ def convert(
     space: SpacePolicy = "same",
     grid: Any = None,
     accept_count_mismatch: bool = False,
+    vtk_space: VtkSpace | None = None,
     compression: int = zipfile.ZIP_STORED,
     level: int | None = None,
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> list[ConvertedInput]:
-    """Convert one or more tractograms into one TRX file, or one tractogram into a TRK or TCK.
+    """Convert one or more tractograms into one TRX file, or one tractogram into a TRK, TCK or VTK.
 
     Parameters
     ----------
     source : path, ConvertInput, or list of path, (path, group) or ConvertInput
-        ``.trk``, ``.tck`` (also ``.gz``), ``.trx``, or what dipy reads; the content decides, not the name.
+        ``.trk``, ``.tck`` (also ``.gz``), ``.trx``, ``.vtk``, ``.vtp``, ``.fib`` or ``.dpy``; the content decides, not
+        the name.
     output : path
-        ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` those, see `trxlib.export`; any other name a
-        folder.
+        ``.trx`` or ``.zip`` gives an archive; ``.trk``, ``.tck``, ``.vtk`` or ``.vtp`` those, see
+        `trxlib.export`; any other name a folder.
     reference : optional
         Where affine and dimensions are from: a path (NIfTI, MGH, MRtrix or NRRD image, TRK, TRX, text), a nibabel
         image or header, a dict with ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. Formats
@@ -174,6 +176,8 @@ def convert(
     accept_count_mismatch : bool
         Whether a TRK whose header counts other streamlines than it holds is read all the same, with a warning, and a
         TCK that was cut: it lacks its end marker, and streamlines that its header counts. Otherwise that is an error.
+    vtk_space : {"RAS", "LPS"}, optional
+        Where the axes of VTK files lead; by default what a file says of itself, else RAS with a warning.
     compression : int
         A method of Python's zipfile; stored by default, which every program can map.
     level : int, optional
@@ -236,6 +240,7 @@ def convert(
         warn_outside=warn_outside,
         max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
+        vtk_space=vtk_space,
     )
     return convert_all(
         items, output, common, missing=missing, space=space, grid=grid, compression=compression, level=level,

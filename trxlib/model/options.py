@@ -14,13 +14,23 @@ import numpy.typing as npt
 from trxlib.errors import FormatError, InputError
 from trxlib.model.dtypes import check_float_dtype
 
-__all__ = ["FilterPolicy", "NonFinite", "OutOfField", "OutOfVolume", "ReadOptions", "SpacePolicy", "StrPath"]
+__all__ = [
+    "FilterPolicy",
+    "NonFinite",
+    "OutOfField",
+    "OutOfVolume",
+    "ReadOptions",
+    "SpacePolicy",
+    "StrPath",
+    "VtkSpace",
+]
 
 StrPath = str | os.PathLike[str]
 OutOfVolume = Literal["keep", "drop", "fail"]
 NonFinite = Literal["fail", "drop"]
 OutOfField = Literal["fail", "drop"]
 SpacePolicy = Literal["same", "world"]
+VtkSpace = Literal["RAS", "LPS"]
 
 
 @dataclass(frozen=True)
@@ -101,11 +111,13 @@ class ReadOptions:
         Take what is there, with a warning, where the header of a TRK or of a cut TCK counts other streamlines.
     trust_count : bool, optional
         Take the count of a TCK header, by default in large files; a wrong one is a CountError while the file is read.
+    vtk_space : {"RAS", "LPS"}, optional
+        Where the axes of a VTK file lead; by default what it says of itself, else RAS with a warning.
 
     Raises
     ------
     InputError
-        If `positions_dtype` is no type of positions.
+        If `positions_dtype` is no type of positions, or `vtk_space` is neither.
 
     Examples
     --------
@@ -132,12 +144,15 @@ class ReadOptions:
     max_outside: float = 0.5
     accept_count_mismatch: bool = False
     trust_count: bool | None = None
+    vtk_space: VtkSpace | None = None
 
     def __post_init__(self) -> None:
         if self.positions_dtype is not None:
             # Frozen: this is the one place where a field is set.
             name = check_float_dtype(self.positions_dtype, "positions_dtype").name
             object.__setattr__(self, "positions_dtype", name)
+        if self.vtk_space not in (None, "RAS", "LPS"):
+            raise InputError(f"vtk_space is {self.vtk_space!r}, expected 'RAS' or 'LPS'")
         for section in ("dps", "dpv"):
             object.__setattr__(self, section, dict(getattr(self, section) or {}))
 
