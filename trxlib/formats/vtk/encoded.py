@@ -56,7 +56,7 @@ def _unpack_zlib(data: bytes, size: int, what: str) -> bytes:
     # One byte more than there should be: more is not unpacked, whatever the block holds.
     unpacker = zlib.decompressobj()
     try:
-        return unpacker.decompress(data, size + 1)
+        return _ended(unpacker.decompress(data, size + 1), unpacker, size, what)
     except zlib.error as error:
         raise FormatError(f"{what} cannot be unpacked ({error}); {CUT}") from None
 
@@ -64,9 +64,16 @@ def _unpack_zlib(data: bytes, size: int, what: str) -> bytes:
 def _unpack_lzma(data: bytes, size: int, what: str) -> bytes:
     unpacker = lzma.LZMADecompressor(memlimit=1 << 28)
     try:
-        return unpacker.decompress(data, size + 1)
+        return _ended(unpacker.decompress(data, size + 1), unpacker, size, what)
     except (lzma.LZMAError, EOFError) as error:
         raise FormatError(f"{what} cannot be unpacked ({error}); {CUT}") from None
+
+
+def _ended(found: bytes, unpacker: Any, size: int, what: str) -> bytes:
+    """Return what was unpacked, if the block came to its end, where the sum of its bytes is compared."""
+    if len(found) == size and not unpacker.eof:
+        raise FormatError(f"{what} is not complete; {CUT}")
+    return found
 
 
 @dataclass
