@@ -158,7 +158,11 @@ def _fit(values: Array, text: bytes, dtype: np.dtype[Any], first: int, where: st
     else:
         limits = np.iinfo(np.int64)
         if len(values) and (values.max() == limits.max or values.min() == limits.min):  # what strtol gives for more
-            values = np.array([int(word) for word in text.split()], dtype=object)
+            words = text.split()
+            for number, word in enumerate(words):
+                if len(word) > _LIMIT:  # Python refuses to read integers of thousands of digits
+                    raise _beyond(word.decode("latin1"), dtype, first + number, where)
+            values = np.array([int(word) for word in words], dtype=object)
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         lost = np.asarray((values < low) | (values > high), dtype=np.bool_)
         result = values if lost.any() else values.astype(dtype)
@@ -169,4 +173,4 @@ def _fit(values: Array, text: bytes, dtype: np.dtype[Any], first: int, where: st
 
 
 def _beyond(value: str, dtype: np.dtype[Any], number: int, where: str) -> DtypeError:
-    return DtypeError(f"{where}: number {number} is {value}, which does not fit {dtype.name}; the file is damaged")
+    return DtypeError(f"{where}: number {number} is {value[:40]}, which does not fit {dtype.name}; the file is damaged")
