@@ -413,15 +413,26 @@ def test_options_that_would_do_nothing_are_refused(trx, tmp_path):
     assert run("convert", trx, tmp_path / "out.trx", "--level", 3).exit_code == 2
 
 
-def test_a_missing_package_is_a_message(tmp_path, monkeypatch):
-    from dipy.io import vtk
-
-    monkeypatch.setattr(vtk, "have_fury", False)
+def test_a_cut_vtk_is_a_message(tmp_path):
     (tmp_path / "a.vtk").write_text("# vtk DataFile Version 3.0\n")
     result = run("info", tmp_path / "a.vtk")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "install it: pip install fury" in result.stderr
+    assert "a.vtk: the file ends at byte 27, expected ASCII or BINARY" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_the_space_of_a_vtk_can_be_said(trx, tmp_path):
+    head = "# vtk DataFile Version 3.0\nfibers\nASCII\nDATASET POLYDATA\n"
+    (tmp_path / "a.vtk").write_text(f"{head}POINTS 2 float\n-1 -2 3 -2 -3 4\nLINES 1 3\n2 0 1\n")
+    call = ("convert", tmp_path / "a.vtk", tmp_path / "out.trx", "--reference", trx, "--max-outside", 1)
+    result = run(*call)
+    assert result.exit_code == 0
+    assert "RAS is assumed" in result.stderr
+    assert "--vtk-space" in result.stderr
+    result = run(*call, "--force", "--vtk-space", "LPS")
+    assert result.exit_code == 0
+    assert "assumed" not in result.stderr
+    assert trxlib.load(tmp_path / "out.trx").streamlines[0].tolist() == [[1, 2, 3], [2, 3, 4]]
 
 
 def test_info_of_a_dpy_needs_no_reference(tmp_path):

@@ -163,6 +163,7 @@ def test_columns_that_are_nearly_right_are_suggested(column, meant):
         ({"max_outside": 50}, "configuration, max_outside: 50 is greater than the maximum of 1"),
         ({"warn_outside": -0.1}, "configuration, warn_outside: -0.1 is less than the minimum of 0"),
         ({"out_of_field": "keep"}, "configuration, out_of_field: 'keep' is none of fail, drop"),
+        ({"vtk_space": "ras"}, "configuration, vtk_space: 'ras' is none of stated, RAS, LPS"),
         ({"out_of_fields": "drop"}, "unknown key 'out_of_fields' (did you mean 'out_of_field'?)"),
     ],
 )

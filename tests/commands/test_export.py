@@ -99,8 +99,8 @@ def test_a_group_with_strangers_is_named_with_its_file(tmp_path):
 
 def test_wrong_calls_are_refused(trx, tmp_path):
     _, path = trx
-    with pytest.raises(InputError, match=r"expected \.trk or \.tck"):
-        export(path, tmp_path / "out.vtk")
+    with pytest.raises(InputError, match=r"expected \.trk or \.tck or \.vtk or \.vtp"):
+        export(path, tmp_path / "out.ply")
     with pytest.raises(InputError, match="so they take one input"):
         convert([path, path], tmp_path / "out.trk")
     with pytest.raises(InputError, match="TRK holds float32 only"):
@@ -112,8 +112,8 @@ def test_wrong_calls_are_refused(trx, tmp_path):
     for option in ({"missing": "fill"}, {"compression": 8}, {"level": 3}):
         with pytest.raises(InputError, match=f"out.tck: {next(iter(option))} has no meaning for TRK and TCK"):
             convert(path, tmp_path / "out.tck", **option)
-    with pytest.raises(ValueError, match=r"the suffix is \.vtk, expected \.trx"):
-        convert(path, tmp_path / "out.vtk")
+    with pytest.raises(ValueError, match=r"the suffix is \.ply, expected \.trx"):
+        convert(path, tmp_path / "out.ply")
 
 
 @needs_real

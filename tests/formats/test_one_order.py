@@ -38,7 +38,6 @@ def write_as(kind: str, lines: list[np.ndarray], folder: Path) -> Path:
     if name == "tck":
         return write(folder / "a.tck", tck_bytes(lines, datatype="Float64LE" if dtype else "Float32LE"))
     if name == "vtk":
-        pytest.importorskip("fury")
         return write(folder / "a.vtk", _vtk_bytes(lines))
     if name == "dpy":
         h5py = pytest.importorskip("h5py")
@@ -61,7 +60,7 @@ def _vtk_bytes(lines: list[np.ndarray]) -> bytes:
     cells = b"".join(
         struct.pack(">i", len(line)) + b"".join(struct.pack(">i", next(numbers)) for _ in line) for line in lines
     )
-    head = f"# vtk DataFile Version 3.0\nlines\nBINARY\nDATASET POLYDATA\nPOINTS {len(rows)} float\n".encode()
+    head = f"# vtk DataFile Version 3.0\nlines SPACE=RAS\nBINARY\nDATASET POLYDATA\nPOINTS {len(rows)} float\n".encode()
     return head + rows.astype(">f4").tobytes() + f"\nLINES {len(lines)} {len(rows) + len(lines)}\n".encode() + cells
 
 

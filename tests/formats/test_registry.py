@@ -12,7 +12,6 @@ import pytest
 from tests.formats.made import GRID, SIZES, open_source, read_all, some_streamlines, tck_bytes, trk_bytes, write
 from tests.helpers import make_trx_arrays, write_plain_folder, write_plain_zip
 from trxlib.errors import FormatError, InputError, InputNotFoundError, UnsupportedFormatError
-from trxlib.formats import vtk_dpy
 from trxlib.formats.registry import FORMATS, detect_format
 from trxlib.model.space import Space
 
@@ -134,22 +133,3 @@ def test_dpy_offsets_may_be_whole_floats(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.dpy", "w") as file:
         file["streamlines/tracks"], file["streamlines/offsets"] = np.ones((5, 3), "i2"), np.array([0.0, 0, 5])
     assert read_all(open_source(tmp_path / "a.dpy", reference=SPACE))["lengths"].tolist() == [0, 5]
-
-
-def test_vtk_files_go_through_dipy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dipy.io import vtk
-
-    path = write(tmp_path / "a.vtk", b"# vtk DataFile Version 4.2\n")
-    monkeypatch.setattr(vtk, "have_fury", False)
-    with pytest.raises(ImportError, match="install it: pip install fury"):
-        open_source(path, reference=SPACE)
-    lines = some_streamlines((3, 2))
-    monkeypatch.setattr(vtk, "have_fury", True)
-    monkeypatch.setattr(vtk, "load_vtk_streamlines", lambda path, to_lps: lines)
-    monkeypatch.setattr(vtk_dpy, "SLICE_BYTES", 12)
-    found = read_all(open_source(path, reference=SPACE))
-    assert found["lengths"].tolist() == [3, 2]
-    np.testing.assert_array_equal(found["positions"], np.concatenate(lines))
-    monkeypatch.setattr(vtk, "load_vtk_streamlines", lambda path, to_lps: 1 / 0)
-    with pytest.raises(FormatError, match=r"a\.vtk: fury cannot read it"):
-        open_source(path, reference=SPACE)

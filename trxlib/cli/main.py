@@ -41,7 +41,7 @@ class Command(NamedTuple):
 #: Name -> row, in the order of the help.
 COMMANDS: dict[str, Command] = {
     "info": Command("look", "Show counts, space, arrays, groups and sizes."),
-    "convert": Command("write", "Convert tractograms of any format into one TRX file, or one into a TRK or TCK."),
+    "convert": Command("write", "Convert tractograms of any format into one TRX file, or one into a TRK, TCK or VTK."),
     "merge": Command("write", "Concatenate TRX files into one, straight from file to file."),
     "sets": Command("sets", "Write the union, intersection or difference of tractograms."),
     "validate": Command("look", "Check TRX files against every rule of the format."),

@@ -46,7 +46,7 @@ def add_convert(parser: Parser) -> None:
         nargs="+",
         metavar="INPUT... OUTPUT",
         help="files to convert; group=path puts a file's streamlines in a group. The last one is written: .trx, "
-        ".trk, .tck (also .gz), or a folder",
+        ".trk, .tck (both also .gz), .vtk, .vtp, or a folder",
     )
     add_repeated(parser, "group", "NAME", "group of an input's streamlines; once for all, or once per input")
     add_reference(parser)
@@ -98,6 +98,9 @@ def add_convert(parser: Parser) -> None:
         action="store_true",
         help="attach a .tsf that has the timestamp of another TCK",
     )
+    parser.add_argument(
+        "--vtk-space", choices=("RAS", "LPS"), metavar="RAS|LPS", help="axes of VTK files, if they do not say"
+    )
     add_force(parser)
     add_compress(parser)
     parser.check = _check_convert
@@ -141,8 +144,9 @@ def run_convert(options: Namespace) -> int:
         "warn_outside": options.warn_outside,
         "max_outside": options.max_outside,
         "accept_count_mismatch": options.accept_count_mismatch,
-        **given_choice(options),
         "accept_timestamp_mismatch": options.accept_timestamp_mismatch,
+        "vtk_space": options.vtk_space,
+        **given_choice(options),
         "overwrite": options.force,
     }
     is_export = bool(export_suffix(output))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trxlib.cohort.sheet import Row
 from trxlib.commands.convert import ConvertedInput, ConvertInput, convert_all
@@ -53,6 +53,7 @@ def common_options(
     out_of_field: OutOfField = "fail",
     warn_outside: float = 0.05,
     max_outside: float = 0.5,
+    vtk_space: Literal["stated", "RAS", "LPS"] = "stated",
 ) -> ReadOptions:
     """Return what the configuration says of all tractograms; see ``workflow/schemas/config.schema.yaml``."""
     return ReadOptions(
@@ -63,6 +64,7 @@ def common_options(
         out_of_field=out_of_field,
         warn_outside=warn_outside,
         max_outside=max_outside,
+        vtk_space=None if vtk_space == "stated" else vtk_space,
     )
 
 

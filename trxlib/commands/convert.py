@@ -30,7 +30,16 @@ from trxlib.formats.registry import detect_format
 from trxlib.model.choice import check_used
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.offsets import OffsetsDtype
-from trxlib.model.options import CompanionPolicy, NonFinite, OutOfField, OutOfVolume, ReadOptions, SpacePolicy, StrPath
+from trxlib.model.options import (
+    CompanionPolicy,
+    NonFinite,
+    OutOfField,
+    OutOfVolume,
+    ReadOptions,
+    SpacePolicy,
+    StrPath,
+    VtkSpace,
+)
 from trxlib.model.source import Progress, Source
 from trxlib.spaces.companions import with_companions
 
@@ -61,6 +70,7 @@ def convert(
     grid: Any = None,
     accept_count_mismatch: bool = False,
     accept_timestamp_mismatch: bool = False,
+    vtk_space: VtkSpace | None = None,
     keep: Sequence[str] | None = None,
     leave_out: Sequence[str] | None = None,
     offsets_dtype: OffsetsDtype = "auto",
@@ -70,15 +80,16 @@ def convert(
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> list[ConvertedInput]:
-    """Convert one or more tractograms into one TRX file, or one tractogram into a TRK or TCK.
+    """Convert one or more tractograms into one TRX file, or one tractogram into a TRK, TCK or VTK.
 
     Parameters
     ----------
     source : path, ConvertInput, or list of path, (path, group) or ConvertInput
-        ``.trk``, ``.tck`` (also ``.gz``), ``.trx``, or what dipy reads; the content decides, not the name.
+        ``.trk``, ``.tck`` (also ``.gz``), ``.trx``, ``.vtk``, ``.vtp``, ``.fib`` or ``.dpy``; the content decides, not
+        the name.
     output : path
-        ``.trx`` or ``.zip`` gives an archive; ``.trk`` or ``.tck`` (also ``.gz``) those, see `trxlib.export`; any other
-        name a folder.
+        ``.trx`` or ``.zip`` gives an archive; ``.trk``, ``.tck`` (both also ``.gz``), ``.vtk`` or ``.vtp`` those, see
+        `trxlib.export`; any other name a folder.
     reference : optional
         Where affine and dimensions are from: a path (NIfTI, MGH, MRtrix or NRRD image, TRK, TRX, text), a nibabel
         image or header, a dict with ``VOXEL_TO_RASMM`` and ``DIMENSIONS``, or ``(affine, dimensions)``. Formats
@@ -124,6 +135,8 @@ def convert(
     accept_timestamp_mismatch : bool
         Whether a ``.tsf`` that has the time stamp of another TCK is attached all the same, with a warning. Otherwise
         that is an error, as it is in MRtrix.
+    vtk_space : {"RAS", "LPS"}, optional
+        Where the axes of VTK files lead; by default what a file says of itself, else RAS with a warning.
     keep, leave_out : list of str, optional
         Names of the arrays that are wanted, or of those that are not; one of both. ``dps/weight``, ``dpv/fa``,
         ``groups/AF_L`` and ``dpg/AF_L/color`` are names, and ``*`` stands for anything: ``dpv/*``. What describes a
@@ -207,6 +220,7 @@ def convert(
         max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
         accept_timestamp_mismatch=accept_timestamp_mismatch,
+        vtk_space=vtk_space,
         keep=keep,
         leave_out=leave_out or (),
     )

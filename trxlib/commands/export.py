@@ -1,4 +1,4 @@
-"""Write a tractogram of any format as TRK or TCK, chunk by chunk."""
+"""Write a tractogram of any format as TRK, TCK, VTK or VTP, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from trxlib.formats.registry import detect_format
 from trxlib.formats.tck.beside import NonfiniteError, companion_paths
 from trxlib.formats.tck.writer import check_tck_dtype, write_tck
 from trxlib.formats.trk.writer import write_trk
+from trxlib.formats.vtk.writer import VTK_SUFFIXES, check_vtk_dtype, write_vtk
 from trxlib.model.choice import check_used, choose
-from trxlib.model.options import CompanionPolicy, NonFinite, OutOfField, OutOfVolume, ReadOptions, StrPath
+from trxlib.model.options import CompanionPolicy, NonFinite, OutOfField, OutOfVolume, ReadOptions, StrPath, VtkSpace
 from trxlib.model.rules import check_members
 from trxlib.model.source import Progress, Source, SourceInfo
 from trxlib.spaces.companions import with_companions
@@ -32,7 +33,7 @@ __all__ = ["EXPORT_SUFFIXES", "export", "export_source", "export_suffix"]
 
 logger = logging.getLogger(__name__)
 #: Suffixes of outputs that `export` writes. What ends in ``.gz`` holds the same bytes, compressed with gzip.
-EXPORT_SUFFIXES = (".trk", ".tck", ".trk.gz", ".tck.gz")
+EXPORT_SUFFIXES = (".trk", ".tck", ".trk.gz", ".tck.gz", *VTK_SUFFIXES)
 
 
 def export_suffix(output: StrPath) -> str:
@@ -64,39 +65,40 @@ def export(
     max_outside: float = 0.5,
     accept_count_mismatch: bool = False,
     accept_timestamp_mismatch: bool = False,
+    vtk_space: VtkSpace | None = None,
     keep: Sequence[str] | None = None,
     leave_out: Sequence[str] | None = None,
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> tuple[SourceInfo, str]:
-    """Write a tractogram as TRK or TCK.
+    """Write a tractogram as TRK, TCK, VTK or VTP.
 
     dps and dpv become properties and scalars of a TRK, or files beside a TCK: ``<name>_<key>.txt`` for a column of
     dps, ``.tsf`` for a column of dpv, and ``.npy`` for several columns and for dpv with NaN or infinite values, which
     a ``.tsf`` cannot hold. Where dps and dpv of one key would share a file, that of the dpv is
     ``<name>_<key>_dpv.npy``. Header facts that a TRX file has kept of an earlier TRK or TCK come back. Groups have no
-    place in these formats: a warning names them.
+    place in these formats: a warning names them. A VTK file holds dps as cell data, dpv as point data.
 
     Parameters
     ----------
     source : path
         ``.trx`` or any other tractogram; not changed.
     output : path
-        ``.trk`` or ``.tck``, or one of these compressed, ``.trk.gz`` or ``.tck.gz`` (MRtrix cannot read this one). It
-        appears when it is complete.
+        ``.trk`` or ``.tck``, or one of these compressed, ``.trk.gz`` or ``.tck.gz`` (MRtrix cannot read this one);
+        ``.vtk`` or ``.vtp``. It appears when it is complete.
     group : str, optional
         Write only the streamlines of this group of a TRX file.
     reference, transform, transform_format, transform_inverse, transform_source : optional
         See `trxlib.convert`.
     positions_dtype : dtype, optional
-        float32 or float64 for a TCK; a TRK holds float32 only.
+        float32 or float64 for a TCK, VTK or VTP; a TRK holds float32 only.
     dps, dpv : mapping of str to path, optional
         Files whose values are attached under these keys.
     companions : {"auto", "none"}, optional
         Whether values in files beside `source` are attached; see `trxlib.convert`.
     out_of_volume, nonfinite, drop_empty, out_of_field, warn_outside, max_outside : optional
         See `trxlib.convert`.
-    accept_count_mismatch, accept_timestamp_mismatch : optional
+    accept_count_mismatch, accept_timestamp_mismatch, vtk_space : optional
         See `trxlib.convert`.
     keep, leave_out : list of str, optional
         Names of the arrays that are wanted, or of those that are not, see `trxlib.convert`; groups that are left out
@@ -159,6 +161,7 @@ def export(
         max_outside=max_outside,
         accept_count_mismatch=accept_count_mismatch,
         accept_timestamp_mismatch=accept_timestamp_mismatch,
+        vtk_space=vtk_space,
         keep=keep,
         leave_out=leave_out or (),
     )
@@ -182,7 +185,7 @@ def export_source(
     if options.positions_dtype is not None:
         if suffix.startswith(".trk"):
             raise InputError(f"{output}: TRK holds float32 only; leave positions_dtype out")
-        check_tck_dtype(options.positions_dtype, output)
+        (check_vtk_dtype if suffix in VTK_SUFFIXES else check_tck_dtype)(options.positions_dtype, output)
     check_outputs([output], [source, *with_companions(options.files())], overwrite=overwrite)
     progress = log_progress(os.fspath(output)) if progress is None else progress
     try:
@@ -214,6 +217,9 @@ def _export(
             _warn_of_groups(part, output)
         if export_suffix(output).startswith(".trk"):
             write_trk(output, part.info, part.chunks(), facts=_facts(part, "trk"), progress=progress)
+        elif Path(output).suffix.lower() in VTK_SUFFIXES:
+            dtype = options.positions_dtype
+            write_vtk(output, part.info, part.chunks(), positions_dtype=dtype, progress=progress)
         else:
             inputs = [source, *with_companions(options.files()), *part.info.companions.values()]
             _write_tck(part, output, inputs, overwrite, options.positions_dtype, progress)

@@ -57,11 +57,12 @@ FORMATS: dict[str, Format] = {
         ),
         Format(
             "vtk",
-            (b"# vtk DataFile", b"<?xml", b"<VTKFile"),
+            (b"# vtk DataFile", b"#vtk DataFile", b"<?xml", b"<VTKFile"),
             (".vtk", ".vtp", ".fib"),
-            "trxlib.formats.vtk_dpy:VtkSource",
+            "trxlib.formats.vtk.source:VtkSource",
+            ("vtk_space",),
         ),
-        Format("dpy", (b"\x89HDF",), (".dpy",), "trxlib.formats.vtk_dpy:DpySource"),
+        Format("dpy", (b"\x89HDF",), (".dpy",), "trxlib.formats.dpy:DpySource"),
         # A MATLAB 4 file has no magic number: these are the words before a matrix of 1 x 3 integers, `dimension`.
         Format(
             "tt",

@@ -24,6 +24,7 @@ __all__ = [
     "ReadOptions",
     "SpacePolicy",
     "StrPath",
+    "VtkSpace",
 ]
 
 StrPath = str | os.PathLike[str]
@@ -32,6 +33,7 @@ NonFinite = Literal["fail", "drop"]
 OutOfField = Literal["fail", "drop"]
 SpacePolicy = Literal["same", "world"]
 CompanionPolicy = Literal["auto", "none"]
+VtkSpace = Literal["RAS", "LPS"]
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,14 @@ class ReadOptions:
         Take a ``.tsf`` that has the time stamp of another TCK, with a warning.
     trust_count : bool, optional
         Take the count of a TCK header, by default in large files; a wrong one is a CountError while the file is read.
+    vtk_space : {"RAS", "LPS"}, optional
+        Where the axes of a VTK file lead; by default what it says of itself, else RAS with a warning.
 
     Raises
     ------
     InputError
-        If `positions_dtype` is no type of positions, `companions` has another value, or `keep` and `leave_out` are both
-        given or are no lists of names.
+        If `positions_dtype` is no type of positions, `companions` or `vtk_space` has another value, or `keep` and
+        `leave_out` are both given or are no lists of names.
 
     Examples
     --------
@@ -156,6 +160,7 @@ class ReadOptions:
     accept_count_mismatch: bool = False
     accept_timestamp_mismatch: bool = False
     trust_count: bool | None = None
+    vtk_space: VtkSpace | None = None
 
     def __post_init__(self) -> None:
         if self.positions_dtype is not None:
@@ -164,6 +169,8 @@ class ReadOptions:
             object.__setattr__(self, "positions_dtype", name)
         if self.companions not in (None, "auto", "none"):
             raise InputError(f"companions is {self.companions!r}, expected 'auto' or 'none'")
+        if self.vtk_space not in (None, "RAS", "LPS"):
+            raise InputError(f"vtk_space is {self.vtk_space!r}, expected 'RAS' or 'LPS'")
         for section in ("dps", "dpv"):
             object.__setattr__(self, section, dict(getattr(self, section) or {}))
         if self.leave_out is None:

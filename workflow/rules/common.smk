@@ -44,6 +44,7 @@ READ_OPTIONS = {
     "out_of_field": CONFIG["out_of_field"],
     "warn_outside": CONFIG["warn_outside"],
     "max_outside": CONFIG["max_outside"],
+    "vtk_space": CONFIG["vtk_space"],
 }
 MERGE_OPTIONS = {
     "missing_metadata": CONFIG["missing_metadata"],

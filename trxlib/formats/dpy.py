@@ -1,4 +1,4 @@
-"""Formats that are read by dipy, whole: VTK, VTP and FIB (these need fury), and DPY (needs h5py)."""
+"""DPY files of dipy, which are HDF5 (needs h5py) and are read whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trxlib.model.space import Space
 from trxlib.spaces.placing import place_result
 from trxlib.spaces.positions import PositionsMap, working_dtype
 
-__all__ = ["DpySource", "VtkSource"]
+__all__ = ["DpySource"]
 
 Array = npt.NDArray[Any]
 
@@ -107,22 +107,6 @@ class _MemorySource(Stream):
     @abstractmethod
     def _load(self, path: str) -> Sequence[Any]:
         """Return all streamlines."""
-
-
-class VtkSource(_MemorySource):
-    """A VTK, VTP or FIB file: its lines, taken as RASMM, as dipy and MRtrix take them."""
-
-    format = "vtk"
-
-    def _load(self, path: str) -> Sequence[Any]:
-        from dipy.io import vtk
-
-        if not vtk.have_fury:
-            raise ImportError(f"{path}: VTK, VTP and FIB files are read by fury; install it: pip install fury")
-        try:
-            return list(vtk.load_vtk_streamlines(path, to_lps=False))
-        except Exception as error:
-            raise FormatError(f"{path}: fury cannot read it: {error}") from error
 
 
 class DpySource(_MemorySource):
