@@ -8,7 +8,7 @@ from typing import IO
 
 from trxlib.errors import InputError, ReadOnlyError, open_error
 
-__all__ = ["open_regular"]
+__all__ = ["check_regular", "open_regular", "read_regular"]
 
 
 def open_regular(path: str | os.PathLike[str], *, for_change: bool = False) -> IO[bytes]:
@@ -46,3 +46,19 @@ def open_regular(path: str | os.PathLike[str], *, for_change: bool = False) -> I
         os.close(fd)
         raise InputError(f"{path}: is no file but a folder, a device or a pipe; expected a file on a disk")
     return os.fdopen(fd, "r+b" if for_change else "rb")
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raise an InputError if a path is a device, a pipe or a socket; what does not exist is found by who opens it."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(f"{path}: is a device, a pipe or a socket; expected a file on a disk")
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a small file; raise as `open_regular` does."""
+    with open_regular(path) as file:
+        return file.read()

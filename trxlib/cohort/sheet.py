@@ -18,6 +18,7 @@ from typing import Any
 import jsonschema
 
 from trxlib.errors import ArrayNameError, InputError
+from trxlib.files import check_regular
 from trxlib.model.names import check_key
 
 __all__ = ["Mistake", "Row", "Sample", "find_mistakes", "raise_mistakes", "unknown_words"]
@@ -154,6 +155,7 @@ def find_mistakes(path: Path, schema: Mapping[str, Any], made: tuple[str, ...]) 
     list of Mistake
         Each with its line and column.
     """
+    check_regular(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

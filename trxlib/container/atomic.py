@@ -120,10 +120,14 @@ def final_path(path: str | os.PathLike[str]) -> Path:
     ------
     InputNotFoundError
         If the folder does not exist.
+    InputError
+        If a device, a pipe or a socket stands there.
     """
     final = Path(os.path.realpath(path))
     if not final.parent.is_dir():
         raise InputNotFoundError(f"{path}: the folder {final.parent} does not exist; create it first")
+    if final.exists() and not final.is_file() and not final.is_dir():
+        raise InputError(f"{path}: is a device, a pipe or a socket, which is never replaced; name a file")
     return final
 
 

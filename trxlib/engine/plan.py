@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from trxlib.container.layout import Layout, plan_layout
 from trxlib.errors import (
     FormatError,
 )
+from trxlib.files import read_regular
 from trxlib.model.dtypes import DTYPES
 from trxlib.model.header import Header
 from trxlib.model.names import HEADER_NAME, ArrayName
@@ -186,8 +186,9 @@ class Plan:
         FormatError
             If the file is no plan of this version.
         """
+        data = read_regular(path)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(data)
             if content["version"] != _VERSION:
                 raise ValueError(f"version {content['version']}, expected {_VERSION}")
             return cls(

@@ -6,13 +6,13 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from isal import isal_zlib
 
 from trxlib.container.atomic import writing
 from trxlib.errors import FormatError
+from trxlib.files import read_regular
 
 __all__ = ["Range", "ReadInput", "Receipt", "merge_ranges"]
 
@@ -90,8 +90,9 @@ class Receipt:
         FormatError
             If the file is none.
         """
+        data = read_regular(path)
         try:
-            content = json.loads(Path(path).read_text())
+            content = json.loads(data)
             ranges = tuple(Range(*row) for row in content["ranges"])
             inputs = tuple(ReadInput(tuple(stamp), *names) for stamp, *names in content["inputs"])
             return cls(content["plan"], content["shard"], ranges, inputs)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trxlib.errors import FormatError, InputNotFoundError
+from trxlib.files import check_regular
 
 __all__ = ["bad_gzip_errors", "is_gzip", "read_head"]
 
@@ -15,6 +16,7 @@ _GZIP = b"\x1f\x8b"
 
 def is_gzip(path: str | Path) -> bool:
     """Tell whether a file starts like gzip."""
+    check_regular(path)
     with Path(path).open("rb") as stream:
         return stream.read(2) == _GZIP
 
@@ -36,6 +38,7 @@ def read_head(path: str | Path, count: int) -> bytes:
     FormatError
         If it is gzip and damaged.
     """
+    check_regular(path)
     try:
         if Path(path).is_dir():
             raise InputNotFoundError(f"{path} is a folder, expected a file")

@@ -19,6 +19,7 @@ from isal import igzip, isal_zlib
 
 from trxlib.container.rows import keep_freed_memory
 from trxlib.errors import FormatError, InputNotFoundError
+from trxlib.files import open_regular
 from trxlib.formats.heads import bad_gzip_errors, is_gzip, read_head
 from trxlib.model.chunk import Chunk, DeferredChunks
 from trxlib.model.source import Progress, SourceInfo
@@ -55,7 +56,8 @@ class _RawFile(io.RawIOBase):
 
     def __init__(self, path: str) -> None:
         super().__init__()
-        self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115
+        with open_regular(path) as file:
+            self._file = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)
         self.crc = 0
         self.done = 0
 
