@@ -19,6 +19,7 @@ from isal import igzip, isal_zlib
 
 from trxlib.errors import FormatError, InputNotFoundError
 from trxlib.formats.heads import bad_gzip_errors, is_gzip, read_head
+from trxlib.kinds import missing
 from trxlib.model.chunk import Chunk, DeferredChunks
 from trxlib.model.source import Progress, SourceInfo
 
@@ -108,7 +109,7 @@ class InputFile:
         except OSError as error:
             if isinstance(error, InputNotFoundError):
                 raise
-            raise InputNotFoundError(f"{self.path} cannot be read: {error.strerror}; check the path") from None
+            raise missing(self.path, f"{self.path} cannot be read: {error.strerror}; check the path") from None
         #: Bytes of the content, or None where only reading can tell.
         self.content_nbytes: int | None = None if self.is_gzip else self.nbytes
         self._crc: int | None = None

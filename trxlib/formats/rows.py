@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import DtypeError, FormatError, InputNotFoundError, ShapeError
+from trxlib.errors import DtypeError, FormatError, ShapeError
+from trxlib.kinds import kind_of, missing, refusal
 from trxlib.model.dtypes import extension_of_dtype
 
 __all__ = ["read_rows"]
@@ -52,7 +53,11 @@ def read_rows(path: str | Path) -> Array:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputNotFoundError(f"{path} does not exist; check the path")
+        raise missing(path, f"{path} does not exist; check the path")
+    kind = kind_of(path)
+    read_anyway = ("unknown", "values", "damaged") if path.suffix.lower() == ".npy" else ("unknown", "values")
+    if kind.use not in read_anyway and path.stat().st_size:  # of no streamlines, a text is empty
+        raise refusal(path, "values", kind=kind)
     values = _read_npy(path) if path.suffix.lower() == ".npy" else _read_text(path)
     return values.reshape(-1, 1) if values.ndim == 1 else values
 
