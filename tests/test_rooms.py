@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "layout.md"
-GROUND = ("errors", "files", "parallel", "text")
+GROUND = ("errors", "files", "kinds", "parallel", "text")
 ROOMS = (
     "model", "spaces", "container", "engine", "formats", "measures", "pages", "trxfile", "commands", "cohort", "cli",
 )  # fmt: skip

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import trxlib
 from tests.cli.test_cli import run
+from tests.formats import made
 from tests.helpers import make_trx_arrays, read_plain, write_plain_folder, write_plain_zip
 from trxlib import merge
-from trxlib.errors import InputError, SpaceMismatchError, SpaceWarning
+from trxlib.errors import HeaderWarning, InputError, SpaceMismatchError, SpaceWarning
 
 LARGE = np.array([[2.0, 0, 0, -20], [0, 2, 0, -30], [0, 0, 2, -10], [0, 0, 0, 1]])
 SMALL = np.array([[1.0, 0, 0, -10], [0, 1, 0, -10], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -73,3 +77,64 @@ def test_an_input_that_a_given_grid_cuts_off_is_told(tmp_path):
     grid = write_input(tmp_path / "grid.trx", SMALL, (4, 4, 4))
     with pytest.raises(SpaceMismatchError, match="outside the grid of 4x4x4 voxels"):
         merge([path], tmp_path / "out.trx", space="world", grid=str(grid))
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> list[Path]:
+    """The same four streamlines as a TRK, a TCK, a TRX, and a TCK packed by gzip, in one space."""
+    lines = made.some_streamlines()
+    trk = made.write(tmp_path / "a.TRK", made.trk_bytes(lines, count=4))
+    half = np.array(made.SIZES, np.float32) / 2  # a TRK counts from the corner of a voxel
+    data = made.tck_bytes([line - half for line in lines])
+    tck = made.write(tmp_path / "b.tck", data)
+    trxlib.convert(trk, tmp_path / "c.trx")
+    return [trk, tck, tmp_path / "c.trx", made.write(tmp_path / "d.tck.gz", data, gz=True)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_formats_become_one_archive(tmp_path: Path, mixed: list[Path], workers: int) -> None:
+    names = ["trk", "tck", "trx", "gz"]
+    plan = merge(mixed, tmp_path / "o.trx", names=names, reference=mixed[0], workers=workers, max_outside=1)
+    assert [(item.name, item.nb_streamlines) for item in plan.inputs] == [(name, 4) for name in names]
+    whole = trxlib.load(tmp_path / "o.trx")
+    assert {name: len(members) for name, members in whole.groups.items()} == dict.fromkeys(names, 4)
+    first = np.asarray(whole.streamlines._data[:9])
+    for start in (9, 18, 27):
+        np.testing.assert_array_equal(whole.streamlines._data[start : start + 9], first)
+    others = [tmp_path / f"{name}.trx" for name in names]
+    for path, other in zip(mixed, others, strict=True):
+        trxlib.convert(path, other, reference=mixed[0], max_outside=1)
+    merge(others, tmp_path / "two_steps.trx", names=names, max_outside=1)
+    assert (tmp_path / "two_steps.trx").read_bytes() == (tmp_path / "o.trx").read_bytes()
+
+
+def test_what_needs_a_reference_is_named(tmp_path: Path, mixed: list[Path]) -> None:
+    with pytest.raises(InputError, match=r"b\.tck: its format says nothing of its space; name .*reference="):
+        merge(mixed, tmp_path / "o.trx")
+    assert not (tmp_path / "o.trx").exists()
+    merge([mixed[0], mixed[2]], tmp_path / "o.trx", max_outside=1)
+    assert trxlib.describe(tmp_path / "o.trx")["nb_streamlines"] == 8
+
+
+def test_a_tck_that_counts_wrongly_is_counted(tmp_path: Path, mixed: list[Path]) -> None:
+    data = made.tck_bytes(made.some_streamlines(), count=7)
+    path = made.write(tmp_path / "wrong.tck", data)
+    with pytest.warns(HeaderWarning, match="count"):
+        plan = merge([mixed[2], path], tmp_path / "o.trx", reference=mixed[2], max_outside=1)
+    assert plan.header.nb_streamlines == 8
+
+
+def test_a_reference_is_never_replaced(tmp_path: Path, mixed: list[Path]) -> None:
+    with pytest.raises(InputError, match="would replace the input"):
+        merge([mixed[1]], mixed[2], reference=mixed[2])
+
+
+def test_a_merge_of_trx_files_imports_no_reader(tmp_path: Path, mixed: list[Path]) -> None:
+    code = (
+        "import sys, trxlib; trxlib.merge(sys.argv[1:3], sys.argv[3], max_outside=1); "
+        "print([name for name in sys.modules if name.startswith(('trxlib.formats.trk.reader', 'trxlib.formats.open'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, mixed[2], mixed[2], tmp_path / "o.trx"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

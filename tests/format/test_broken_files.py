@@ -279,7 +279,7 @@ def test_truncated_anywhere(tmp_path, method):
 )
 def test_other_files(tmp_path, content):
     (tmp_path / "a.trx").write_bytes(content)
-    with pytest.raises(ArchiveError, match="a.trx: no complete zip archive"):
+    with pytest.raises(ArchiveError, match=r"a\.trx(: no complete zip archive| is no TRX file: it is )"):
         load(tmp_path / "a.trx")
 
 
@@ -360,7 +360,9 @@ def test_folder_that_is_no_trx_folder(tmp_path):
     with pytest.raises(HeaderError, match=r"no header.json, so this is no TRX file"):
         load(tmp_path / "photos")
     write_entries_folder(entries_of(make_trx_arrays(**GOOD)), tmp_path / "outer" / "inner")
-    with pytest.raises(HeaderError, match=r"found 'inner/header.json': pack the content of that folder"):
+    with pytest.raises(
+        HeaderError, match=r"found 'inner/header.json': name that folder instead, or pack the content of that"
+    ):
         load(tmp_path / "outer")
 
 

@@ -125,7 +125,7 @@ def test_headers_as_other_programs_write_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b"mrtrix tracks", b"mrtrix trucks", "expected 'mrtrix tracks'"),
+        (b"mrtrix tracks", b"mrtrix trucks", "a line 'mrtrix tracks'"),
         (b"\nEND\n", b"\nEDN\n", "no 'key: value'|no line END"),
         (b"Float32LE", b"Float16LE", "datatype is 'Float16LE', expected Float32LE"),
         (b"file: . 4096", b"file: a.dat 0", "expected '. <offset>'"),

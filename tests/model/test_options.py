@@ -32,6 +32,7 @@ EVERY = ReadOptions(
     accept_count_mismatch=True,
     accept_timestamp_mismatch=True,
     trust_count=False,
+    vtk_space="LPS",
     keep=["dps/w", "dpv/*"],
 )
 

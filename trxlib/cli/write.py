@@ -184,7 +184,8 @@ def run_convert(options: Namespace) -> int:
 
 def add_merge(parser: Parser) -> None:
     """State the arguments of ``trxlib merge``."""
-    parser.add_argument("paths", nargs="+", metavar="INPUT... OUTPUT", help="TRX files; the last is written")
+    parser.add_argument("paths", nargs="+", metavar="INPUT... OUTPUT", help="tractograms; the last is written")
+    parser.add_argument("--reference", metavar="FILE", help="space of inputs that have none, such as TCK")
     add_repeated(parser, "name", "NAME", "group of an input's streamlines; once per input")
     add_missing(parser)
     add_switch(parser, "keep-groups", default=True, text="keep the groups of the inputs")
@@ -223,6 +224,7 @@ def run_merge(options: Namespace) -> int:
             inputs,
             output,
             names=options.name or None,
+            reference=options.reference,
             missing=options.missing,
             keep_groups=options.keep_groups,
             positions_dtype=options.positions_dtype,

@@ -19,6 +19,7 @@ import jsonschema
 
 from trxlib.errors import ArrayNameError, InputError
 from trxlib.files import check_regular
+from trxlib.kinds import is_partial_name, kind_of, missing, refusal
 from trxlib.model.names import check_key
 
 __all__ = ["Mistake", "Row", "Sample", "find_mistakes", "raise_mistakes", "unknown_words"]
@@ -26,6 +27,7 @@ __all__ = ["Mistake", "Row", "Sample", "find_mistakes", "raise_mistakes", "unkno
 #: A row as scripts get it, see `Sample.to_params`.
 Row = Mapping[str, Any]
 #: Formats that do not store the grid of their image.
+_POINTER_BYTES = 1024  # pointers of git-annex, Git LFS and DVC are shorter
 _NEEDS_REFERENCE = (".tck", ".tck.gz", ".vtk", ".vtp", ".fib", ".dpy")
 _COMPANIONS = ("dps_", "dpv_")
 _EMPTY = ("", "n/a")
@@ -321,13 +323,21 @@ def _path_mistake(path: str, made: tuple[str, ...]) -> str:
         return ""
     target = Path(path)
     if not target.exists():
+        if target.is_symlink():
+            return str(missing(path, ""))
         return f"{path!r} does not exist; paths are relative to the working directory, here {Path.cwd()}"
     if target.is_dir():
         inside = (target / "header.json").exists()
         return "" if inside else f"{path!r} is a folder without header.json, so it is no TRX folder"
     if not os.access(target, os.R_OK):
         return f"{path!r} may not be read; check its permissions"
-    return "" if target.stat().st_size else f"{path!r} is empty (0 bytes)"
+    # A sheet of thousands of files is read in a moment, so only what is short is looked into; the check before the jobs
+    # opens all.
+    size = target.stat().st_size
+    if not size:
+        return f"{path!r} is empty (0 bytes)"
+    is_absent = size <= _POINTER_BYTES and kind_of(path).use == "absent"
+    return str(refusal(path, "tractogram")) if is_absent or is_partial_name(target.name) else ""
 
 
 def _sample(line: int, values: Mapping[str, str]) -> Sample:

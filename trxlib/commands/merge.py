@@ -1,4 +1,4 @@
-"""Merge TRX files into one archive, straight from file to file."""
+"""Merge tractograms into one archive: TRX straight from file to file, other formats converted on the way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
@@ -21,12 +22,14 @@ from trxlib.engine.trx_source import TrxSource
 from trxlib.engine.write import write_container
 from trxlib.errors import InputError
 from trxlib.formats.reference import check_space_policy, find_grid, space_from
+from trxlib.formats.registry import HAVE_SPACE, MAY_HAVE_SPACE, detect_format
 from trxlib.model.choice import check_used, choose
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.offsets import OffsetsDtype
 from trxlib.model.options import FilterPolicy, ReadOptions, SpacePolicy
-from trxlib.model.source import Progress, Source
+from trxlib.model.source import Progress, Source, SourceHeaders
 from trxlib.model.space import Space
+from trxlib.spaces.companions import with_companions
 from trxlib.spaces.outside import judge_some
 from trxlib.spaces.positions import PositionsCast
 
@@ -41,6 +44,7 @@ def merge(
     *,
     names: Sequence[str] | None = None,
     name_groups: bool | None = None,
+    reference: Any = None,
     missing: MissingPolicy = "error",
     keep_groups: bool = True,
     positions_dtype: npt.DTypeLike | None = None,
@@ -59,20 +63,24 @@ def merge(
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> Plan:
-    """Concatenate TRX files into one container, in the order given.
+    """Concatenate tractograms into one TRX container, in the order given.
 
-    Each input is read once and written once, into its final place; memory stays flat.
+    Each input is read once and written once, into its final place (one that is no TRX is looked into before, and a TCK
+    counted); memory stays flat.
 
     Parameters
     ----------
     paths : sequence of path
-        TRX archives or folders; not changed.
+        TRX archives and folders, and tractograms of all other formats; not changed.
     output : path
         ``.trx`` or ``.zip`` gives an archive, any other name a folder.
     names : sequence of str, optional
         A name for each input, used for its group and for renamed keys; by default "1", "2", ...
     name_groups : bool, optional
         Whether each input becomes a group of its name. By default when `names` are given.
+    reference : optional
+        Affine and dimensions of the inputs that have none of their own, such as TCK; see `trxlib.convert`. All others
+        have their own.
     missing : {"error", "drop", "fill"}
         What to do with dps and dpv keys that some inputs lack: raise, leave out with a warning, or fill with NaN, which
         is an error for integers and bool.
@@ -133,6 +141,13 @@ def merge(
     [('sub-01', 0, 4), ('sub-02', 4, 4)]
     >>> trxlib.load("merged.trx").groups["sub-02"].tolist()
     [4, 5, 6, 7]
+
+    Files of several formats, of which a TCK does not know its space:
+
+    >>> inputs = trxlib.convert("sub-01.tck", "from_tck.trx", reference="b0.nii.gz")
+    >>> plan = trxlib.merge(["from_tck.trx", "sub-01.tck"], "mixed.trx", reference="b0.nii.gz")
+    >>> plan.header.nb_streamlines
+    8
     """
     if isinstance(paths, Mapping):
         raise InputError("paths is a dict, of which only the keys would be read; give a list, and the groups as names=")
@@ -144,18 +159,31 @@ def merge(
         raise InputError(f"{len(names)} names are given for {len(paths)} inputs; give one for each")
     if names is not None and len(set(names)) != len(names):
         raise InputError("two inputs have the same name; give each its own")
-    others = [grid] if isinstance(grid, (str, os.PathLike)) else []
+    others = with_companions(item for item in (grid, reference) if isinstance(item, (str, os.PathLike)))
     check_outputs([output], [*paths, *others], overwrite=overwrite)
     begin = time.perf_counter()
     dtype = check_float_dtype(positions_dtype, "positions_dtype") if positions_dtype is not None else None
     grouped = name_groups if name_groups is not None else names is not None
     check_space_policy(space, grid)
     read_compression(output, compression, level)  # before anything is read
-    choice = ReadOptions(keep=keep, leave_out=leave_out or ()).choice
     limits = FilterPolicy(warn_outside=warn_outside, max_outside=max_outside)
     wanted = None if grid is None else space_from(grid)
+    how = ReadOptions(
+        positions_dtype=dtype,
+        warn_outside=warn_outside,
+        max_outside=max_outside,
+        grid=wanted,
+        trust_count=False,
+        keep=keep,
+        leave_out=leave_out or (),
+    )
+    choice = how.choice
+    others_read = {number: _options(path, how, reference) for number, path in enumerate(paths) if not _is_trx(path)}
     headers = []
-    for path in paths:  # one open file at a time, however many there are
+    for number, path in enumerate(paths):  # one open file at a time, however many there are
+        if number in others_read:
+            headers.append(_look_into(path, others_read[number]))
+            continue
         with TrxSource.open(path) as source:
             headers.append(choose(source, choice).headers())
             _judge(source, wanted or source.info.space, limits)
@@ -174,7 +202,9 @@ def merge(
         grid=find_grid([item.info for item in headers], space, wanted),
     )
 
-    def reopen(_: int, item: InputPlan) -> Source:
+    def reopen(number: int, item: InputPlan) -> Source:
+        if number in others_read:
+            return _open(item.path, others_read[number])
         source = choose(TrxSource.open(item.path), choice)
         if dtype is None or source.info.positions_dtype == dtype:
             return source
@@ -194,6 +224,36 @@ def merge(
         output, len(paths), plan.header.nb_streamlines, plan.nbytes / 1e6, time.perf_counter() - begin,
     )  # fmt: skip
     return plan
+
+
+def _is_trx(path: str | os.PathLike[str]) -> bool:
+    """Tell whether an input is a TRX, or nothing that can be read, which opening it as one says best."""
+    return not os.path.isfile(path) or detect_format(path) == "trx"  # noqa: PTH113 (of thousands of inputs)
+
+
+def _options(path: str | os.PathLike[str], how: ReadOptions, reference: Any) -> ReadOptions:
+    """Return how an input is read that is no TRX: a reference goes to those that have no space of their own."""
+    name = detect_format(path)
+    if name in HAVE_SPACE or (name in MAY_HAVE_SPACE and reference is None):
+        return how
+    if reference is None:
+        raise InputError(
+            f"{path}: its format says nothing of its space; name the image that it was made from, or a TRK or TRX file "
+            "in the same space (reference=, --reference)"
+        )
+    return replace(how, reference=reference)
+
+
+def _look_into(path: str | os.PathLike[str], how: ReadOptions) -> SourceHeaders:
+    from trxlib.formats.open import look_into  # readers of other formats, which a merge of TRX files does without
+
+    return look_into(path, how)[0]
+
+
+def _open(path: str, how: ReadOptions) -> Source:
+    from trxlib.formats.open import open_input
+
+    return open_input(path, how)
 
 
 def _judge(source: TrxSource, space: Space, limits: FilterPolicy) -> None:

@@ -41,7 +41,7 @@ def validate(path: str | os.PathLike[str], *, check_crc: bool = True) -> Header:
     8
     >>> trxlib.validate("sub-01.trk")
     Traceback (most recent call last):
-    trxlib.errors.ArchiveError: sub-01.trk: no complete zip archive ...
+    trxlib.errors.ArchiveError: sub-01.trk is no TRX file: it is a TRK file; only TRX files are taken here, ...
     """
     container = open_container(path, mode="r")
     try:

@@ -15,9 +15,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from trxlib.errors import ArchiveError, InputError, InputNotFoundError, StaleError, open_error
+from trxlib.errors import ArchiveError, InputError, InputNotFoundError, StaleError, TrxError, open_error
 from trxlib.files import open_regular
+from trxlib.kinds import describe_kind, kind_of, refusal
 from trxlib.model.paths import check_paths
+from trxlib.text import shown
 
 __all__ = ["Member", "iter_files", "list_archive", "list_folder", "open_member"]
 
@@ -111,10 +113,7 @@ def list_archive(path: str | os.PathLike[str], file: IO[bytes] | None = None) ->
                 infos = archive.infolist()
                 end = archive.start_dir
         except _UNREADABLE as error:
-            raise ArchiveError(
-                f"{path}: no complete zip archive ({error}); the file of {size} bytes is of another format, was cut, "
-                "or is still being written"
-            ) from None
+            raise _no_archive(path, file, size, error) from None
         # Not info.is_dir(), which fails for an empty name.
         named = [(_without_dot(info.filename), info) for info in infos if not info.filename.endswith("/")]
         named = [(inside, info) for inside, info in named if not is_junk(inside)]
@@ -201,6 +200,20 @@ def _status_of(file: str) -> os.stat_result:
                 f"{file}: is a link to {target}, which cannot be read ({error.strerror}); mend or remove it"
             ) from None
         raise open_error(file, error) from None
+
+
+def _no_archive(path: str | os.PathLike[str], file: IO[bytes], size: int, error: Exception) -> TrxError:
+    """Return what to raise for a file that zipfile cannot read: what it is, if it is of another kind."""
+    head = os.pread(file.fileno(), 4096, 0)
+    kind = kind_of(path, head) if head[:2] != b"PK" else None
+    if kind is not None and kind.use == "absent":
+        return refusal(path, "trx", kind=kind)
+    if kind is not None and (kind.use != "unknown" or kind.what == "a text"):
+        return ArchiveError(describe_kind(path, kind, "trx"))
+    return ArchiveError(
+        f"{path}: no complete zip archive ({shown(error)}); the file of {size} bytes is of another format, was cut, or "
+        "is still being written"
+    )
 
 
 def _without_dot(name: str) -> str:

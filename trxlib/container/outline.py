@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from trxlib.container.entries import Member, list_archive, list_folder, open_member
-from trxlib.errors import ArchiveError, HeaderError, InputNotFoundError, ShapeError, TrxError, open_error
+from trxlib.errors import ArchiveError, HeaderError, ShapeError, TrxError, open_error
 from trxlib.files import open_regular
+from trxlib.kinds import describe_kind, missing, zip_kind
 from trxlib.model.header_fields import HeaderFields
 from trxlib.model.names import HEADER_NAME, ArrayName
 from trxlib.model.paths import arrays_of_entries
@@ -99,7 +100,7 @@ def opened(path: str | os.PathLike[str], *, for_change: bool = False) -> Iterato
         yield None
         return
     if not Path(path).exists():
-        raise InputNotFoundError(f"{path}: no such file or folder")
+        raise missing(path, f"{path}: no such file or folder")
     with open_regular(path, for_change=for_change) as file:
         yield file
 
@@ -108,9 +109,13 @@ def _read_header(path: str | os.PathLike[str], members: list[Member], file: IO[b
     for member in members:
         if member.path == HEADER_NAME:
             return HeaderFields.from_json(_read_small(path, member, file))
-    nested = [member.path for member in members if member.path.endswith("/" + HEADER_NAME)]
-    hint = f"; found {nested[0]!r}: pack the content of that folder, not the folder" if nested else ""
-    raise HeaderError(f"{path}: no {HEADER_NAME}, so this is no TRX file{hint}")
+    message = f"{path}: no {HEADER_NAME}, so this is no TRX file"
+    if file is None:
+        nested = [member.path for member in members if member.path.endswith("/" + HEADER_NAME)]
+        hint = f"; found {nested[0]!r}: name that folder instead, or pack the content of that folder" if nested else ""
+        raise HeaderError(message + hint)
+    kind = zip_kind([member.entry_name for member in members])
+    raise HeaderError(f"{message}; {describe_kind(path, kind, 'trx')}")
 
 
 def _read_small(path: str | os.PathLike[str], member: Member, file: IO[bytes] | None) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trxlib.errors import FormatError, InputNotFoundError
 from trxlib.files import check_regular
+from trxlib.kinds import missing
 
 __all__ = ["bad_gzip_errors", "is_gzip", "read_head"]
 
@@ -47,7 +48,7 @@ def read_head(path: str | Path, count: int) -> bytes:
     except OSError as error:
         if isinstance(error, InputNotFoundError):
             raise
-        raise InputNotFoundError(f"{path} cannot be read: {error.strerror}; check the path") from None
+        raise missing(path, f"{path} cannot be read: {error.strerror}; check the path") from None
     return _unpacked_head(path, count) if head.startswith(_GZIP) else head
 
 

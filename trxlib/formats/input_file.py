@@ -21,6 +21,7 @@ from trxlib.container.rows import keep_freed_memory
 from trxlib.errors import FormatError, InputNotFoundError
 from trxlib.files import open_regular
 from trxlib.formats.heads import bad_gzip_errors, is_gzip, read_head
+from trxlib.kinds import missing
 from trxlib.model.chunk import Chunk, DeferredChunks
 from trxlib.model.source import Progress, SourceInfo
 
@@ -99,7 +100,7 @@ class InputFile:
         except OSError as error:
             if isinstance(error, InputNotFoundError):
                 raise
-            raise InputNotFoundError(f"{self.path} cannot be read: {error.strerror}; check the path") from None
+            raise missing(self.path, f"{self.path} cannot be read: {error.strerror}; check the path") from None
         #: Bytes of the content, or None where only reading can tell.
         self.content_nbytes: int | None = None if self.is_gzip else self.nbytes
         self._crc: int | None = None

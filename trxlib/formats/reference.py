@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trxlib.errors import HeaderError, InputError, InputNotFoundError, UnsupportedFormatError
+from trxlib.errors import HeaderError, InputError, UnsupportedFormatError
 from trxlib.formats.input_file import InputFile
+from trxlib.kinds import describe_kind, kind_of, missing, refusal
 from trxlib.model.header import Header
 from trxlib.model.source import SourceInfo
 from trxlib.model.space import Space
@@ -127,11 +128,15 @@ def _space_from_path(path: Path) -> Space:
     if path.is_dir():
         return _space_from_trx(path, (path / "header.json").read_bytes() if (path / "header.json").is_file() else b"")
     from trxlib.formats.trk.header import HEADER_BYTES, MAGIC, read_trk_header
-    from trxlib.spaces.images import NIFTI_BYTES, space_of_image
+    from trxlib.spaces.images import EXPECTED_REFERENCE, NIFTI_BYTES, space_of_image
     from trxlib.spaces.text import is_space_text, space_of_text
 
     file = InputFile(path)
     head = file.head(NIFTI_BYTES)
+    kind = kind_of(path, head if not file.is_gzip else None)
+    is_zip = head.startswith(b"PK") and not file.is_gzip  # which may be a TRX, if a damaged one
+    if kind.use in ("absent", "packed", "foreign", "damaged", "values") and not is_zip and not head.startswith(b"CDF"):
+        raise refusal(path, "reference", EXPECTED_REFERENCE, kind=kind)
     if head.startswith(b"PK"):
         return _space_from_trx(path, _zipped_header(path))
     if head.startswith(MAGIC):
@@ -152,7 +157,7 @@ def _check_kind(path: Path) -> None:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         reason = getattr(error, "strerror", None) or error
-        raise InputNotFoundError(f"{path} cannot be read: {reason}; check the path") from None
+        raise missing(path, f"{path} cannot be read: {reason}; check the path") from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         from trxlib.spaces.images import KINDS_OF_REFERENCE
 
@@ -174,7 +179,10 @@ def _space_from_trx(path: Path, data: bytes) -> Space:
     if not data:
         from trxlib.spaces.images import KINDS_OF_REFERENCE
 
-        raise HeaderError(f"{path} holds no header.json that can be read; it is no TRX file, name {KINDS_OF_REFERENCE}")
+        what = "" if path.is_dir() else f"; {describe_kind(path, kind_of(path), 'reference')}"
+        raise HeaderError(
+            f"{path} holds no header.json that can be read; it is no TRX file, name {KINDS_OF_REFERENCE}{what}"
+        )
     try:
         header = Header.from_json(data)
     except HeaderError as error:

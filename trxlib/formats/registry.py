@@ -9,10 +9,11 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from trxlib.errors import InputNotFoundError, UnsupportedFormatError
+from trxlib.errors import UnsupportedFormatError
 from trxlib.formats.heads import read_head
+from trxlib.kinds import is_partial_name, kind_of, missing, refusal
 
-__all__ = ["FORMATS", "detect_format"]
+__all__ = ["FORMATS", "HAVE_SPACE", "MAY_HAVE_SPACE", "detect_format"]
 
 
 class Format(NamedTuple):
@@ -73,7 +74,12 @@ FORMATS: dict[str, Format] = {
         ),
     )
 }
+#: Formats whose files say where they are; all others need a reference.
+HAVE_SPACE = ("trx", "trk")
+#: Formats whose files mostly say where they are; a reference decides where there is one.
+MAY_HAVE_SPACE = ("tt",)
 _MAGIC_BYTES = 24
+_KNOWN = f"known formats are {', '.join(FORMATS)}"
 
 
 def detect_format(path: str | os.PathLike[str]) -> str:
@@ -97,16 +103,20 @@ def detect_format(path: str | os.PathLike[str]) -> str:
             return "trx"
         raise UnsupportedFormatError(f"{path} is a folder without header.json, so it is no TRX folder")
     if not path.exists():
-        raise InputNotFoundError(f"{path} does not exist; check the path")
+        raise missing(path, f"{path} does not exist; check the path")
     head = read_head(path, _MAGIC_BYTES)
-    for row in FORMATS.values():
-        if any(head.startswith(magic) for magic in row.magic):
-            return row.name
+    found = next((row.name for row in FORMATS.values() if head.startswith(row.magic)), None) if head else None
+    if found is not None and not head.startswith(b"<") and not is_partial_name(path.name):
+        return found
+    # A page of HTML is XML for some, and a download that was cut may look whole.
+    kind = kind_of(path)
+    if kind.use not in ("unknown", "tractogram"):
+        raise refusal(path, "tractogram", _KNOWN, kind=kind)
+    if found is not None:
+        return found
     suffixes = [suffix.lower() for suffix in path.suffixes]
     suffix = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
     for row in FORMATS.values():
         if suffix in row.extensions:
             return row.name
-    raise UnsupportedFormatError(
-        f"{path} starts with {head[:8]!r} and ends in {suffix or 'nothing'!r}; known formats are {', '.join(FORMATS)}"
-    )
+    raise refusal(path, "tractogram", _KNOWN, kind=kind)

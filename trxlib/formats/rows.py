@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from trxlib.container.mapping import FileStamp
 from trxlib.container.rows import OpenFile, StoredRows
-from trxlib.errors import DtypeError, FormatError, InputNotFoundError, ShapeError
+from trxlib.errors import DtypeError, FormatError, ShapeError
 from trxlib.files import open_regular
 from trxlib.formats.heads import is_gzip, read_head
 from trxlib.formats.table.json_values import read_json
 from trxlib.formats.table.text import read_text
+from trxlib.kinds import kind_of, missing, refusal
 from trxlib.model.dtypes import extension_of_dtype
 
 __all__ = ["read_rows"]
@@ -63,11 +64,16 @@ def read_rows(path: str | Path, expected: int | None = None) -> Array | StoredRo
     """
     path = Path(path)
     if not path.is_file():
-        raise InputNotFoundError(f"{path} does not exist; check the path")
+        raise missing(path, f"{path} does not exist; check the path")
     head = read_head(path, 64)
-    if path.suffix.lower() == ".npy" or (head.startswith(_NPY) and not is_gzip(path)):
-        return _read_npy(path)
+    is_npy = path.suffix.lower() == ".npy"
     is_json = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"{")
+    kind = kind_of(path)
+    read_anyway = ("unknown", "values", "damaged") if is_npy else ("unknown", "values")
+    if kind.use not in read_anyway and not is_json and path.stat().st_size:  # of no streamlines, a text is empty
+        raise refusal(path, "values", kind=kind)
+    if is_npy or (head.startswith(_NPY) and not is_gzip(path)):
+        return _read_npy(path)
     values = read_json(path, expected) if is_json else read_text(path, expected)
     return values.reshape(-1, 1) if values.ndim == 1 else values
 

@@ -40,8 +40,13 @@ def check_paths(paths: Iterable[str]) -> None:
         For absolute paths, drive letters, backslashes, NULs, and ``..`` parts.
     """
     for path in paths:
+        if "\\" in path:
+            raise ArrayNameError(
+                f"entry {path!r} has backslashes in its name, as some programs of Windows write them against the rules "
+                "of zip, so that it would leave the container's folder; unpack the file there, and pack it with another"
+            )
         is_absolute = path.startswith("/") or re.match(r"[A-Za-z]:", path)
-        if is_absolute or ".." in path.split("/") or "\\" in path or "\0" in path:
+        if is_absolute or ".." in path.split("/") or "\0" in path:
             raise ArrayNameError(f"entry {path!r} would leave the container's folder; refuse the file or repack it")
 
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trxlib.errors import HeaderError, HeaderWarning, InputNotFoundError, TrxError, UnsupportedFormatError, warn
+from trxlib.errors import HeaderError, HeaderWarning, InputNotFoundError, TrxError, warn
+from trxlib.kinds import refusal
 from trxlib.model.space import Space
 from trxlib.spaces.mif import MIF_MAGIC, is_mif_whole, read_mif
 from trxlib.spaces.nifti import NIFTI_BYTES, read_nifti
@@ -20,12 +21,16 @@ from trxlib.spaces.nrrd import NRRD_MAGIC, is_nrrd_whole, read_nrrd
 from trxlib.spaces.objects import space_of_object
 from trxlib.spaces.text import read_text_header
 
-__all__ = ["KINDS_OF_REFERENCE", "NIFTI_BYTES", "space_of_image"]
+__all__ = ["EXPECTED_REFERENCE", "KINDS_OF_REFERENCE", "NIFTI_BYTES", "space_of_image"]
 
 #: What a reference may be, for messages.
 KINDS_OF_REFERENCE = (
     "a NIfTI, MGH, MRtrix (.mif, .mih) or NRRD image, a TRK or a TRX file, or a text file with four rows of four "
     "numbers, the affine, and one of three, the dimensions"
+)
+#: The same with a way out, for refusals.
+EXPECTED_REFERENCE = (
+    f"expected {KINDS_OF_REFERENCE}; convert an image of another format, say with mrconvert or dcm2niix"
 )
 _PAIR_SUFFIXES = (".img", ".img.gz")
 _UNIT_BYTE, _UNITS = 123, {1: "metre", 3: "micrometre"}
@@ -94,10 +99,7 @@ def _space_by_nibabel(path: Path, head: bytes) -> Space:
     except TrxError:
         raise
     except ImageFileError:
-        raise UnsupportedFormatError(
-            f"{path} is no reference: expected {KINDS_OF_REFERENCE}; convert an image of another format, say with "
-            "mrconvert or dcm2niix"
-        ) from None
+        raise refusal(path, "reference", EXPECTED_REFERENCE) from None
     except Exception as error:  # damaged: nibabel's readers raise whatever they stumble over
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # and leave files open, which are closed here

@@ -124,7 +124,9 @@ def _read_text(file: InputFile, magic: bytes) -> tuple[str, int]:
         data = file.head(size)
         first, _, rest = data.partition(b"\n")
         if first.strip() != magic:
-            raise HeaderError(f"{file.path} starts with {first[:24]!r}, expected {magic.decode()!r}")
+            raise HeaderError(
+                f"{file.path} does not start with a line {magic.decode()!r}; it is damaged or another file"
+            )
         end = re.search(rb"(?:^|\n)END[ \t]*\r?\n", rest)
         if end is not None:
             return _decode(rest[: end.start()]), len(first) + 1 + end.end()

@@ -168,7 +168,9 @@ def read_trk_fields(data: bytes, path: str, reference: tuple[Rows, tuple[int, in
         If a field has an impossible value; the message names it.
     """
     if data[:5] != MAGIC:
-        raise HeaderError(f"{path} starts with {data[:5]!r}, expected {MAGIC!r}; it is no TRK file")
+        raise HeaderError(
+            f"{path} does not start with {MAGIC.decode()}, as every TRK file does; it is damaged or no TRK file"
+        )
     if len(data) < HEADER_BYTES:
         raise HeaderError(f"{path} has {len(data)} bytes, a TRK header has {HEADER_BYTES}; the file is truncated")
     big_endian, record = _byte_order(data, path)

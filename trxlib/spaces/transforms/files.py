@@ -9,6 +9,7 @@ from typing import Any
 from isal import isal_zlib
 
 from trxlib.errors import HeaderError, InputError, InputNotFoundError
+from trxlib.kinds import missing
 
 __all__ = ["MAX_TEXT", "check_regular", "check_room", "fingerprint", "parse_rows", "read_head", "read_small"]
 
@@ -31,7 +32,7 @@ def check_regular(path: str | Path) -> int:
     try:
         found = Path(path).stat()
     except OSError as error:
-        raise InputNotFoundError(f"{path} cannot be read: {error.strerror}; check the path") from None
+        raise missing(path, f"{path} cannot be read: {error.strerror}; check the path") from None
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"{path} is no regular file; a transform is read from one")
     return found.st_size

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trxlib.errors import InputError, SpaceMismatchError, UnsupportedFormatError
+from trxlib.kinds import kind_of, refusal
 from trxlib.model.space import Space
 from trxlib.spaces.images import NIFTI_BYTES, space_of_image
 from trxlib.spaces.mif import MIF_MAGIC
@@ -132,6 +133,9 @@ def _read_one(one: _Reading) -> None:
 def _read_file(one: _Reading, path: str | Path) -> list[Step]:
     """Read a file by its first bytes; `one.format` becomes its format."""
     head = read_head(path)
+    kind = kind_of(path, head)
+    if kind.use in ("absent", "packed", "foreign", "tractogram", "trx", "values") and not head.startswith(HDF5_MAGIC):
+        raise refusal(path, "transform", "expected a file of ITK, ANTs, FSL, MRtrix or FreeSurfer", kind=kind)
     if head[:2] == b"\x1f\x8b":
         with open_maybe_gzip(path) as stream:
             head = stream.read(1024)
