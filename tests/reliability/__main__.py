@@ -48,7 +48,7 @@ def rows_of(place: trouble.Place) -> list[Row]:
             (
                 what,
                 lambda tries, run=run, what=what: trouble.repeated(
-                    lambda: run(place.inputs, place.out), place, what, max(1, tries // 10)
+                    lambda: run(place.inputs, place.out), place, what, tries
                 ),
             )
         )
