@@ -46,6 +46,10 @@ class Member(NamedTuple):
         Whether the bytes lie there as they are, and can be mapped.
     entry : str
         What the archive calls it, where that is another name (``./dps/weight.float32``).
+    packed : int
+        Bytes that it takes in the archive.
+    method : int
+        How it is packed, by the number that zip has for it.
     """
 
     path: str
@@ -55,6 +59,8 @@ class Member(NamedTuple):
     crc: int | None = None
     is_stored: bool = True
     entry: str = ""
+    packed: int = 0
+    method: int = zipfile.ZIP_STORED
 
     @property
     def entry_name(self) -> str:
@@ -111,7 +117,8 @@ def list_archive(path: str | os.PathLike[str], file: IO[bytes] | None = None) ->
                     f"but the directory begins at byte {end}"
                 )
             entry = info.filename if inside != info.filename else ""
-            members.append(Member(inside, os.fspath(path), start, info.file_size, info.CRC, is_stored, entry))
+            packed = (is_stored, entry, info.compress_size, info.compress_type)
+            members.append(Member(inside, os.fspath(path), start, info.file_size, info.CRC, *packed))
     _check_unique(members, path)
     _check_apart(members, infos, path)
     return members

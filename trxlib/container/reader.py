@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,8 @@ from trxlib.container.crc import crc_of_file, crc_of_range
 from trxlib.container.entries import Member, list_archive
 from trxlib.container.in_place import ChangesInPlace
 from trxlib.container.mapping import FileStamp, MappedFile, Mode, is_open_for_change
-from trxlib.container.outline import Outline, crc_error, iter_unpacked, naming, opened, read_outline
+from trxlib.container.outline import Outline, naming, opened, read_outline
+from trxlib.container.unpack import crc_error, iter_unpacked
 from trxlib.errors import (
     ArchiveError,
     InputError,
@@ -153,14 +153,12 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
     if Path(path).is_dir():
         return
     with open_regular(path) as file:
-        members = list_archive(path, file)
-        with zipfile.ZipFile(file) as archive:
-            for member in members:
-                if not member.is_stored:
-                    for _ in iter_unpacked(archive, path, member):
-                        pass
-                elif (found := crc_of_range(file.fileno(), member.start, member.nbytes, block=_BLOCK)) != member.crc:
-                    raise crc_error(path, member, found)
+        for member in list_archive(path, file):
+            if not member.is_stored:
+                for _ in iter_unpacked(file, path, member):
+                    pass
+            elif (found := crc_of_range(file.fileno(), member.start, member.nbytes, block=_BLOCK)) != member.crc:
+                raise crc_error(path, member, found)
 
 
 def check_crc(path: str | os.PathLike[str], member: Member) -> None:
@@ -253,13 +251,13 @@ class _Opener:
         target = str(self.folder.file)
         places = {}
         try:
-            with zipfile.ZipFile(self.file) as archive, Path(target).open("wb") as out:
+            with Path(target).open("wb") as out:
                 for name, member in names.items():
                     places[name] = member
                     if not member.is_stored:
                         start = out.seek(-out.tell() % _ALIGNMENT, os.SEEK_CUR)
                         places[name] = member._replace(file=target, start=start, is_stored=True)
-                        out.writelines(iter_unpacked(archive, self.path, member))
+                        out.writelines(iter_unpacked(self.file, self.path, member))
                 out.truncate()
         except OSError as error:
             raise temporary_error(self.folder.path.parent, error, f"unpacking {self.path}") from None

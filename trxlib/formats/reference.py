@@ -7,14 +7,12 @@ libraries are read in `trxlib.spaces`.
 from __future__ import annotations
 
 import stat
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trxlib.errors import HeaderError, InputError, InputNotFoundError, UnsupportedFormatError
+from trxlib.container.outline import read_header
+from trxlib.errors import ArchiveError, HeaderError, InputError, InputNotFoundError, UnsupportedFormatError
 from trxlib.formats.input_file import InputFile
 from trxlib.formats.trk.header import HEADER_BYTES, MAGIC, read_trk_header
 from trxlib.model.header import Header
@@ -121,11 +119,11 @@ def space_from(reference: Any) -> Space:
 def _space_from_path(path: Path) -> Space:
     _check_kind(path)
     if path.is_dir():
-        return _space_from_trx(path, (path / "header.json").read_bytes() if (path / "header.json").is_file() else b"")
+        return _space_from_trx(path)
     file = InputFile(path)
     head = file.head(NIFTI_BYTES)
     if head.startswith(b"PK"):
-        return _space_from_trx(path, _zipped_header(path))
+        return _space_from_trx(path)
     if head.startswith(MAGIC):
         return read_trk_header(file.head(HEADER_BYTES), str(path)).space
     if head.startswith(b"mrtrix tracks"[:8]):
@@ -152,19 +150,11 @@ def _check_kind(path: Path) -> None:
         )
 
 
-def _zipped_header(path: Path) -> bytes:
+def _space_from_trx(path: Path) -> Space:
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read("header.json")
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, LookupError, RuntimeError, OSError):
-        return b""  # damaged in one of the ways that zipfile knows, or encrypted
-
-
-def _space_from_trx(path: Path, data: bytes) -> Space:
-    if not data:
-        raise HeaderError(f"{path} holds no header.json that can be read; it is no TRX file, name {KINDS_OF_REFERENCE}")
-    try:
-        header = Header.from_json(data)
-    except HeaderError as error:
-        raise HeaderError(f"{path}: {error}") from None
+        header = read_header(path)
+    except ArchiveError as error:
+        raise HeaderError(
+            f"{path} holds no header.json that can be read ({error}); it is no TRX file, name {KINDS_OF_REFERENCE}"
+        ) from None
     return Space.create(header.voxel_to_rasmm, header.dimensions, str(path))
