@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trxlib.commands.describe import describe as describe
     from trxlib.commands.export import export as export
     from trxlib.commands.extract import extract_groups as extract_groups
+    from trxlib.commands.findings import find_odd as find_odd
     from trxlib.commands.merge import merge as merge
     from trxlib.commands.validate import find_problems as find_problems
     from trxlib.commands.validate import validate as validate
@@ -58,6 +59,7 @@ _HOMES = {
     "dipy_available": "trx_file_memmap",
     "export": "commands.export",
     "extract_groups": "commands.extract",
+    "find_odd": "commands.findings",
     "find_problems": "commands.validate",
     "load": "trx_file_memmap",
     "load_from_directory": "trx_file_memmap",
