@@ -255,7 +255,7 @@ def test_names_that_leave_the_folder(tmp_path, name, method):
     path = write_entries(entries, tmp_path / "broken.trx", method)
     if "\\" in name:  # zipfile itself turns them round
         path.write_bytes(path.read_bytes().replace(name.replace("\\", "/").encode(), name.encode()))
-    with pytest.raises(ArrayNameError, match="would leave the container's folder"):
+    with pytest.raises(ArrayNameError, match=r"broken\.trx: entry .* would leave the container's folder"):
         load(path)
     assert not (tmp_path.parent / "evil.float32").exists()
 

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from trxlib.errors import ArchiveError, InputError, InputNotFoundError, open_error
+from trxlib.errors import ArchiveError, ArrayNameError, InputError, InputNotFoundError, open_error
 from trxlib.files import open_regular
 from trxlib.model.paths import check_paths
 
@@ -105,7 +105,10 @@ def list_archive(path: str | os.PathLike[str], file: IO[bytes] | None = None) ->
         # Not info.is_dir(), which fails for an empty name.
         named = [(_without_dot(info.filename), info) for info in infos if not info.filename.endswith("/")]
         named = [(inside, info) for inside, info in named if not is_junk(inside)]
-        check_paths([inside for inside, _ in named])
+        try:
+            check_paths([inside for inside, _ in named])
+        except ArrayNameError as error:
+            raise ArrayNameError(f"{path}: {error}") from None
         members = []
         for inside, info in named:
             if info.flag_bits & 0x1:
