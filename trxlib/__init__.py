@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trxlib.commands.describe import describe as describe
     from trxlib.commands.export import export as export
     from trxlib.commands.extract import extract_groups as extract_groups
+    from trxlib.commands.findings import find_odd as find_odd
     from trxlib.commands.merge import merge as merge
     from trxlib.commands.sets import difference as difference
     from trxlib.commands.sets import drop_duplicates as drop_duplicates
@@ -64,6 +65,7 @@ _HOMES = {
     "drop_duplicates": "commands.sets",
     "export": "commands.export",
     "extract_groups": "commands.extract",
+    "find_odd": "commands.findings",
     "find_problems": "commands.validate",
     "intersection": "commands.sets",
     "load": "trx_file_memmap",

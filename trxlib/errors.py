@@ -21,7 +21,7 @@
     └─ StateError (RuntimeError)          misuse of a good file
        ├─ ReadOnlyError
        ├─ ClosedError
-       ├─ CapacityError                   a preallocated file is too small
+       ├─ CapacityError (ValueError)      a preallocated file is too small
        └─ StaleError                      a plan, receipt or input changed under way
 
     TrxWarning (UserWarning)
@@ -62,6 +62,8 @@ import sys
 import threading
 import warnings
 
+from trxlib.text import shown_lines
+
 __all__ = [
     "ArchiveError",
     "ArrayNameError",
@@ -99,6 +101,10 @@ _BETWEEN = (contextlib.__file__, threading.__file__)
 
 class TrxError(Exception):
     """Base of every error that trxlib raises on purpose."""
+
+    def __str__(self) -> str:
+        # A file may call a group anything, and whatever prints the message hands it to a terminal.
+        return shown_lines(super().__str__())
 
 
 class FormatError(TrxError, ValueError):
@@ -154,7 +160,7 @@ class InputNotFoundError(TrxError, FileNotFoundError, ValueError):
 
     # FileNotFoundError would print only its errno pair.
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
+        return shown_lines(str(self.args[0])) if self.args else ""
 
 
 class UnsupportedFormatError(TrxError, ValueError):
@@ -166,7 +172,7 @@ class GroupNotFoundError(TrxError, KeyError):
 
     # KeyError shows the repr of its argument, which hides line breaks.
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
+        return shown_lines(str(self.args[0])) if self.args else ""
 
 
 class StateError(TrxError, RuntimeError):
@@ -181,8 +187,8 @@ class ClosedError(StateError):
     """Use of a file after ``close()``."""
 
 
-class CapacityError(StateError):
-    """A preallocated file is too small for what is put into it."""
+class CapacityError(StateError, ValueError):
+    """A preallocated file, a disk or the table of open files is too small for what is put into it."""
 
 
 class StaleError(StateError):
@@ -228,4 +234,5 @@ def warn(message: str | Warning, category: type[Warning] | None = None) -> None:
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, *_BETWEEN)):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    text = shown_lines(message) if isinstance(message, str) else message
+    warnings.warn(text, category, stacklevel=level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["shown", "shown_json"]
+__all__ = ["shown", "shown_json", "shown_lines"]
 
 
 def shown(text: object) -> str:
@@ -27,6 +27,30 @@ def shown(text: object) -> str:
     if text.isprintable():
         return text
     return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
+
+
+def shown_lines(text: str) -> str:
+    r"""Return a text of several lines, of which each is `shown`.
+
+    A name with a line break in it would begin a line of its own, and could pass for a line of a log. So every line but
+    the first begins with blanks; most do anyway, since they list something.
+
+    Parameters
+    ----------
+    text : str
+        A message.
+
+    Examples
+    --------
+    >>> print(shown_lines("no group x\n12:00:00 ERROR: disk\x1b[2K"))
+    no group x
+      12:00:00 ERROR: disk\x1b[2K
+    """
+    if text.isprintable():
+        return text
+    first, *others = text.split("\n")
+    lines = [line if line.startswith("  ") or not line else f"  {line}" for line in others]
+    return "\n".join(map(shown, [first, *lines]))
 
 
 def shown_json(text: str) -> str:

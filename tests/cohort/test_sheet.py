@@ -8,7 +8,7 @@ import yaml
 
 from tests.helpers import read_samples
 from trxlib.cohort.project import Project, load_project
-from trxlib.cohort.sheet import Sample
+from trxlib.cohort.sheet import Sample, find_mistakes
 from trxlib.errors import InputError
 
 SCHEMAS = Path(__file__).parents[2] / "workflow" / "schemas"
@@ -398,3 +398,27 @@ def test_other_cohorts_go_on_without_one_that_would_replace_its_inputs(folder):
     project = load_project({"samples": sheet}, CONFIG, SAMPLES, keep_going=True)
     assert list(project.cohorts) == ["two"]
     assert "lies in results/one" in project.refused["one"][0]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "words"),
+    [("AF\x1b[2K", "column bundle: group 'AF\\x1b[2K' cannot be a file name"), ("A" * 256, "is longer than 200 bytes")],
+)
+def test_a_bundle_that_no_job_could_write_is_a_mistake_of_the_sheet(tmp_path, bundle, words):
+    trk = tmp_path / "a.trk"
+    trk.write_bytes(b"TRACK")
+    sheet = tmp_path / "samples.tsv"
+    sheet.write_text(f"cohort\tsubject\tbundle\ttractogram\nc\t01\t{bundle}\t{trk}\n")
+    mistakes = find_mistakes(sheet, SAMPLES, ())[1]
+    assert len(mistakes) == 1
+    assert words in mistakes[0].text
+
+
+def test_a_path_that_no_disk_can_have_is_a_mistake_of_the_sheet(tmp_path):
+    sheet = tmp_path / "samples.tsv"
+    sheet.write_text(f"cohort\tsubject\ttractogram\nc\t01\t{'a' * 300}.trk\nc\t{'s' * 300}\t{sheet}\n")
+    texts = [mistake.text for mistake in find_mistakes(sheet, SAMPLES, ())[1]]
+    assert "column tractogram" in texts[0]
+    assert "cannot be looked up (File name too long); shorten the path" in texts[0]
+    assert "column subject" in texts[1]
+    assert "is longer than 200 bytes" in texts[1]

@@ -82,6 +82,8 @@ def cut(name, nbytes):
 SINGULAR = np.diag([1, 1, 0, 1]).tolist()
 PROJECTIVE = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 2]]
 NOT_FINITE = [[1, 0, 0, float("nan")], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+GIANT = [[10**309, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+DEEP = b', "X": ' + b"[" * 200 + b"]" * 200
 OFFSETS = "offsets.uint32"
 POSITIONS = "positions.3.float32"
 
@@ -99,8 +101,22 @@ BROKEN = {
     "affine's last row": (header(VOXEL_TO_RASMM=PROJECTIVE), HeaderError, r"last row \[0.0, 0.0, 0.0, 2.0\]"),
     "no dimensions": (header(DIMENSIONS=None), HeaderError, "lacks DIMENSIONS"),
     "two dimensions": (header(DIMENSIONS=[1, 2]), HeaderError, r"\[1, 2\], expected 3 whole numbers"),
-    "negative dimension": (header(DIMENSIONS=[1, -2, 3]), HeaderError, "from 0 to 65535"),
-    "huge dimension": (header(DIMENSIONS=[1, 2, 65536]), HeaderError, "from 0 to 65535"),
+    "negative dimension": (header(DIMENSIONS=[1, -2, 3]), HeaderError, "from 1 to 65535"),
+    "huge dimension": (header(DIMENSIONS=[1, 2, 65536]), HeaderError, "from 1 to 65535"),
+    "dimensions in a list": (header(DIMENSIONS=[[9, 9, 9]]), HeaderError, "expected 3 whole numbers"),
+    "dimension true": (header(DIMENSIONS=[True, 9, 9]), HeaderError, "expected 3 whole numbers"),
+    "dimension zero": (header(DIMENSIONS=[0, 9, 9]), HeaderError, "from 1 to 65535, or three zeros"),
+    "affine of 309 digits": (header(VOXEL_TO_RASMM=GIANT), HeaderError, "expected 4 x 4 numbers"),
+    "deep header": (
+        lambda entries: entries.update({"header.json": entries["header.json"][:-1] + DEEP + b"}"}),
+        HeaderError, "64 deep and more",
+    ),
+    "deeper header": (
+        lambda entries: entries.update({"header.json": b"[" * 100_000}), HeaderError, "not valid JSON",
+    ),
+    "group larger than the file": (
+        replaced("groups/CC.uint32", bytes(28)), ShapeError, "has 7 members, NB_STREAMLINES is 6",
+    ),
     "broken dimension": (header(DIMENSIONS=[1, 2, 2.5]), HeaderError, "whole numbers"),
     "no streamline count": (header(NB_STREAMLINES=None), HeaderError, "lacks NB_STREAMLINES"),
     "no vertex count": (header(NB_VERTICES=None), HeaderError, "lacks NB_VERTICES"),
@@ -239,7 +255,7 @@ def test_names_that_leave_the_folder(tmp_path, name, method):
     path = write_entries(entries, tmp_path / "broken.trx", method)
     if "\\" in name:  # zipfile itself turns them round
         path.write_bytes(path.read_bytes().replace(name.replace("\\", "/").encode(), name.encode()))
-    with pytest.raises(ArrayNameError, match="would leave the container's folder"):
+    with pytest.raises(ArrayNameError, match=r"broken\.trx: entry .* would leave the container's folder"):
         load(path)
     assert not (tmp_path.parent / "evil.float32").exists()
 

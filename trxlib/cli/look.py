@@ -40,18 +40,17 @@ def run_info(options: Namespace) -> int:
 
 def add_validate(parser: Parser) -> None:
     """State the arguments of ``trxlib validate``."""
-    parser.add_argument("files", nargs="+", metavar="FILE...", help="TRX archives or folders")
+    parser.add_argument("files", nargs="+", metavar="FILE...", help="TRX archives or folders; others with --content")
+    parser.add_argument("--content", action="store_true", help="look for odd streamlines, values and groups, too")
     add_switch(parser, "crc", default=True, text="read every byte and compare it with its CRC-32")
 
 
 @reporting
 def run_validate(options: Namespace) -> int:
-    """Print every broken rule of each file; status 1 if there is one."""
-    from trxlib.commands.validate import find_problems
-
+    """Print every broken rule of each file, and what is odd in it; status 1 if there is something."""
     found = 0
     for file in options.files:
-        problems = find_problems(file, check_crc=options.crc)
+        problems = _problems_of(file, options)
         found += len(problems)
         for problem in problems:
             text = str(problem)
@@ -59,6 +58,25 @@ def run_validate(options: Namespace) -> int:
         if not problems:
             say(f"{shown(file)}: good")
     return 1 if found else 0
+
+
+def _problems_of(file: str, options: Namespace) -> list[object]:
+    """Return broken rules of a TRX file; where there are none, and that is asked for, what is odd in any file."""
+    from trxlib.commands.validate import find_problems
+
+    problems: list[object] = []
+    is_trx = True
+    if options.content:
+        from trxlib.formats.registry import detect_format
+
+        is_trx = detect_format(file) == "trx"
+    if is_trx:
+        problems += find_problems(file, check_crc=options.crc)
+    if options.content and not problems:
+        from trxlib.commands.findings import find_odd
+
+        problems += find_odd(file)
+    return problems
 
 
 def add_groups(parser: Parser) -> None:

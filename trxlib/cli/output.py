@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trxlib.errors import TrxError, TrxWarning
-from trxlib.text import shown
+from trxlib.text import shown_lines
 
 if TYPE_CHECKING:
     from trxlib.model.source import Progress
@@ -56,19 +56,14 @@ def reporting(run: Callable[[Any], int]) -> Callable[[Any], int]:
             # A missing optional package is an ImportError that names it.
             except (TrxError, FileError, OSError, ImportError) as error:
                 for text in [str(error), *getattr(error, "__notes__", [])]:
-                    say_error(f"error: {_shown_lines(text)}")
+                    say_error(f"error: {shown_lines(text)}")
                 return 1
 
     return run_reporting
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    say_error(f"warning: {_shown_lines(str(message))}")
-
-
-def _shown_lines(text: str) -> str:
-    """Return a message as it may be shown; some list an input per line."""
-    return "\n".join(map(shown, text.split("\n")))
+    say_error(f"warning: {shown_lines(str(message))}")
 
 
 @contextmanager
@@ -77,7 +72,7 @@ def show_log(name: str) -> Iterator[None]:
     import logging
 
     handler, logger = logging.Handler(logging.INFO), logging.getLogger(name)
-    handler.emit = lambda record: say_error(_shown_lines(record.getMessage()))  # type: ignore[method-assign]
+    handler.emit = lambda record: say_error(shown_lines(record.getMessage()))  # type: ignore[method-assign]
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 from trxlib.commands.interrupts import end_cleanly
 from trxlib.errors import TrxError
+from trxlib.text import shown_lines
 
 __all__ = ["find_warnings", "start_logging"]
 
 logger = logging.getLogger(__name__)
+_WARNING = re.compile(r"\d\d:\d\d:\d\d WARNING: ")
 
 
 def start_logging() -> None:
@@ -23,9 +26,19 @@ def start_logging() -> None:
     A script that is told to end (SIGTERM, SIGHUP) removes what it has not finished.
     """
     end_cleanly()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s: %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     warnings.showwarning = _log_warning
     sys.excepthook = _log_error
+
+
+class _Formatter(logging.Formatter):
+    """One message, one line that begins with a time: names of groups and files cannot forge another."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging calls it so)
+        record.message = shown_lines(record.message)
+        return super().formatMessage(record)
 
 
 def _log_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -44,7 +57,7 @@ def find_warnings(folder: str | Path) -> list[str]:
     found: dict[str, None] = {}
     for path in sorted(Path(folder).rglob("*.log")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            _, mark, text = line.partition(" WARNING: ")
+            mark = _WARNING.match(line)
             if mark:
-                found[text] = None
+                found[line[mark.end() :]] = None
     return list(found)

@@ -214,8 +214,11 @@ def _results_mistakes(results: Any) -> list[Mistake]:
     if not isinstance(results, str):
         return []
     folder = Path(results).absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
+    try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+    except OSError as error:
+        return [Mistake(f"configuration, results: {results[:80]!r}... cannot be made ({error.strerror}); shorten it")]
     if not folder.is_dir():
         return [Mistake(f"configuration, results: {results!r} cannot be made, {folder} is a file; name a folder")]
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -230,7 +233,11 @@ def _grid_mistakes(config: Mapping[str, Any]) -> list[Mistake]:
         return []
     if config.get("space") != "world":
         return [Mistake("configuration, grid: belongs to `space: world`; with `same` the archive has its inputs' grid")]
-    if not Path(grid).exists():
+    try:
+        is_there = Path(grid).exists()
+    except OSError:
+        is_there = False
+    if not is_there:
         return [Mistake(f"configuration, grid: {grid!r} does not exist; paths are relative to the working directory")]
     return []
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import jsonschema
 
-from trxlib.errors import ArrayNameError, InputError
-from trxlib.files import check_regular
+from trxlib.errors import ArrayNameError, InputError, TrxError
+from trxlib.files import check_regular, open_regular
 from trxlib.kinds import is_partial_name, kind_of, missing, refusal
 from trxlib.model.names import check_key
 
@@ -31,6 +31,9 @@ _POINTER_BYTES = 1024  # pointers of git-annex, Git LFS and DVC are shorter
 _NEEDS_REFERENCE = (".tck", ".tck.gz", ".vtk", ".vtp", ".fib", ".dpy")
 _COMPANIONS = ("dps_", "dpv_")
 _EMPTY = ("", "n/a")
+_MAX_SHEET = 256 << 20  # bytes; a hundred thousand rows with long paths have some tens of millions
+#: Bytes of a name that becomes that of files: their systems allow 255, and ours add to it.
+_MAX_NAME = 200
 _YES, _NO = ("yes", "true", "1"), ("", "no", "false", "0")
 _PATH_COLUMNS = ("tractogram", "reference")
 #: Columns that may hold several values, separated by semicolons; the first two are paths.
@@ -159,11 +162,16 @@ def find_mistakes(path: Path, schema: Mapping[str, Any], made: tuple[str, ...]) 
     """
     check_regular(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with open_regular(path) as file:
+            data = file.read(_MAX_SHEET + 1)
+        if len(data) > _MAX_SHEET:
+            text = f"{path}: has more than {_MAX_SHEET} bytes, and is no sample sheet; name one as 'samples'"
+            return [], [Mistake(text)]
+        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except (TrxError, UnicodeDecodeError) as error:
         reason, remedy = "not UTF-8 text", "save it as such"
-        if isinstance(error, OSError):
-            reason, remedy = error.strerror or str(error), "check the key 'samples' of the configuration"
+        if isinstance(error, TrxError):
+            reason, remedy = str(error).removeprefix(f"{path}: "), "check the key 'samples' of the configuration"
         text = f"{path}: the sample sheet cannot be read ({reason}); {remedy}"
         return [], [Mistake(text)]
     # QUOTE_NONE: a single quotation mark would swallow the lines that follow.
@@ -264,6 +272,15 @@ def _cell_mistakes(values: Mapping[str, str], validator: Any) -> list[tuple[str,
             found.append(
                 (column, f"{error.instance!r} is not a fit name; {schema['properties'][column]['description']}")
             )
+    for column in ("cohort", "subject", "session", "bundle"):
+        value = values.get(column, "")
+        if column == "bundle" and value and column not in dict(found):
+            try:
+                check_key(value, "group")
+            except ArrayNameError as error:
+                found.append((column, str(error)))
+        elif len(value.encode(errors="surrogateescape")) > _MAX_NAME:
+            found.append((column, f"{value[:40]!r}... is longer than {_MAX_NAME} bytes; shorten it"))
     return list(dict.fromkeys(found))
 
 
@@ -322,7 +339,11 @@ def _path_mistake(path: str, made: tuple[str, ...]) -> str:
     if path.startswith(made) if made else False:
         return ""
     target = Path(path)
-    if not target.exists():
+    try:
+        is_there = target.exists()
+    except OSError as error:
+        return f"{path[:80]!r}... cannot be looked up ({error.strerror}); shorten the path"
+    if not is_there:
         if target.is_symlink():
             return str(missing(path, ""))
         return f"{path!r} does not exist; paths are relative to the working directory, here {Path.cwd()}"

@@ -15,7 +15,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from trxlib.errors import ArchiveError, InputError, InputNotFoundError, StaleError, TrxError, open_error
+from trxlib.errors import (
+    ArchiveError,
+    ArrayNameError,
+    InputError,
+    InputNotFoundError,
+    StaleError,
+    TrxError,
+    open_error,
+)
 from trxlib.files import open_regular
 from trxlib.kinds import describe_kind, kind_of, refusal
 from trxlib.model.paths import check_paths
@@ -48,6 +56,10 @@ class Member(NamedTuple):
         Whether the bytes lie there as they are, and can be mapped.
     entry : str
         What the archive calls it, where that is another name (``./dps/weight.float32``).
+    packed : int
+        Bytes that it takes in the archive.
+    method : int
+        How it is packed, by the number that zip has for it.
     node : tuple of 2 int, optional
         Device and inode of a file of a folder: another may have its name when it is opened.
     """
@@ -59,6 +71,8 @@ class Member(NamedTuple):
     crc: int | None = None
     is_stored: bool = True
     entry: str = ""
+    packed: int = 0
+    method: int = zipfile.ZIP_STORED
     node: tuple[int, int] | None = None
 
     @property
@@ -117,7 +131,10 @@ def list_archive(path: str | os.PathLike[str], file: IO[bytes] | None = None) ->
         # Not info.is_dir(), which fails for an empty name.
         named = [(_without_dot(info.filename), info) for info in infos if not info.filename.endswith("/")]
         named = [(inside, info) for inside, info in named if not is_junk(inside)]
-        check_paths([inside for inside, _ in named])
+        try:
+            check_paths([inside for inside, _ in named])
+        except ArrayNameError as error:
+            raise ArrayNameError(f"{path}: {error}") from None
         members = []
         for inside, info in named:
             if info.flag_bits & 0x1:
@@ -129,7 +146,8 @@ def list_archive(path: str | os.PathLike[str], file: IO[bytes] | None = None) ->
                     f"but the directory begins at byte {end}"
                 )
             entry = info.filename if inside != info.filename else ""
-            members.append(Member(inside, os.fspath(path), start, info.file_size, info.CRC, is_stored, entry))
+            packed = (is_stored, entry, info.compress_size, info.compress_type)
+            members.append(Member(inside, os.fspath(path), start, info.file_size, info.CRC, *packed))
     _check_unique(members, path)
     _check_apart(members, infos, path)
     return members

@@ -5,9 +5,7 @@ Opening a file begins here, and so does a command that only shows what is there,
 
 from __future__ import annotations
 
-import lzma
 import os
-import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +13,21 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from trxlib.container.entries import Member, list_archive, list_folder, open_member
-from trxlib.errors import ArchiveError, HeaderError, ShapeError, TrxError, open_error
+from trxlib.container.unpack import crc_error, iter_unpacked
+from trxlib.errors import HeaderError, ShapeError, TrxError, open_error
 from trxlib.files import open_regular
 from trxlib.kinds import describe_kind, missing, zip_kind
 from trxlib.model.header_fields import HeaderFields
 from trxlib.model.names import HEADER_NAME, ArrayName
 from trxlib.model.paths import arrays_of_entries
 
-__all__ = ["Outline", "crc_error", "iter_unpacked", "naming", "opened", "read_outline"]
+__all__ = ["Outline", "naming", "opened", "read_header", "read_outline"]
 
-_BLOCK = 4 << 20
-_UNPACKING = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, lzma.LZMAError)
+#: A header has some hundred bytes, with what TRK and TCK files state some thousand. What is larger is made to fill
+#: memory: as Python objects, text takes up to thirty times as much, here at most half a gigabyte.
+_LARGEST_HEADER = 16 << 20
+#: Of all JSON files beside the header, which are kept as they are.
+_LARGEST_SIDECARS = 64 << 20
 
 
 class Outline(NamedTuple):
@@ -78,8 +80,33 @@ def read_outline(path: str | os.PathLike[str], file: IO[bytes] | None = None) ->
         arrays = [member for member in entries if not member.path.endswith(".json")]
         shapes = arrays_of_entries([(member.path, member.nbytes) for member in arrays], header)
         beside = [member for member in entries if member.path.endswith(".json") and member.path != HEADER_NAME]
+        _check_small(beside, _LARGEST_SIDECARS)
         sidecars = {member.path: _read_small(path, member, file) for member in beside}
     return Outline(header, dict(zip(shapes, arrays, strict=True)), shapes, sidecars, entries)
+
+
+def read_header(path: str | os.PathLike[str]) -> HeaderFields:
+    """Read the header alone, of a file whose arrays may be whatever they are.
+
+    Parameters
+    ----------
+    path : path
+        ``.trx`` archive or folder.
+
+    Raises
+    ------
+    FormatError
+        If the archive or the header breaks a rule; the message names the file.
+    InputNotFoundError
+        If there is no such file.
+    """
+    with opened(path) as file, naming(path):
+        if file is not None:
+            return _read_header(path, list_archive(path, file), file)
+        header = Path(path, HEADER_NAME)
+        is_there = header.is_file()
+        members = [Member(HEADER_NAME, str(header), 0, header.stat().st_size)] if is_there else []
+        return _read_header(path, members, file)
 
 
 @contextmanager
@@ -108,6 +135,7 @@ def opened(path: str | os.PathLike[str], *, for_change: bool = False) -> Iterato
 def _read_header(path: str | os.PathLike[str], members: list[Member], file: IO[bytes] | None) -> HeaderFields:
     for member in members:
         if member.path == HEADER_NAME:
+            _check_small([member], _LARGEST_HEADER)
             return HeaderFields.from_json(_read_small(path, member, file))
     message = f"{path}: no {HEADER_NAME}, so this is no TRX file"
     if file is None:
@@ -118,10 +146,19 @@ def _read_header(path: str | os.PathLike[str], members: list[Member], file: IO[b
     raise HeaderError(f"{message}; {describe_kind(path, kind, 'trx')}")
 
 
+def _check_small(members: list[Member], limit: int) -> None:
+    """Check that JSON files together are no larger than any that a tractogram needs."""
+    nbytes = sum(member.nbytes for member in members)
+    if nbytes > limit:
+        largest = max(members, key=lambda member: member.nbytes)
+        together = f"; with all others of its kind {nbytes}" if len(members) > 1 else ""
+        raise ShapeError(
+            f"{largest.path} has {largest.nbytes} bytes{together}; JSON text of a tractogram has {limit} at most"
+        )
+
+
 def _read_small(path: str | os.PathLike[str], member: Member, file: IO[bytes] | None) -> bytes:
-    """Read a whole JSON entry; a header of more than 64 MB is none."""
-    if member.nbytes > 64 << 20:
-        raise ShapeError(f"{member.path} has {member.nbytes} bytes, expected a small JSON file")
+    """Read a whole JSON entry, whose size has been checked."""
     if file is None:
         try:
             with open_member(member) as opened:
@@ -129,31 +166,9 @@ def _read_small(path: str | os.PathLike[str], member: Member, file: IO[bytes] | 
         except OSError as error:
             raise open_error(member.file, error) from None
     if not member.is_stored:
-        with zipfile.ZipFile(file) as archive:
-            return b"".join(iter_unpacked(archive, path, member))
+        return b"".join(iter_unpacked(file, path, member))
     file.seek(member.start)
     data = file.read(member.nbytes)
     if zlib.crc32(data) != member.crc:
         raise crc_error(path, member, zlib.crc32(data))
     return data
-
-
-def iter_unpacked(archive: zipfile.ZipFile, path: str | os.PathLike[str], member: Member) -> Iterator[bytes]:
-    """Yield the data of a compressed entry in blocks; zipfile checks the CRC at the end."""
-    done = 0
-    try:
-        with archive.open(member.entry_name) as stream:
-            while block := stream.read(_BLOCK):
-                done += len(block)
-                yield block
-    except _UNPACKING as error:
-        raise ArchiveError(f"{path}: entry {member.path!r} cannot be unpacked ({error})") from None
-    if done != member.nbytes:
-        raise ArchiveError(f"{path}: entry {member.path!r} unpacks to {done} bytes, {member.nbytes} are stated")
-
-
-def crc_error(path: str | os.PathLike[str], member: Member, found: int | None) -> ArchiveError:
-    """Return what to raise for an entry whose data are not those that the archive states."""
-    return ArchiveError(
-        f"{path}: entry {member.path!r} has CRC {found:08x}, {member.crc:08x} is stated; the file is damaged"
-    )

@@ -9,7 +9,6 @@ import logging
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,8 +22,9 @@ from trxlib.container.crc import crc_of_file, crc_of_range
 from trxlib.container.entries import Member, iter_files, list_archive, open_member
 from trxlib.container.in_place import ChangesInPlace
 from trxlib.container.mapping import FileStamp, MappedFile, Mode, files_open_for_change, is_open_for_change
-from trxlib.container.outline import Outline, crc_error, iter_unpacked, naming, opened, read_outline
+from trxlib.container.outline import Outline, naming, opened, read_outline
 from trxlib.container.rows import read_array
+from trxlib.container.unpack import crc_error, iter_unpacked
 from trxlib.errors import (
     ArchiveError,
     InputError,
@@ -211,14 +211,12 @@ def check_crcs(path: str | os.PathLike[str]) -> None:
     if Path(path).is_dir():
         return
     with open_regular(path) as file:
-        members = list_archive(path, file)
-        with zipfile.ZipFile(file) as archive:
-            for member in members:
-                if not member.is_stored:
-                    for _ in iter_unpacked(archive, path, member):
-                        pass
-                elif (found := crc_of_range(file.fileno(), member.start, member.nbytes, block=_BLOCK)) != member.crc:
-                    raise crc_error(path, member, found)
+        for member in list_archive(path, file):
+            if not member.is_stored:
+                for _ in iter_unpacked(file, path, member):
+                    pass
+            elif (found := crc_of_range(file.fileno(), member.start, member.nbytes, block=_BLOCK)) != member.crc:
+                raise crc_error(path, member, found)
 
 
 def check_crc(path: str | os.PathLike[str], member: Member) -> None:
@@ -318,13 +316,13 @@ class _Opener:
         target = str(self.folder.file)
         places = {}
         try:
-            with zipfile.ZipFile(self.file) as archive, Path(target).open("wb") as out:
+            with Path(target).open("wb") as out:
                 for name, member in names.items():
                     places[name] = member
                     if not member.is_stored:
                         start = out.seek(-out.tell() % _ALIGNMENT, os.SEEK_CUR)
                         places[name] = member._replace(file=target, start=start, is_stored=True)
-                        out.writelines(iter_unpacked(archive, self.path, member))
+                        out.writelines(iter_unpacked(self.file, self.path, member))
                 out.truncate()
         except OSError as error:
             raise temporary_error(self.folder.path.parent, error, f"unpacking {self.path}") from None

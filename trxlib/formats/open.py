@@ -29,7 +29,7 @@ from trxlib.spaces.positions import PositionsCast, check_positions_dtype, workin
 if TYPE_CHECKING:
     from trxlib.spaces.transforms import Transform
 
-__all__ = ["look_into", "open_input", "read_headers"]
+__all__ = ["look_into", "open_input", "open_unjudged", "read_headers"]
 
 
 def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
@@ -86,6 +86,36 @@ def open_input(path: StrPath, options: ReadOptions | None = None) -> Source:
     except BaseException:
         source.close()
         raise
+
+
+def open_unjudged(path: StrPath, reference: Any = None) -> Source:
+    """Open a tractogram as its reader gives it: nothing moved, judged or left out.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a TRX folder.
+    reference : optional
+        The space of a format that states none; by default one without a grid, so that RASMM positions stay as they are.
+
+    Returns
+    -------
+    Source
+        To be closed.
+
+    Raises
+    ------
+    TrxError
+        One of its kinds, naming file and place.
+    """
+    row = FORMATS[detect_format(path)]
+    options = ReadOptions()
+    space = None if reference is None else space_from(reference)
+    if space is None and row.name not in ("trx", "trk"):
+        space = Space(np.eye(4), (1, 1, 1))
+    own = {name: _option(options, name) for name in row.options}
+    source: Source = _load(row.source)(os.fspath(path), reference=space, transform=None, positions_dtype=None, **own)
+    return source
 
 
 def _read_transform(options: ReadOptions, reference: Space | None) -> Transform | None:

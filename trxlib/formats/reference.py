@@ -10,16 +10,14 @@ of a command on a small file went into the import.
 from __future__ import annotations
 
 import stat
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trxlib.errors import HeaderError, InputError, UnsupportedFormatError
+from trxlib.container.outline import read_header
+from trxlib.errors import ArchiveError, HeaderError, InputError, UnsupportedFormatError
 from trxlib.formats.input_file import InputFile
-from trxlib.kinds import describe_kind, kind_of, missing, refusal
+from trxlib.kinds import kind_of, missing, refusal
 from trxlib.model.header import Header
 from trxlib.model.source import SourceInfo
 from trxlib.model.space import Space
@@ -126,7 +124,7 @@ def space_from(reference: Any) -> Space:
 def _space_from_path(path: Path) -> Space:
     _check_kind(path)
     if path.is_dir():
-        return _space_from_trx(path, (path / "header.json").read_bytes() if (path / "header.json").is_file() else b"")
+        return _space_from_trx(path)
     from trxlib.formats.trk.header import HEADER_BYTES, MAGIC, read_trk_header
     from trxlib.spaces.images import EXPECTED_REFERENCE, NIFTI_BYTES, space_of_image
     from trxlib.spaces.text import is_space_text, space_of_text
@@ -138,7 +136,7 @@ def _space_from_path(path: Path) -> Space:
     if kind.use in ("absent", "packed", "foreign", "damaged", "values") and not is_zip and not head.startswith(b"CDF"):
         raise refusal(path, "reference", EXPECTED_REFERENCE, kind=kind)
     if head.startswith(b"PK"):
-        return _space_from_trx(path, _zipped_header(path))
+        return _space_from_trx(path)
     if head.startswith(MAGIC):
         return read_trk_header(file.head(HEADER_BYTES), str(path)).space
     if head.startswith(b"mrtrix tracks"[:8]):
@@ -167,24 +165,13 @@ def _check_kind(path: Path) -> None:
         )
 
 
-def _zipped_header(path: Path) -> bytes:
+def _space_from_trx(path: Path) -> Space:
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read("header.json")
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, LookupError, RuntimeError, OSError):
-        return b""  # damaged in one of the ways that zipfile knows, or encrypted
-
-
-def _space_from_trx(path: Path, data: bytes) -> Space:
-    if not data:
+        header = read_header(path)
+    except ArchiveError as error:
         from trxlib.spaces.images import KINDS_OF_REFERENCE
 
-        what = "" if path.is_dir() else f"; {describe_kind(path, kind_of(path), 'reference')}"
         raise HeaderError(
-            f"{path} holds no header.json that can be read; it is no TRX file, name {KINDS_OF_REFERENCE}{what}"
-        )
-    try:
-        header = Header.from_json(data)
-    except HeaderError as error:
-        raise HeaderError(f"{path}: {error}") from None
+            f"{path} holds no header.json that can be read ({error}); it is no TRX file, name {KINDS_OF_REFERENCE}"
+        ) from None
     return Space.create(header.voxel_to_rasmm, header.dimensions, str(path))

@@ -17,6 +17,8 @@ __all__ = ["HeaderFields", "Rows", "affine_rows", "check_dimensions", "check_inv
 Rows = list[list[float]]
 #: The keys of the format.
 _KEYS = ("VOXEL_TO_RASMM", "DIMENSIONS", "NB_STREAMLINES", "NB_VERTICES")
+#: Objects and lists inside each other. No header needs as many, and every walk through one ends somewhere below 1000.
+_DEEPEST = 64
 #: No file has more rows; a larger number in a header is a lie, and its products would pass 64 bits.
 _MAX_COUNT = 2**56
 
@@ -36,7 +38,7 @@ def affine_rows(value: Any, what: str) -> Rows:
         if not rows:
             _check_numbers(plain)
     except (TypeError, ValueError, OverflowError):
-        raise HeaderError(f"{what} is {value!r}, expected 4 x 4 numbers") from None
+        raise HeaderError(f"{what} is {_short(value)}, expected 4 x 4 numbers") from None
     if shape != (4, 4):
         raise HeaderError(f"{what} has shape {shape}, expected (4, 4)")
     if not all(math.isfinite(item) for row in rows for item in row):
@@ -55,11 +57,13 @@ def check_dimensions(value: Any, what: str) -> tuple[int, int, int]:
         If it is not; `what` names it in the message.
     """
     try:
-        numbers = [_whole(item) for item in _flat(_plain(value))]
+        plain = _plain(value)
+        numbers = [_whole(item) for item in plain]
     except (TypeError, ValueError):
-        raise HeaderError(f"{what} is {value!r}, expected 3 whole numbers") from None
-    if len(numbers) != 3 or not all(0 <= number < 2**16 for number in numbers):
-        raise HeaderError(f"{what} is {numbers}, expected 3 whole numbers from 0 to 65535")
+        raise HeaderError(f"{what} is {_short(value)}, expected 3 whole numbers") from None
+    # Programs that know no image write 0 0 0.
+    if len(numbers) != 3 or not (numbers == [0, 0, 0] or all(0 < number < 2**16 for number in numbers)):
+        raise HeaderError(f"{what} is {_short(numbers)}, expected 3 whole numbers from 1 to 65535, or three zeros")
     return (numbers[0], numbers[1], numbers[2])
 
 
@@ -127,6 +131,7 @@ class HeaderFields(NamedTuple):
             raise HeaderError(
                 f"header.json holds a {type(content).__name__}, expected an object with {', '.join(_KEYS)}"
             )
+        _check_depth(content)
         return cls.from_dict(content)
 
     @classmethod
@@ -148,9 +153,11 @@ class HeaderFields(NamedTuple):
             try:
                 counts[key] = _whole(content[key])
             except (TypeError, ValueError):
-                raise HeaderError(f"header.json: {key} is {content[key]!r}, expected a whole number") from None
+                raise HeaderError(f"header.json: {key} is {_short(content[key])}, expected a whole number") from None
             if not 0 <= counts[key] <= _MAX_COUNT:
-                raise HeaderError(f"header.json: {key} is {counts[key]}, expected 0 or more rows that a file can hold")
+                raise HeaderError(
+                    f"header.json: {key} is {_short(counts[key])}, expected 0 or more rows that a file can hold"
+                )
         return cls(
             affine_rows(content["VOXEL_TO_RASMM"], "header.json: VOXEL_TO_RASMM"),
             check_dimensions(content["DIMENSIONS"], "header.json: DIMENSIONS"),
@@ -158,6 +165,30 @@ class HeaderFields(NamedTuple):
             counts["NB_VERTICES"],
             {key: value for key, value in content.items() if key not in _KEYS},
         )
+
+
+def _check_depth(content: Any) -> None:
+    """Refuse values inside values without end, which later steps would follow until Python gives up."""
+    level, depth = [content], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise HeaderError(f"header.json holds values inside values, {_DEEPEST} deep and more; it is no header")
+        level = [
+            item
+            for value in level
+            for item in (value.values() if isinstance(value, dict) else value)
+            if isinstance(item, (dict, list))
+        ]
+
+
+def _short(value: Any) -> str:
+    """Return a value for a message; a file may hold a number of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:  # of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _plain(value: Any) -> Any:
@@ -196,6 +227,6 @@ def _whole(value: Any) -> int:
         number = int(value)
     except OverflowError:  # infinite
         raise ValueError(value) from None
-    if isinstance(value, bool) or number != value:
+    if isinstance(value, (bool, str)) or number != value:
         raise ValueError(value)
     return number

@@ -60,17 +60,23 @@ def space_of_text(path: str | Path, dimensions: Any = None) -> Space:
 
 
 def read_text(path: str | Path) -> str:
-    """Return the text of a file; bytes of any encoding are taken as they are.
+    """Return the text of a short file; bytes of any encoding are taken as they are.
 
     Raises
     ------
+    HeaderError
+        If it is longer than an affine with its comments is.
     InputNotFoundError
         If the file cannot be read.
     """
     try:
-        return Path(path).read_text(encoding="latin1")
+        with Path(path).open(encoding="latin1") as file:
+            text = file.read(_MAX_TEXT + 1)
     except OSError as error:
         raise InputNotFoundError(f"{path} cannot be read: {error.strerror}; check the path") from None
+    if len(text) > _MAX_TEXT:
+        raise HeaderError(f"{path} has more than {_MAX_TEXT} bytes; a text file with an affine has some hundred")
+    return text
 
 
 def read_numbers(text: str, path: str | Path, what: str) -> list[list[float]]:

@@ -69,6 +69,11 @@ class Attributes:
     def groups(self) -> dict[str, Any]:
         """Name -> streamline indices, an array of uint32.
 
+        Raises
+        ------
+        ShapeError
+            If a group of the file has members that are no streamlines of it; looked for once, by whoever asks first.
+
         Examples
         --------
         >>> trx = trxlib.load("cohort.trx")

@@ -9,16 +9,19 @@ from __future__ import annotations
 import copy
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from trxlib.container.outline import naming
 from trxlib.container.reader import Container
 from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import ClosedError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header, header_with_counts
+from trxlib.model.rules import check_members
 from trxlib.model.select import Selection
 from trxlib.trxfile.joined import Joined, kept_members
 from trxlib.trxfile.preallocated import Preallocated
@@ -43,11 +46,14 @@ class _State(ABC):
         What is shown, if somebody has looked.
     joined : Joined or None
         A concatenation that was not carried out yet.
+    are_groups_checked : bool
+        Whether members of groups are known to be streamlines of the file, or are what the user has given.
     """
 
     container: Container | None = None
     views: Views | None = None
     joined: Joined | None = None
+    are_groups_checked: bool = True
 
     @abstractmethod
     def filled(self) -> tuple[int, int]:
@@ -86,7 +92,9 @@ class Loaded(_State):
         return Selection(replace(arrays, header=stated), runs)
 
     def shown(self) -> Shown:
-        return Shown(Views.of_arrays(*self.arrays), self.container)
+        shown = Shown(Views.of_arrays(*self.arrays), self.container)
+        shown.are_groups_checked = self.container is None
+        return shown
 
 
 class Shown(_State):
@@ -215,7 +223,17 @@ class Content:
         if self._state.container is not None:
             self._state.container.expose(*sections)
         assert self._state.views is not None
+        if "groups" in sections and not self._state.are_groups_checked:
+            self._check_groups(self._state.views.groups)
         return self._state.views
+
+    def _check_groups(self, groups: Mapping[str, Any]) -> None:
+        """Check the members of a file's groups before they are handed out, once."""
+        container = self._state.container
+        with naming(container.path if container is not None else ""):
+            for name, members in groups.items():
+                check_members(np.asarray(members), self._state.filled()[0], f"groups/{name}")
+        self._state.are_groups_checked = True
 
     def selection(self) -> Selection:
         """Return what is filled as plain arrays.

@@ -25,9 +25,9 @@ from trxlib.container.atomic import TemporaryFolder
 from trxlib.container.crc import crc_of_bytes
 from trxlib.container.entries import Member
 from trxlib.container.mapping import FileStamp, MappedFile, files_open_for_change, is_open_for_change
-from trxlib.container.outline import crc_error
 from trxlib.container.reader import Container, open_container
 from trxlib.container.temporary import scratch_arrays
+from trxlib.container.unpack import crc_error
 from trxlib.engine.compression import Compressions
 from trxlib.engine.plan import Plan
 from trxlib.engine.trx_source import TrxSource
