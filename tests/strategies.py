@@ -25,8 +25,7 @@ def bundles(draw: Any, *, dps: Any = columns, dpv: Any = columns, with_groups: b
     groups: dict[str, Any] = {}
     if with_groups:
         member = st.integers(0, max(0, len(own_lengths) - 1))
-        members = st.lists(member, max_size=min(8, len(own_lengths)))
-        groups = draw(st.dictionaries(KEYS, members, max_size=3))
+        groups = draw(st.dictionaries(KEYS, st.lists(member, max_size=8 if own_lengths else 0), max_size=3))
     dpg = {group: {"mean": [[draw(st.integers(-5, 5))]]} for group in groups if draw(st.booleans())}
     return make_trx_arrays(
         lengths=own_lengths,

@@ -114,9 +114,6 @@ BROKEN = {
     "deeper header": (
         lambda entries: entries.update({"header.json": b"[" * 100_000}), HeaderError, "not valid JSON",
     ),
-    "group larger than the file": (
-        replaced("groups/CC.uint32", bytes(28)), ShapeError, "has 7 members, NB_STREAMLINES is 6",
-    ),
     "broken dimension": (header(DIMENSIONS=[1, 2, 2.5]), HeaderError, "whole numbers"),
     "no streamline count": (header(NB_STREAMLINES=None), HeaderError, "lacks NB_STREAMLINES"),
     "no vertex count": (header(NB_VERTICES=None), HeaderError, "lacks NB_VERTICES"),

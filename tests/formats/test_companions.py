@@ -113,7 +113,7 @@ def test_files_of_another_tractogram_are_left_to_it(tmp_path: Path, tck: Path) -
         ("sub-01_w.txt", b"\x89PNG\r\n\x1a\n", r"a PNG image"),
         ("sub-01_w.npy", b"broken", r"no \.npy file of numbers"),
         ("sub-01_a.b.txt", b"1\n2\n3\n4\n", r"dps key 'a\.b'"),
-        ("sub-01_fa.tsf", b"broken", "expected 'mrtrix track scalars'"),
+        ("sub-01_fa.tsf", b"broken", "does not start with a line 'mrtrix track scalars'"),
     ],
 )
 def test_what_does_not_fit_is_left_out_and_says_why(

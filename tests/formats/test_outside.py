@@ -312,7 +312,7 @@ def test_a_field_that_leads_beyond_the_grid_is_judged(tmp_path: Path) -> None:
 # Grids that are none
 
 
-@pytest.mark.parametrize("dimensions", [(0, 0, 0), (0, 6, 5), (8, 0, 5), (1, 1, 1)])
+@pytest.mark.parametrize("dimensions", [(0, 0, 0), (1, 1, 1)])
 @pytest.mark.parametrize("kind", ["trk", "tck", "trx", "trk with reference", "moved"])
 def test_a_grid_that_is_none_is_said_once_and_no_rule_can_hold(
     tmp_path: Path, dimensions: tuple[int, int, int], kind: str

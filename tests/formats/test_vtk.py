@@ -453,7 +453,7 @@ def test_a_reference_and_a_plain_file_are_needed(tmp_path: Path) -> None:
         open_source(write(tmp_path / "a.vtk", GOOD))
     with pytest.raises(InputError, match="unpack it first"):
         read(write(tmp_path / "a.vtk.gz", GOOD, gz=True))
-    with pytest.raises(FormatError, match="is empty"):
+    with pytest.raises(UnsupportedFormatError, match="an empty file"):
         read(write(tmp_path / "b.vtk", b""))
     with pytest.raises(FormatError, match="it is no VTK file"):
         read(write(tmp_path / "b.fib", b"fibers"))

@@ -32,7 +32,7 @@ def shape_of(path, nbytes):
         ("dps/x.2.float64", 48, (3, 2)),
         ("dpv/x.bit", 5, (5, 1)),
         ("groups/x.uint32", 0, (0,)),
-        ("groups/x.uint8", 3, (3,)),
+        ("groups/x.uint8", 7, (7,)),
         ("dpg/g/x.4.int16", 8, (1, 4)),
     ],
 )

@@ -185,7 +185,7 @@ def run_convert(options: Namespace) -> int:
 def add_merge(parser: Parser) -> None:
     """State the arguments of ``trxlib merge``."""
     parser.add_argument("paths", nargs="+", metavar="INPUT... OUTPUT", help="tractograms; the last is written")
-    parser.add_argument("--reference", metavar="FILE", help="space of inputs that have none, such as TCK")
+    add_reference(parser)
     add_repeated(parser, "name", "NAME", "group of an input's streamlines; once per input")
     add_missing(parser)
     add_switch(parser, "keep-groups", default=True, text="keep the groups of the inputs")

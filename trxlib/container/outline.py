@@ -79,6 +79,13 @@ def read_outline(path: str | os.PathLike[str], file: IO[bytes] | None = None) ->
         header = _read_header(path, entries, file)
         arrays = [member for member in entries if not member.path.endswith(".json")]
         shapes = arrays_of_entries([(member.path, member.nbytes) for member in arrays], header)
+        for name, member in zip(shapes, arrays, strict=True):
+            if name.section == "groups" and not member.is_stored and shapes[name][0] > header.nb_streamlines:
+                # A packed group of some megabytes may unpack to as many gigabytes.
+                raise ShapeError(
+                    f"{member.path} has {shapes[name][0]} members, NB_STREAMLINES is {header.nb_streamlines}; a packed "
+                    "group has no streamline twice"
+                )
         beside = [member for member in entries if member.path.endswith(".json") and member.path != HEADER_NAME]
         _check_small(beside, _LARGEST_SIDECARS)
         sidecars = {member.path: _read_small(path, member, file) for member in beside}

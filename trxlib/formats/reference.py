@@ -19,6 +19,7 @@ from trxlib.errors import ArchiveError, HeaderError, InputError, UnsupportedForm
 from trxlib.formats.input_file import InputFile
 from trxlib.kinds import kind_of, missing, refusal
 from trxlib.model.header import Header
+from trxlib.model.names import HEADER_NAME
 from trxlib.model.source import SourceInfo
 from trxlib.model.space import Space
 
@@ -124,6 +125,10 @@ def space_from(reference: Any) -> Space:
 def _space_from_path(path: Path) -> Space:
     _check_kind(path)
     if path.is_dir():
+        if not (path / HEADER_NAME).is_file():
+            from trxlib.spaces.images import KINDS_OF_REFERENCE
+
+            raise HeaderError(f"{path} holds no {HEADER_NAME}; it is no TRX file, name {KINDS_OF_REFERENCE}")
         return _space_from_trx(path)
     from trxlib.formats.trk.header import HEADER_BYTES, MAGIC, read_trk_header
     from trxlib.spaces.images import EXPECTED_REFERENCE, NIFTI_BYTES, space_of_image
@@ -132,8 +137,9 @@ def _space_from_path(path: Path) -> Space:
     file = InputFile(path)
     head = file.head(NIFTI_BYTES)
     kind = kind_of(path, head if not file.is_gzip else None)
-    is_zip = head.startswith(b"PK") and not file.is_gzip  # which may be a TRX, if a damaged one
-    if kind.use in ("absent", "packed", "foreign", "damaged", "values") and not is_zip and not head.startswith(b"CDF"):
+    is_odd = kind.use in ("absent", "packed", "foreign", "damaged", "values")
+    may_be_trx = head.startswith(b"PK") and not file.is_gzip and kind.use == "damaged"
+    if is_odd and not may_be_trx and not head.startswith(b"CDF"):
         raise refusal(path, "reference", EXPECTED_REFERENCE, kind=kind)
     if head.startswith(b"PK"):
         return _space_from_trx(path)

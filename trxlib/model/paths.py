@@ -194,6 +194,3 @@ def check_rows(what: str, section: str, rows: int, header: HasCounts) -> None:
         if section == "offsets":
             says = f"NB_STREAMLINES is {n}, so {n + 1} are expected"
         raise ShapeError(f"{what} has {rows} rows, {says}")
-    if section == "groups" and rows > n:
-        # Refused by its size: a packed group of some megabytes may unpack to as many gigabytes.
-        raise ShapeError(f"{what} has {rows} members, NB_STREAMLINES is {n}; a group has a streamline once")
