@@ -81,7 +81,10 @@ _HELPERS = (
     "_compute_lengths",
     "_create_memmap",
     "_dichotomic_search",
+    "_ensure_little_endian",
+    "_filter_empty_trx_files",
     "_generate_filename_from_data",
+    "_get_dtype_little_endian",
     "_is_dtype_valid",
     "_split_ext_with_dimensionality",
 )

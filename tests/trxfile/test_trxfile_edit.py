@@ -47,7 +47,7 @@ def test_preallocated_file_is_empty_until_filled(tmp_path):
     assert trx.data_per_vertex["vector"]._data.dtype == np.float64
     assert trx.data_per_streamline["color"].shape == (20, 3)
     assert trx.groups == {}
-    assert "room for: 20 streamlines, 100 vertices" in str(trx)
+    assert "streamline_size: 20\nvertex_size: 100" in str(trx)
 
 
 def test_preallocated_without_a_model_has_float32_positions():

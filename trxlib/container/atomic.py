@@ -86,9 +86,16 @@ class TemporaryFolder:
         self.file = self.path / "data.trx"
         self._finalizer = weakref.finalize(self, _remove, self.file)
 
+    @property
+    def name(self) -> str:
+        """The path as text, as that of Python's TemporaryDirectory."""
+        return str(self.path)
+
     def close(self) -> None:
-        """Remove the folder; a second call does nothing."""
+        """Remove the folder, with all that somebody put there; a second call does nothing."""
         self._finalizer()
+
+    cleanup = close
 
 
 def _remove(file: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from trxlib.container.atomic import TemporaryFolder
 from trxlib.container.reader import Container
 from trxlib.engine.trx_source import TrxSource
 from trxlib.errors import ClosedError
@@ -134,25 +135,20 @@ class Pending(_State):
 
 
 class Closed(_State):
-    """No streamlines, and an error for who wants them, until somebody assigns others."""
-
-    def __init__(self, views: Views | None = None) -> None:
-        self.views = views
+    """Nothing, and an error for who wants something: an empty file in its place would be saved over the real one."""
 
     def filled(self) -> tuple[int, int]:
-        return self.views.filled() if self.views is not None else (0, 0)
+        raise _closed_error()
 
     def selection(self, header: _Stated) -> Selection:
-        if self.views is None or not len(self.views.streamlines):
-            # An empty file in its place would be saved over the real one without a word.
-            raise ClosedError("this TrxFile was closed; load it again, or work with it before close()")
-        return self.views.selection(header)
+        raise _closed_error()
 
-    def shown(self) -> Closed:
-        return Closed(Views.of_arrays(TrxArrays.empty(_BLANK)))
+    def shown(self) -> _State:
+        raise _closed_error()
 
-    def copied(self) -> Closed:
-        return Closed(self.views.copy()) if self.views is not None else self
+
+def _closed_error() -> ClosedError:
+    return ClosedError("this TrxFile was closed; load it again, or work with it before close()")
 
 
 class Content:
@@ -170,6 +166,7 @@ class Content:
         #: What the header says; as long as nobody has looked at the dict, this need not be read anew.
         self.stated: _Stated = header
         self._state = state
+        self._folder: TemporaryFolder | None = None
 
     @classmethod
     def empty(cls, header: Header) -> Content:
@@ -179,6 +176,8 @@ class Content:
     @property
     def header(self) -> dict[str, Any]:
         """Affine, dimensions, counts, and keys that the file had besides."""
+        if self.is_closed:
+            raise _closed_error()
         if isinstance(self.stated, Header):
             with _LOCK:  # two threads that look first must see the same
                 if isinstance(self.stated, Header):
@@ -216,6 +215,11 @@ class Content:
             self._state.container.expose(*sections)
         assert self._state.views is not None
         return self._state.views
+
+    def reopen(self) -> None:
+        """Become an empty file, if it was closed: somebody assigns other streamlines."""
+        if self.is_closed:
+            self._state = Loaded(Selection(TrxArrays.empty(_BLANK), None))
 
     def selection(self) -> Selection:
         """Return what is filled as plain arrays.
@@ -293,6 +297,21 @@ class Content:
         self.stated, self._state = _BLANK, Closed()
         if container is not None:
             container.close()
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def folder(self) -> TemporaryFolder | None:
+        """Return a folder that lasts until `close`, made when it is first asked for.
+
+        That into which a compressed archive was unpacked, or one for preallocated arrays; None for anything else.
+        """
+        container = self.container
+        if self._folder is None and container is not None and container.folder is not None:
+            return container.folder
+        if self._folder is None and self.capacity() is not None:
+            self._folder = TemporaryFolder()
+        return self._folder
 
     def filled(self) -> tuple[int, int]:
         """Return how many streamlines and vertices are filled."""

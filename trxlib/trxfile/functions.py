@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trxlib.container.mapping import Mode
 from trxlib.container.outputs import check_outputs
 from trxlib.container.reader import open_container
@@ -54,6 +56,8 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
         If a rule of the format is broken; names file, array, what was found and what was expected.
     InputNotFoundError
         If there is no such file or folder.
+    TypeError
+        If `check_dpg` is anything but a bool, such as a mode.
 
     Examples
     --------
@@ -69,6 +73,8 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
     8.0
     """
     _check_path(input_obj, "input_obj")
+    if not isinstance(check_dpg, (bool, np.bool_)):
+        raise TypeError(f"check_dpg is {check_dpg!r}, expected True or False; the mode is named: load(path, mode='r+')")
     container = open_container(input_obj, mode)
     container.origins = (str(Path(input_obj).absolute()),)
     orphans = sorted(set(container.arrays.dpg) - set(container.arrays.groups))

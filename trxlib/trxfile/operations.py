@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -66,6 +67,26 @@ class Operations(Attributes):
         (1, 3, 2)
         """
         return self.select(key)
+
+    def __iter__(self) -> Iterator[Self]:
+        """Return an iterator over the streamlines, each a TrxFile of one.
+
+        Examples
+        --------
+        >>> [trx.header["NB_VERTICES"] for trx in trxlib.load("sub-01.trx")]
+        [3, 2, 4, 1]
+        """
+        return map(self.select, range(len(self)))
+
+    def __contains__(self, key: object) -> bool:
+        """Refuse ``name in trx``, which would compare with each streamline.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(f"a TrxFile holds streamlines; to ask for a group: {key!r} in trx.groups")
 
     def __enter__(self) -> Self:
         """Return the file itself."""
@@ -147,8 +168,8 @@ class Operations(Attributes):
         --------
         >>> with trxlib.load("cohort.trx") as trx:
         ...     copy = trx.to_memory()
-        >>> len(trx), len(copy)
-        (0, 8)
+        >>> len(copy)
+        8
         """
         if resize:
             self.resize()
@@ -277,6 +298,7 @@ class Operations(Attributes):
             part.groups[ensure] = arrays.groups[ensure][:0]
             part.dpg[ensure] = arrays.dpg.get(ensure, {})
         trx = self._of_arrays(Selection(part, kept), self._content.container)
+        trx._copy_safe = False
         return trx.deepcopy() if copy_safe else trx
 
     def to_tractogram(self, resize: bool = False) -> Any:
@@ -331,16 +353,16 @@ class Operations(Attributes):
         return tractograms.to_sft(self._content.selection())
 
     def close(self) -> None:
-        """Remove temporary data and become an empty TrxFile; arrays that were handed out before stay readable.
+        """Remove temporary data and let go of the file; arrays that were handed out before stay readable.
 
-        To select from the closed file, to copy, save or append it raises ClosedError. A file loaded with ``mode="r+"``
-        gets its CRCs brought up to date. ``with load(...) as trx:`` closes at its end.
+        Whatever is asked of the closed file raises ClosedError, its length too; `streamlines` can be assigned anew. A
+        file loaded with ``mode="r+"`` gets its CRCs brought up to date. ``with load(...) as trx:`` closes at its end.
 
         Examples
         --------
         >>> trx = trxlib.load("cohort.trx")
         >>> trx.close()
-        >>> len(trx)
-        0
+        >>> print(trx)
+        closed TrxFile
         """
         self._content.close()
