@@ -38,7 +38,8 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
     mode : {"c", "r", "r+"}
         "c": what is written into the arrays stays in memory. "r": the arrays are read-only. "r+": it is written into
         the file; an archive is read once when it is opened, to find damage, and its CRCs are brought up to date by
-        `close`, and when the last array that was handed out is gone.
+        `close`, and when the last array that was handed out is gone. New keys, groups and values of the header are
+        written by `close`, which writes the whole file anew for them; without `close` they are lost.
 
     Returns
     -------

@@ -13,7 +13,7 @@ from trxlib.errors import GroupNotFoundError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
 from trxlib.model.rules import check_members
-from trxlib.model.select import Selection, select_runs
+from trxlib.model.select import Selection
 from trxlib.trxfile import edit, tractograms
 from trxlib.trxfile.attributes import Attributes
 from trxlib.trxfile.content import Content, Loaded, Pending, Shown
@@ -95,8 +95,8 @@ class Operations(Attributes):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file."""
-        self.close()
+        """Close the file; after an error it is not written anew, see `close`."""
+        self._content.close(discard=kind is not None)
 
     def __copy__(self) -> Self:
         """Return another TrxFile over the same arrays, with dicts of its own.
@@ -292,12 +292,11 @@ class Operations(Attributes):
         return self._select(indices, keep_group, copy_safe)
 
     def _select(self, indices: Any, keep_group: bool, copy_safe: bool, ensure: str = "") -> Self:
-        arrays, runs = self._content.selection()
-        part, kept = select_runs(arrays, indices, runs=runs, keep_groups=keep_group)
-        if ensure and keep_group and ensure not in part.groups:
-            part.groups[ensure] = arrays.groups[ensure][:0]
-            part.dpg[ensure] = arrays.dpg.get(ensure, {})
-        trx = self._of_arrays(Selection(part, kept), self._content.container)
+        part, late = self._content.pick(indices)
+        if ensure:
+            late.ensure(ensure)
+        state = Loaded(part, self._content.container, late if keep_group else None)
+        trx = self._of(Content(part.arrays.header, state))
         trx._copy_safe = False
         return trx.deepcopy() if copy_safe else trx
 
@@ -356,7 +355,10 @@ class Operations(Attributes):
         """Remove temporary data and let go of the file; arrays that were handed out before stay readable.
 
         Whatever is asked of the closed file raises ClosedError, its length too; `streamlines` can be assigned anew. A
-        file loaded with ``mode="r+"`` gets its CRCs brought up to date. ``with load(...) as trx:`` closes at its end.
+        file loaded with ``mode="r+"`` gets its CRCs brought up to date. Where keys, groups or the header were changed, or
+        an array was put in the place of another, the whole file is written anew beside its place, and takes its name
+        when it is complete: that costs as much as `save`. ``with load(...) as trx:`` closes at its end; after an error
+        there, it writes nothing anew.
 
         Examples
         --------
