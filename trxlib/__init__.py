@@ -23,6 +23,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trxlib import errors as errors
     from trxlib.commands.convert import ConvertInput as ConvertInput
     from trxlib.commands.convert import convert as convert
     from trxlib.commands.describe import describe as describe
@@ -96,6 +97,8 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("trxlib.errors")
     try:
         home = _HOMES[name]
     except KeyError:

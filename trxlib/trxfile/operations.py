@@ -15,16 +15,16 @@ from trxlib.model.header import Header
 from trxlib.model.rules import check_members
 from trxlib.model.select import Selection
 from trxlib.trxfile import edit, tractograms
-from trxlib.trxfile.attributes import Attributes
 from trxlib.trxfile.content import Content, Loaded, Pending, Shown
+from trxlib.trxfile.derived import Derived
 from trxlib.trxfile.joined import Joined
-from trxlib.trxfile.preallocated import Preallocated
+from trxlib.trxfile.preallocated import Preallocated, check_count
 from trxlib.trxfile.views import Views
 
 __all__ = ["Operations"]
 
 
-class Operations(Attributes):
+class Operations(Derived):
     """The methods of a TrxFile that need no other tractogram."""
 
     @classmethod
@@ -66,7 +66,29 @@ class Operations(Attributes):
         >>> len(trx[0]), len(trx[-3:]), len(trx[[5, 1]])
         (1, 3, 2)
         """
+        if isinstance(key, str):
+            raise GroupNotFoundError(f"streamlines have no names; trx.get_group({key!r}) takes the name of a group")
         return self.select(key)
+
+    def chunks(self, nb_streamlines: int) -> Iterator[Self]:
+        """Return an iterator over so many streamlines at a time, each a selection that shares vertices with this file.
+
+        Parameters
+        ----------
+        nb_streamlines : int
+            In each chunk; the last may have fewer.
+
+        Returns
+        -------
+        iterator of TrxFile
+
+        Examples
+        --------
+        >>> [len(part) for part in trxlib.load("cohort.trx").chunks(3)]
+        [3, 3, 2]
+        """
+        step, count = check_count(nb_streamlines, "nb_streamlines", least=1), self.nb_streamlines
+        return (self.select(slice(low, min(low + step, count))) for low in range(0, count, step))
 
     def __iter__(self) -> Iterator[Self]:
         """Return an iterator over the streamlines, each a TrxFile of one.
