@@ -1,4 +1,4 @@
-"""What follows from the attributes of a TrxFile: its space, counts, lengths and ends, a table, and its picture in text."""
+"""What follows from the attributes of a TrxFile: space, counts, lengths, ends, a table, and what a notebook shows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import ClosedError
+from trxlib.model.offsets import gather_rows
 from trxlib.model.space import Space
 from trxlib.trxfile.attributes import Attributes
 
@@ -105,8 +106,6 @@ class Derived(Attributes):
         arrays, runs = self._content.selection()
         if runs is None:
             return arrays.positions
-        from trxlib.model.offsets import gather_rows
-
         return gather_rows(arrays.positions, *runs)
 
     @property
@@ -229,6 +228,5 @@ class Derived(Attributes):
                 shape = f"{len(array)} members" if what == "groups" else " x ".join(map(str, array.shape))
                 rows.append((f"{what}/{name}", array.dtype.name, shape))
         cells = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-        return (
-            f"<p>{html.escape(repr(self))}</p><table><tr><th>array</th><th>type</th><th>shape</th></tr>{cells}</table>"
-        )
+        head = "<tr><th>array</th><th>type</th><th>shape</th></tr>"
+        return f"<p>{html.escape(repr(self))}</p><table>{head}{cells}</table>"

@@ -377,10 +377,10 @@ class Operations(Derived):
         """Remove temporary data and let go of the file; arrays that were handed out before stay readable.
 
         Whatever is asked of the closed file raises ClosedError, its length too; `streamlines` can be assigned anew. A
-        file loaded with ``mode="r+"`` gets its CRCs brought up to date. Where keys, groups or the header were changed, or
-        an array was put in the place of another, the whole file is written anew beside its place, and takes its name
-        when it is complete: that costs as much as `save`. ``with load(...) as trx:`` closes at its end; after an error
-        there, it writes nothing anew.
+        file loaded with ``mode="r+"`` gets its CRCs brought up to date. Where keys, groups or the header were changed,
+        or an array was put in the place of another, the whole file is written anew beside its place, and takes its
+        name when it is complete: that costs as much as `save`. ``with load(...) as trx:`` closes at its end; after an
+        error there, it writes nothing anew.
 
         Examples
         --------
