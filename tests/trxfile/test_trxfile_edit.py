@@ -740,3 +740,12 @@ def test_a_file_open_for_change_without_new_keys_stays_the_same_file(tmp_path):
         assert len(trx.groups["CC"]) == len(trx.data_per_streamline["weight"]) == 12
         trx.data_per_vertex["fa"]._data[:] = 0.5
     assert path.stat().st_ino == inode
+
+
+def test_a_selection_or_copy_of_a_file_open_for_change_never_takes_its_place(tmp_path):
+    path = write_plain_zip(make_trx_arrays(), tmp_path / "a.trx")
+    with load(path, mode="r+") as trx:
+        for part in (trx[:3], copy.copy(trx), trx.deepcopy()):
+            part.groups["new"] = np.array([1], np.uint32)
+            part.close()
+    assert_trx_equal(load(path), make_trx_arrays())

@@ -199,6 +199,8 @@ class Content:
         self.stated: _Stated = header
         self._state = state
         self._folder: TemporaryFolder | None = None
+        #: Whether it stands for its container's whole file, as no selection and no copy does.
+        self.is_whole_file = False
 
     @classmethod
     def empty(cls, header: Header) -> Content:
@@ -337,7 +339,8 @@ class Content:
         is given.
         """
         container = self.container
-        if container is not None and container.mode == "r+" and not discard and self._has_more(container):
+        is_changed = container is not None and container.mode == "r+" and self.is_whole_file and not discard
+        if is_changed and container is not None and self._has_more(container):
             source = self.source()
             write_container(plan_merge([source], names=[container.path]), [source], container.path)
         self.stated, self._state = _BLANK, Closed()

@@ -37,7 +37,9 @@ class Operations(Derived):
 
     @classmethod
     def _of_container(cls, container: Container) -> Self:
-        return cls._of_arrays(Selection(container.arrays, None), container)
+        trx = cls._of_arrays(Selection(container.arrays, None), container)
+        trx._content.is_whole_file = True
+        return trx
 
     @classmethod
     def _of_pickle(cls, arrays: TrxArrays, capacity: tuple[int, int] | None) -> Self:
