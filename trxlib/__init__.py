@@ -23,6 +23,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trxlib import errors as errors
     from trxlib.commands.convert import ConvertInput as ConvertInput
     from trxlib.commands.convert import convert as convert
     from trxlib.commands.describe import describe as describe
@@ -83,7 +84,10 @@ _HELPERS = (
     "_compute_lengths",
     "_create_memmap",
     "_dichotomic_search",
+    "_ensure_little_endian",
+    "_filter_empty_trx_files",
     "_generate_filename_from_data",
+    "_get_dtype_little_endian",
     "_is_dtype_valid",
     "_split_ext_with_dimensionality",
 )
@@ -95,6 +99,8 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("trxlib.errors")
     try:
         home = _HOMES[name]
     except KeyError:

@@ -13,6 +13,8 @@ Examples
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.errors import ArrayNameError, DtypeError, ShapeError
+from trxlib.io import get_trx_tmp_dir
 from trxlib.model.dtypes import DTYPES, dtype_of_extension, extension_of_dtype
 from trxlib.model.offsets import check_offsets, complete_offsets
 from trxlib.model.paths import parse_name
@@ -31,6 +34,7 @@ __all__ = [
     "TrxFile",
     "concatenate",
     "dipy_available",
+    "get_trx_tmp_dir",
     "load",
     "load_from_directory",
     "load_from_zip",
@@ -40,6 +44,39 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 dipy_available = tractograms.dipy_available()
+
+
+def _get_dtype_little_endian(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return a dtype in the byte order of a TRX file.
+
+    Examples
+    --------
+    >>> _get_dtype_little_endian(">f4").str
+    '<f4'
+    """
+    return np.dtype(dtype).newbyteorder("<")
+
+
+def _ensure_little_endian(arr: Array) -> Array:
+    r"""Return an array in the byte order of a TRX file: itself, or a copy.
+
+    Examples
+    --------
+    >>> _ensure_little_endian(np.array([258], ">u2")).tobytes()
+    b'\x02\x01'
+    """
+    return arr.astype(_get_dtype_little_endian(arr.dtype), copy=False)
+
+
+def _filter_empty_trx_files(trx_list: Iterable[TrxFile]) -> list[TrxFile]:
+    """Return the files that have streamlines.
+
+    Examples
+    --------
+    >>> len(_filter_empty_trx_files([trxlib.TrxFile(), trxlib.load("sub-01.trx")]))
+    1
+    """
+    return [trx for trx in trx_list if trx.header["NB_STREAMLINES"] > 0]
 
 
 def _append_last_offsets(nib_offsets: Array, nb_vertices: int) -> Array:
@@ -164,7 +201,7 @@ def _dichotomic_search(x: Array, l_bound: int | None = None, r_bound: int | None
 
 
 def _create_memmap(
-    filename: str,
+    filename: str | os.PathLike[str],
     mode: str = "r",
     shape: tuple[int, ...] = (1,),
     dtype: npt.DTypeLike = np.float32,
@@ -175,7 +212,7 @@ def _create_memmap(
 
     Parameters
     ----------
-    filename : str
+    filename : path
         Made, empty, if it is not there and the array has no rows.
     mode, shape, dtype, offset, order
         As for `numpy.memmap`; the dtype is taken as little-endian.
@@ -186,6 +223,7 @@ def _create_memmap(
     >>> weights.tolist()
     [0.0, 0.0]
     """
+    filename = os.fspath(filename)
     wanted = DTYPES[extension_of_dtype(dtype)]
     if wanted == np.bool_:
         filename = filename.replace(".bool", ".bit")

@@ -23,7 +23,7 @@ from tests.helpers import (
     write_plain_folder,
     write_plain_zip,
 )
-from trxlib.errors import DataLossWarning
+from trxlib.errors import ClosedError, DataLossWarning
 
 theirs = pytest.importorskip("trx.trx_file_memmap")
 
@@ -233,8 +233,10 @@ def test_from_and_to_sft(pair):
 def test_close(pair):
     for trx in pair:
         trx.close()
-        assert len(trx) == 0
-        assert trx.groups == {}
+        trx.close()
+    with pytest.raises(ClosedError):
+        len(pair[0])
+    assert len(pair[1]) == 0
 
 
 # ---- helpers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import operator
 import os
 import pickle
 import subprocess
@@ -205,18 +206,19 @@ def test_name_with_a_dot_loads_and_is_refused_on_writing(tmp_path):
 # ---- closing
 
 
-def test_close_empties_and_can_be_repeated(archive):
+def test_close_can_be_repeated_and_ends_all_use(archive):
     trx = load(archive)
     trx.close()
     trx.close()
-    assert len(trx) == 0
-    assert trx.groups == trx.data_per_vertex == {}
-    assert trx.header["NB_VERTICES"] == 0
+    asked = [len, list, iter, TrxFile.deepcopy, TrxFile.get_dtype_dict]
+    asked += [lambda trx: trx[0], lambda trx: trx.get_group("CC")]
+    names = ("header", "streamlines", "groups", "data_per_streamline", "data_per_vertex", "data_per_group")
+    for ask in [*asked, *(operator.attrgetter(name) for name in names)]:
+        with pytest.raises(ClosedError, match="was closed; load it again"):
+            ask(trx)
     with pytest.raises(ClosedError, match="was closed"):
-        trx.select([0])
-    with pytest.raises(ClosedError, match="was closed"):
-        trx.get_group("CC")
-    assert "streamlines: 0" in str(trx)
+        trx.groups = {}
+    assert str(trx) == "closed TrxFile"
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -268,7 +270,7 @@ def test_empty_trx_file():
     assert len(trx) == 0
     assert trx.streamlines._data.shape == (0, 3)
     assert trx.header["VOXEL_TO_RASMM"].tolist() == np.eye(4).tolist()
-    assert "streamlines: 0" in str(trx)
+    assert "streamline_count: 0" in str(trx)
 
 
 def test_reference_gives_the_space(arrays, archive):
@@ -358,7 +360,12 @@ def test_get_dtype_dict_names_every_array(archive):
 
 def test_str_tells_counts_and_keys(archive):
     text = str(load(archive))
-    for part in ("streamlines: 12", "vertices: 26", "dpv: fa, flag, vector", "groups: CC, CST_L, none", "dpg of CC"):
+    for part in (
+        "streamline_count: 12",
+        "vertex_count: 26",
+        "VOX_ORDER: RAS",
+        "keys: ['fa', 'flag', 'vector']",
+    ):
         assert part in text
 
 
@@ -492,10 +499,8 @@ def test_a_closed_file_takes_other_streamlines(archive, arrays):
     trx = load(archive)
     streamlines = trx.streamlines.copy()
     trx.close()
-    assert (len(trx), trx.groups, trx.header["NB_VERTICES"]) == (0, {}, 0)
     with pytest.raises(ClosedError):
         trx.append(load(archive))
-    assert "streamlines: 0" in str(trx)
     trx.streamlines = streamlines
     np.testing.assert_array_equal(trx[:2].streamlines.get_data(), arrays.positions[: arrays.offsets[2]])
     assert len(trx.to_memory()) == len(streamlines)

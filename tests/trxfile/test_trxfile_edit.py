@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import pickle
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from nibabel.streamlines import ArraySequence
 
+import trxlib
 from tests.helpers import assert_trx_equal, make_trx_arrays, read_plain, write_plain_zip
 from trxlib.container.temporary import scratch_arrays
 from trxlib.errors import (
@@ -20,6 +22,7 @@ from trxlib.errors import (
     DtypeError,
     InputError,
     MetadataMismatchError,
+    ShapeError,
     SpaceMismatchError,
 )
 from trxlib.model.dtypes import cast
@@ -47,7 +50,7 @@ def test_preallocated_file_is_empty_until_filled(tmp_path):
     assert trx.data_per_vertex["vector"]._data.dtype == np.float64
     assert trx.data_per_streamline["color"].shape == (20, 3)
     assert trx.groups == {}
-    assert "room for: 20 streamlines, 100 vertices" in str(trx)
+    assert "streamline_size: 20\nvertex_size: 100" in str(trx)
 
 
 def test_preallocated_without_a_model_has_float32_positions():
@@ -694,3 +697,55 @@ def test_arguments_of_another_kind_are_refused(tmp_path, monkeypatch, call, erro
 
 def test_numbers_in_arrays_are_counts():
     assert TrxFile(nb_vertices=np.array(10), nb_streamlines=np.array(3)).streamlines._data.shape == (10, 3)
+
+
+@pytest.mark.parametrize("form", ["archive", "folder"])
+def test_close_writes_new_keys_of_a_file_open_for_change(tmp_path, form):
+    path = write_plain_zip(make_trx_arrays(), tmp_path / "a.trx")
+    if form == "folder":
+        save(load(path), tmp_path / "folder")
+        path = tmp_path / "folder"
+    with load(path, mode="r+") as trx:
+        trx.groups["new"] = np.array([1, 2], np.uint32)
+        trx.data_per_streamline["new"] = np.arange(12, dtype=np.float32).reshape(-1, 1)
+        trx.data_per_group["CC"]["new"] = np.array([[2.5]], np.float32)
+        trx.header["MY_KEY"] = "kept"
+        trx.streamlines._data[0] = 7
+    again = load(path)
+    assert again.groups["new"].tolist() == [1, 2]
+    assert again.data_per_streamline["new"].ravel().tolist() == list(range(12))
+    assert again.data_per_group["CC"]["new"].tolist() == [[2.5]]
+    assert again.header["MY_KEY"] == "kept"
+    assert again.streamlines._data[0].tolist() == [7, 7, 7]
+    assert trxlib.find_problems(path) == []
+
+
+def test_an_error_or_a_misfit_leaves_the_file_open_for_change_as_it_was(tmp_path):
+    path = write_plain_zip(make_trx_arrays(), tmp_path / "a.trx")
+    before = path.read_bytes()
+    with contextlib.suppress(KeyError), load(path, mode="r+") as trx:
+        trx.groups["new"] = np.array([1], np.uint32)
+        raise KeyError
+    trx = load(path, mode="r+")
+    trx.data_per_streamline["short"] = np.zeros((3, 1), np.float32)
+    with pytest.raises(ShapeError, match="dps/short has 3 rows, expected 12"):
+        trx.close()
+    assert path.read_bytes() == before
+
+
+def test_a_file_open_for_change_without_new_keys_stays_the_same_file(tmp_path):
+    path = write_plain_zip(make_trx_arrays(), tmp_path / "a.trx")
+    inode = path.stat().st_ino
+    with load(path, mode="r+") as trx:
+        assert len(trx.groups["CC"]) == len(trx.data_per_streamline["weight"]) == 12
+        trx.data_per_vertex["fa"]._data[:] = 0.5
+    assert path.stat().st_ino == inode
+
+
+def test_a_selection_or_copy_of_a_file_open_for_change_never_takes_its_place(tmp_path):
+    path = write_plain_zip(make_trx_arrays(), tmp_path / "a.trx")
+    with load(path, mode="r+") as trx:
+        for part in (trx[:3], copy.copy(trx), trx.deepcopy()):
+            part.groups["new"] = np.array([1], np.uint32)
+            part.close()
+    assert_trx_equal(load(path), make_trx_arrays())

@@ -59,7 +59,7 @@ def test_concatenate_agrees_with_a_plain_loop(bundles, tmp_path):
     files = [load(write_plain_zip(bundle, tmp_path / f"{n}.trx")) for n, bundle in enumerate(bundles)]
     result = concatenate(files)
     assert len(result) == 17
-    assert "streamlines: 17" in str(result)
+    assert "streamline_count: 17" in str(result)
     save(result, tmp_path / "before.trx")
     assert result._content.joined is not None, "saving must not need a copy"
     expected = expected_join(bundles)

@@ -173,7 +173,7 @@ def test_group_members_beyond_the_file_are_named(tmp_path):
     arrays = make_trx_arrays(groups={"bad": [3, 12]}, dpg={})
     trx = load(write_plain_zip(arrays, tmp_path / "a.trx"))
     with pytest.raises(ShapeError, match="groups/bad row 1 is streamline 12"):
-        trx.select([0])
+        len(trx.select([0]).groups)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -217,3 +217,17 @@ def test_a_selection_knows_where_its_streamlines_lie():
     assert (starts.tolist(), lengths.tolist()) == ([0, 2, 2], [2, 0, 3])
     starts, lengths = Selection(*select_runs(arrays, [2, 0])).known_runs()
     assert (starts.tolist(), lengths.tolist()) == ([2, 0], [3, 2])
+
+
+def test_groups_of_a_selection_are_made_when_asked_for(tmp_path):
+    arrays = make_trx_arrays()
+    trx = load(write_plain_zip(arrays, tmp_path / "a.trx"))
+    part = trx[[4, 2]]
+    again = part[:1]
+    assert part.groups["CST_L"].tolist() == [1, 0]
+    assert again.groups["CC"].tolist() == [0]
+    assert list(again.data_per_group["CC"]) == ["volume", "box"]
+    assert trx.select([4], keep_group=False).groups == {}
+    assert [len(one) for one in trx] == [1] * 12
+    with pytest.raises(TypeError, match=r"to ask for a group: 'CC' in trx.groups"):
+        "CC" in trx  # noqa: B015

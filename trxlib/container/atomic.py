@@ -97,9 +97,16 @@ class TemporaryFolder:
         self.file = self.path / "data.trx"
         self._finalizer = weakref.finalize(self, _remove, self.file, os.getpid())
 
+    @property
+    def name(self) -> str:
+        """The path as text, as that of Python's TemporaryDirectory."""
+        return str(self.path)
+
     def close(self) -> None:
-        """Remove the folder; a second call does nothing."""
+        """Remove the folder, with all that somebody put there; a second call does nothing."""
         self._finalizer()
+
+    cleanup = close
 
 
 def _remove(file: Path, owner: int) -> None:

@@ -18,6 +18,8 @@ class Attributes:
     """
 
     _content: Content
+    #: Whether its arrays are its own, as the reference package calls it: not those of a selection.
+    _copy_safe: bool = True
 
     @classmethod
     def _of(cls, content: Content) -> Self:
@@ -63,7 +65,9 @@ class Attributes:
 
     @streamlines.setter
     def streamlines(self, value: Any) -> None:
-        self._content.show().streamlines = check_sequence(value)
+        check_sequence(value)
+        self._content.reopen()
+        self._content.show().streamlines = value
 
     @property
     def groups(self) -> dict[str, Any]:
@@ -173,6 +177,14 @@ class Attributes:
             "dpg": {group: {key: value.dtype for key, value in values.items()} for group, values in arrays.dpg.items()},
             "groups": {group: members.dtype for group, members in arrays.groups.items()},
         }
+
+    @property
+    def _uncompressed_folder_handle(self) -> Any:
+        """A folder with a `name`, gone after `close`: of an unpacked or preallocated file; None for any other.
+
+        Programs put files that they map there, as dipy does for groups.
+        """
+        return self._content.folder()
 
     def _get_real_len(self) -> tuple[int, int]:
         """Return how many streamlines and vertices are filled."""

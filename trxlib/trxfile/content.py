@@ -14,21 +14,28 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from trxlib.container.atomic import TemporaryFolder
 from trxlib.container.outline import naming
 from trxlib.container.reader import Container
+from trxlib.engine.planning import plan_merge
 from trxlib.engine.trx_source import TrxSource
+from trxlib.engine.write import write_container
 from trxlib.errors import ClosedError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header, header_with_counts
+from trxlib.model.offsets import resolve_indices
 from trxlib.model.rules import check_members
-from trxlib.model.select import Selection
+from trxlib.model.select import Selection, select_runs
 from trxlib.trxfile.joined import Joined, kept_members
+from trxlib.trxfile.late_groups import LateGroups
 from trxlib.trxfile.preallocated import Preallocated
 from trxlib.trxfile.views import Views
 
 __all__ = ["Content", "Loaded", "Pending", "Shown"]
 
+Array = npt.NDArray[Any]
 _LOCK = threading.Lock()
 _BLANK = Header(np.eye(4), (1, 1, 1), 0, 0)
 #: What a header says, or the dict that somebody has looked at, and may have changed.
@@ -63,6 +70,13 @@ class _State(ABC):
     def selection(self, header: _Stated) -> Selection:
         """Return what is filled, with a header of which the counts are not looked at."""
 
+    def pick(self, header: _Stated, indices: Any) -> tuple[Selection, LateGroups]:
+        """Return selected streamlines without their groups, and what makes those."""
+        arrays, runs = self.selection(header)
+        rows = resolve_indices(indices, arrays.header.nb_streamlines)
+        part = select_runs(arrays, rows, runs=runs, keep_groups=False)
+        return part, LateGroups(lambda: (arrays.groups, arrays.dpg), rows, arrays.header.nb_streamlines)
+
     @abstractmethod
     def shown(self) -> _State:
         """Return the state in which there are views."""
@@ -79,8 +93,9 @@ class _State(ABC):
 class Loaded(_State):
     """Plain arrays, as they were loaded, selected or made."""
 
-    def __init__(self, arrays: Selection, container: Container | None = None) -> None:
-        self.arrays, self.container = arrays, container
+    def __init__(self, arrays: Selection, container: Container | None = None, late: LateGroups | None = None) -> None:
+        self.arrays, self.container, self.late = arrays, container, late
+        self._runs = arrays.runs
 
     def filled(self) -> tuple[int, int]:
         header = self.arrays.arrays.header
@@ -88,11 +103,26 @@ class Loaded(_State):
 
     def selection(self, header: _Stated) -> Selection:
         arrays, runs = self.arrays
+        groups, dpg = self._tables()
         stated = header_with_counts(header, arrays.header.nb_streamlines, arrays.header.nb_vertices)
-        return Selection(replace(arrays, header=stated), runs)
+        return Selection(replace(arrays, header=stated, groups=groups, dpg=dpg), runs)
+
+    def _tables(self) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+        arrays = self.arrays.arrays
+        return (arrays.groups, arrays.dpg) if self.late is None else self.late.make()
+
+    def pick(self, header: _Stated, indices: Any) -> tuple[Selection, LateGroups]:
+        arrays = self.arrays.arrays
+        if self._runs is None:
+            self._runs = self.arrays.known_runs()
+        rows = resolve_indices(indices, arrays.header.nb_streamlines)
+        (part, kept) = select_runs(arrays, rows, runs=self._runs, keep_groups=False)
+        stated = header_with_counts(header, part.header.nb_streamlines, part.header.nb_vertices)
+        late = LateGroups(self._tables, rows, arrays.header.nb_streamlines)
+        return Selection(replace(part, header=stated), kept), late
 
     def shown(self) -> Shown:
-        shown = Shown(Views.of_arrays(*self.arrays), self.container)
+        shown = Shown(Views.of_arrays(*self.arrays, late=self.late), self.container)
         shown.are_groups_checked = self.container is None
         return shown
 
@@ -110,6 +140,9 @@ class Shown(_State):
 
     def selection(self, header: _Stated) -> Selection:
         return self.views.selection(header)
+
+    def pick(self, header: _Stated, indices: Any) -> tuple[Selection, LateGroups]:
+        return self.views.pick(header, indices) or super().pick(header, indices)
 
     def shown(self) -> Shown:
         return self
@@ -142,25 +175,20 @@ class Pending(_State):
 
 
 class Closed(_State):
-    """No streamlines, and an error for who wants them, until somebody assigns others."""
-
-    def __init__(self, views: Views | None = None) -> None:
-        self.views = views
+    """Nothing, and an error for who wants something: an empty file in its place would be saved over the real one."""
 
     def filled(self) -> tuple[int, int]:
-        return self.views.filled() if self.views is not None else (0, 0)
+        raise _closed_error()
 
     def selection(self, header: _Stated) -> Selection:
-        if self.views is None or not len(self.views.streamlines):
-            # An empty file in its place would be saved over the real one without a word.
-            raise ClosedError("this TrxFile was closed; load it again, or work with it before close()")
-        return self.views.selection(header)
+        raise _closed_error()
 
-    def shown(self) -> Closed:
-        return Closed(Views.of_arrays(TrxArrays.empty(_BLANK)))
+    def shown(self) -> _State:
+        raise _closed_error()
 
-    def copied(self) -> Closed:
-        return Closed(self.views.copy()) if self.views is not None else self
+
+def _closed_error() -> ClosedError:
+    return ClosedError("this TrxFile was closed; load it again, or work with it before close()")
 
 
 class Content:
@@ -178,6 +206,9 @@ class Content:
         #: What the header says; as long as nobody has looked at the dict, this need not be read anew.
         self.stated: _Stated = header
         self._state = state
+        self._folder: TemporaryFolder | None = None
+        #: Whether it stands for its container's whole file, as no selection and no copy does.
+        self.is_whole_file = False
 
     @classmethod
     def empty(cls, header: Header) -> Content:
@@ -187,6 +218,8 @@ class Content:
     @property
     def header(self) -> dict[str, Any]:
         """Affine, dimensions, counts, and keys that the file had besides."""
+        if self.is_closed:
+            raise _closed_error()
         if isinstance(self.stated, Header):
             with _LOCK:  # two threads that look first must see the same
                 if isinstance(self.stated, Header):
@@ -223,6 +256,8 @@ class Content:
         if self._state.container is not None:
             self._state.container.expose(*sections)
         assert self._state.views is not None
+        if not sections or "groups" in sections or "dpg" in sections:
+            self._state.views.make_groups()
         if "groups" in sections and not self._state.are_groups_checked:
             self._check_groups(self._state.views.groups)
         return self._state.views
@@ -234,6 +269,11 @@ class Content:
             for name, members in groups.items():
                 check_members(np.asarray(members), self._state.filled()[0], f"groups/{name}")
         self._state.are_groups_checked = True
+
+    def reopen(self) -> None:
+        """Become an empty file, if it was closed: somebody assigns other streamlines."""
+        if self.is_closed:
+            self._state = Loaded(Selection(TrxArrays.empty(_BLANK), None))
 
     def selection(self) -> Selection:
         """Return what is filled as plain arrays.
@@ -247,6 +287,11 @@ class Content:
         """
         self._settle()
         return self._state.selection(self.stated)
+
+    def pick(self, indices: Any) -> tuple[Selection, LateGroups]:
+        """Return selected streamlines without their groups, and what makes those."""
+        self._settle()
+        return self._state.pick(self.stated, indices)
 
     def source(self) -> TrxSource:
         """Return what is filled as the engine reads it."""
@@ -305,12 +350,49 @@ class Content:
         stated = self.stated if isinstance(self.stated, Header) else copy.deepcopy(self.stated)
         return Content(stated, self._state.copied())
 
-    def close(self) -> None:
-        """Release the file and hold nothing; arrays handed out before stay readable."""
+    def close(self, *, discard: bool = False) -> None:
+        """Release the file and hold nothing; arrays handed out before stay readable.
+
+        A file that was opened "r+", and that does not hold all that is shown, is written anew first, unless `discard`
+        is given.
+        """
         container = self.container
+        is_changed = container is not None and container.mode == "r+" and self.is_whole_file and not discard
+        if is_changed and container is not None and self._has_more(container):
+            source = self.source()
+            write_container(plan_merge([source], names=[container.path]), [source], container.path)
         self.stated, self._state = _BLANK, Closed()
         if container is not None:
             container.close()
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def _has_more(self, container: Container) -> bool:
+        """Tell whether header or arrays are others than those mapped from the container."""
+        arrays, runs = self.selection()
+        if runs is not None or arrays.header != container.arrays.header:
+            return True
+        now, mapped = arrays.by_label(), container.arrays.by_label()
+        if now.keys() != mapped.keys() or not np.array_equal(now["offsets"], mapped["offsets"]):
+            return True
+        return any(
+            array.shape != mapped[label].shape or (array.size and not np.shares_memory(array, mapped[label]))
+            for label, array in now.items()
+            if label != "offsets"
+        )
+
+    def folder(self) -> TemporaryFolder | None:
+        """Return a folder that lasts until `close`, made when it is first asked for.
+
+        That into which a compressed archive was unpacked, or one for preallocated arrays; None for anything else.
+        """
+        container = self.container
+        if self._folder is None and container is not None and container.folder is not None:
+            return container.folder
+        if self._folder is None and self.capacity() is not None:
+            self._folder = TemporaryFolder()
+        return self._folder
 
     def filled(self) -> tuple[int, int]:
         """Return how many streamlines and vertices are filled."""

@@ -26,6 +26,8 @@ from trxlib.trxfile.preallocated import Preallocated, check_count
 __all__ = ["allocate_as", "as_preallocated", "copy_selection", "describe", "map_pointers", "resize"]
 
 Array = npt.NDArray[Any]
+_FOUND = ("data_per_vertex", "data_per_streamline", "groups")
+_NONE = ("No data per vertex (dpv) keys", "No data per streamline (dps) keys", "No group keys")
 
 
 def allocate_as(nb_streamlines: int, nb_vertices: int, init_as: Content | None) -> Preallocated:
@@ -180,22 +182,31 @@ def map_pointers(
 
 
 def describe(content: Content) -> str:
-    """Return the text that `print` shows."""
+    """Return the text that `print` shows, with the labels of the reference package."""
+    if content.is_closed:
+        return "closed TrxFile"
     header = content.stated if isinstance(content.stated, Header) else Header.from_dict(content.stated)
     space = Space(header.voxel_to_rasmm, header.dimensions)
     count, vertices = content.filled()
     affine = np.array2string(header.voxel_to_rasmm, formatter={"float_kind": lambda value: f"{value:.6f}"})
-    sizes = ", ".join(f"{size:.2f}" for size in space.voxel_sizes)
-    lines = [f"VOXEL_TO_RASMM:\n{affine}", f"DIMENSIONS: {list(header.dimensions)}", f"voxel sizes: {sizes} mm"]
+    sizes = " ".join(f"{size:.2f}" for size in space.voxel_sizes)
+    lines = [
+        f"VOXEL_TO_RASMM: \n{affine}",
+        f"DIMENSIONS: {np.array2string(np.array(header.dimensions))}",
+        f"VOX_SIZES: [{sizes}]",
+        f"VOX_ORDER: {space.voxel_order}",
+    ]
     if (header.nb_streamlines, header.nb_vertices) != (count, vertices):
-        lines.append(f"room for: {header.nb_streamlines} streamlines, {header.nb_vertices} vertices")
-    lines += [f"streamlines: {count}", f"vertices: {vertices}"]
+        lines += [f"streamline_size: {header.nb_streamlines}", f"vertex_size: {header.nb_vertices}"]
+    lines += [f"streamline_count: {count}", f"vertex_count: {vertices}"]
     if content.joined is not None:
         plan = content.joined.plan
-        keys: dict[str, Any] = {"dpv": plan.dpv, "dps": plan.dps, "groups": plan.groups}
+        keys: tuple[Mapping[str, Any], ...] = (plan.dpv, plan.dps, plan.groups)
+        dpg: Mapping[str, Any] = {}
     else:
-        arrays = TrxArrays.empty(header) if content.is_closed else content.selection().arrays
-        keys = {"dpv": arrays.dpv, "dps": arrays.dps, "groups": arrays.groups}
-        keys |= {f"dpg of {group}": values for group, values in arrays.dpg.items()}
-    lines += [f"{what}: {', '.join(sorted(names)) or 'none'}" for what, names in keys.items()]
+        arrays = content.selection().arrays
+        keys, dpg = (arrays.dpv, arrays.dps, arrays.groups), arrays.dpg
+    for names, found, none in zip(keys, _FOUND, _NONE, strict=True):
+        lines.append(f"{found} keys: {list(names)}" if names else none)
+    lines += [f"data_per_groups ({group}) keys: {list(values)}" for group, values in dpg.items()]
     return "\n".join(lines)

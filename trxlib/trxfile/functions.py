@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trxlib.container.mapping import Mode
 from trxlib.container.outputs import check_outputs
 from trxlib.container.reader import open_container
@@ -38,7 +40,8 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
     mode : {"c", "r", "r+"}
         "c": what is written into the arrays stays in memory. "r": the arrays are read-only. "r+": it is written into
         the file; an archive is read once when it is opened, to find damage, and its CRCs are brought up to date by
-        `close`, and when the last array that was handed out is gone.
+        `close`, and when the last array that was handed out is gone. New keys, groups and values of the header are
+        written by `close`, which writes the whole file anew for them; without `close` they are lost.
 
     Returns
     -------
@@ -56,6 +59,8 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
         If a rule of the format is broken; names file, array, what was found and what was expected.
     InputNotFoundError
         If there is no such file or folder.
+    TypeError
+        If `check_dpg` is anything but a bool, such as a mode.
 
     Examples
     --------
@@ -71,6 +76,8 @@ def load(input_obj: str | os.PathLike[str], check_dpg: bool = True, *, mode: Mod
     8.0
     """
     _check_path(input_obj, "input_obj")
+    if not isinstance(check_dpg, (bool, np.bool_)):
+        raise TypeError(f"check_dpg is {check_dpg!r}, expected True or False; the mode is named: load(path, mode='r+')")
     container = open_container(input_obj, mode)
     container.origins = (str(Path(input_obj).absolute()),)
     orphans = sorted(set(container.arrays.dpg) - set(container.arrays.groups))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,18 +13,18 @@ from trxlib.errors import GroupNotFoundError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.header import Header
 from trxlib.model.rules import check_members
-from trxlib.model.select import Selection, select_runs
+from trxlib.model.select import Selection
 from trxlib.trxfile import edit, tractograms
-from trxlib.trxfile.attributes import Attributes
 from trxlib.trxfile.content import Content, Loaded, Pending, Shown
+from trxlib.trxfile.derived import Derived
 from trxlib.trxfile.joined import Joined
-from trxlib.trxfile.preallocated import Preallocated
+from trxlib.trxfile.preallocated import Preallocated, check_count
 from trxlib.trxfile.views import Views
 
 __all__ = ["Operations"]
 
 
-class Operations(Attributes):
+class Operations(Derived):
     """The methods of a TrxFile that need no other tractogram."""
 
     @classmethod
@@ -36,7 +37,9 @@ class Operations(Attributes):
 
     @classmethod
     def _of_container(cls, container: Container) -> Self:
-        return cls._of_arrays(Selection(container.arrays, None), container)
+        trx = cls._of_arrays(Selection(container.arrays, None), container)
+        trx._content.is_whole_file = True
+        return trx
 
     @classmethod
     def _of_pickle(cls, arrays: TrxArrays, capacity: tuple[int, int] | None) -> Self:
@@ -65,7 +68,49 @@ class Operations(Attributes):
         >>> len(trx[0]), len(trx[-3:]), len(trx[[5, 1]])
         (1, 3, 2)
         """
+        if isinstance(key, str):
+            raise GroupNotFoundError(f"streamlines have no names; trx.get_group({key!r}) takes the name of a group")
         return self.select(key)
+
+    def chunks(self, nb_streamlines: int) -> Iterator[Self]:
+        """Return an iterator over so many streamlines at a time, each a selection that shares vertices with this file.
+
+        Parameters
+        ----------
+        nb_streamlines : int
+            In each chunk; the last may have fewer.
+
+        Returns
+        -------
+        iterator of TrxFile
+
+        Examples
+        --------
+        >>> [len(part) for part in trxlib.load("cohort.trx").chunks(3)]
+        [3, 3, 2]
+        """
+        step, count = check_count(nb_streamlines, "nb_streamlines", least=1), self.nb_streamlines
+        return (self.select(slice(low, min(low + step, count))) for low in range(0, count, step))
+
+    def __iter__(self) -> Iterator[Self]:
+        """Return an iterator over the streamlines, each a TrxFile of one.
+
+        Examples
+        --------
+        >>> [trx.header["NB_VERTICES"] for trx in trxlib.load("sub-01.trx")]
+        [3, 2, 4, 1]
+        """
+        return map(self.select, range(len(self)))
+
+    def __contains__(self, key: object) -> bool:
+        """Refuse ``name in trx``, which would compare with each streamline.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(f"a TrxFile holds streamlines; to ask for a group: {key!r} in trx.groups")
 
     def __enter__(self) -> Self:
         """Return the file itself."""
@@ -74,8 +119,8 @@ class Operations(Attributes):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file."""
-        self.close()
+        """Close the file; after an error it is not written anew, see `close`."""
+        self._content.close(discard=kind is not None)
 
     def __copy__(self) -> Self:
         """Return another TrxFile over the same arrays, with dicts of its own.
@@ -147,8 +192,8 @@ class Operations(Attributes):
         --------
         >>> with trxlib.load("cohort.trx") as trx:
         ...     copy = trx.to_memory()
-        >>> len(trx), len(copy)
-        (0, 8)
+        >>> len(copy)
+        8
         """
         if resize:
             self.resize()
@@ -271,12 +316,12 @@ class Operations(Attributes):
         return self._select(indices, keep_group, copy_safe)
 
     def _select(self, indices: Any, keep_group: bool, copy_safe: bool, ensure: str = "") -> Self:
-        arrays, runs = self._content.selection()
-        part, kept = select_runs(arrays, indices, runs=runs, keep_groups=keep_group)
-        if ensure and keep_group and ensure not in part.groups:
-            part.groups[ensure] = arrays.groups[ensure][:0]
-            part.dpg[ensure] = arrays.dpg.get(ensure, {})
-        trx = self._of_arrays(Selection(part, kept), self._content.container)
+        part, late = self._content.pick(indices)
+        if ensure:
+            late.ensure(ensure)
+        state = Loaded(part, self._content.container, late if keep_group else None)
+        trx = self._of(Content(part.arrays.header, state))
+        trx._copy_safe = False
         return trx.deepcopy() if copy_safe else trx
 
     def to_tractogram(self, resize: bool = False) -> Any:
@@ -331,16 +376,19 @@ class Operations(Attributes):
         return tractograms.to_sft(self._content.selection())
 
     def close(self) -> None:
-        """Remove temporary data and become an empty TrxFile; arrays that were handed out before stay readable.
+        """Remove temporary data and let go of the file; arrays that were handed out before stay readable.
 
-        To select from the closed file, to copy, save or append it raises ClosedError. A file loaded with ``mode="r+"``
-        gets its CRCs brought up to date. ``with load(...) as trx:`` closes at its end.
+        Whatever is asked of the closed file raises ClosedError, its length too; `streamlines` can be assigned anew. A
+        file loaded with ``mode="r+"`` gets its CRCs brought up to date. Where keys, groups or the header were changed,
+        or an array was put in the place of another, the whole file is written anew beside its place, and takes its
+        name when it is complete: that costs as much as `save`. ``with load(...) as trx:`` closes at its end; after an
+        error there, it writes nothing anew.
 
         Examples
         --------
         >>> trx = trxlib.load("cohort.trx")
         >>> trx.close()
-        >>> len(trx)
-        0
+        >>> print(trx)
+        closed TrxFile
         """
         self._content.close()

@@ -5,6 +5,7 @@ Users assign to these attributes and write into them, so the arrays are checked 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,13 +17,15 @@ from trxlib.errors import DtypeError, InputError, OffsetsError, ShapeError
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.dtypes import cast_integers, little_endian
 from trxlib.model.header import Header, header_with_counts
-from trxlib.model.offsets import gather_rows, is_contiguous, offsets_dtype
+from trxlib.model.offsets import gather_rows, is_contiguous, offsets_dtype, offsets_of, resolve_indices
 from trxlib.model.select import Runs, Selection, runs_of
+from trxlib.trxfile.late_groups import LateGroups, Tables
 from trxlib.trxfile.preallocated import Preallocated
 
 __all__ = ["Views", "check_sequence", "check_table", "make_sequence"]
 
 Array = npt.NDArray[Any]
+_LOCK = threading.Lock()
 
 
 def make_sequence(data: Array, starts: Array, lengths: Array) -> Any:
@@ -93,9 +96,10 @@ class Views:
     data_per_group: dict[str, dict[str, Any]] = field(default_factory=dict)
     sidecars: dict[str, bytes] = field(default_factory=dict)
     preallocated: Preallocated | None = None
+    late: LateGroups | None = None
 
     @classmethod
-    def of_arrays(cls, arrays: TrxArrays, runs: Runs | None = None) -> Views:
+    def of_arrays(cls, arrays: TrxArrays, runs: Runs | None = None, late: LateGroups | None = None) -> Views:
         """Return views of plain arrays, which are shared; their dicts are not."""
         starts, lengths = runs_of(arrays) if runs is None else runs
         return cls(
@@ -105,7 +109,76 @@ class Views:
             dict(arrays.groups),
             {group: dict(values) for group, values in arrays.dpg.items()},
             dict(arrays.sidecars),
+            late=late,
         )
+
+    def make_groups(self) -> None:
+        """Put the groups of a selection into their dicts, once."""
+        late = self.late
+        if late is not None:
+            groups, dpg = late.make()
+            with _LOCK:  # two threads that look first must see the same
+                if self.late is not None:
+                    self.groups, self.data_per_group = dict(groups), {name: dict(row) for name, row in dpg.items()}
+                    self.late = None
+
+    def pick(self, header: Header | Mapping[str, Any], indices: Any) -> tuple[Selection, LateGroups] | None:
+        """Return selected streamlines without their groups, and what makes those; only their own rows are looked at.
+
+        None where all rows have to be looked at: something was preallocated, or assigned in another form.
+        """
+        shown = self.streamlines
+        count, starts, lengths = len(shown._lengths), shown._offsets, shown._lengths
+        if self.preallocated is not None or not self._is_plain():
+            return None
+        rows = resolve_indices(indices, count)
+        kept = (starts[rows], lengths[rows])
+        positions = _positions(shown._data)
+        if len(rows):
+            _runs_inside(*kept, len(positions), "streamlines")
+        offsets = offsets_of(kept[1])
+        arrays = TrxArrays(
+            header=header_with_counts(header, len(rows), int(offsets[-1])),
+            positions=positions,
+            offsets=offsets,
+            dps={key: values[rows] for key, values in self.data_per_streamline.items()},
+            dpv={key: values._data for key, values in self.data_per_vertex.items()},
+            sidecars=dict(self.sidecars),
+        )
+        return Selection(arrays, kept), LateGroups(self._tables, rows, count)
+
+    def _is_plain(self) -> bool:
+        """Tell whether everything lies as the format has it."""
+        shown, count = self.streamlines, len(self.streamlines._lengths)
+        starts, lengths = shown._offsets, shown._lengths
+        if not (_is_plain(shown._data) and isinstance(starts, np.ndarray) and isinstance(lengths, np.ndarray)):
+            return False
+        return (
+            len(starts) == count
+            and starts.dtype.kind in "iu"
+            and lengths.dtype.kind in "iu"
+            and all(_is_plain(rows) and len(rows) == count for rows in self.data_per_streamline.values())
+            and all(
+                getattr(values, "_offsets", None) is starts
+                and values._lengths is lengths
+                and _is_plain(values._data)
+                and len(values._data) == len(shown._data)
+                for values in self.data_per_vertex.values()
+            )
+        )
+
+    def _tables(self) -> Tables:
+        """Return groups and dpg as plain arrays."""
+        self.make_groups()
+        groups = {group: _members(members, group) for group, members in self.groups.items()}
+        dpg = {
+            group: {
+                key: _row(value, f"dpg/{group}/{key}")
+                for key, value in check_table(values, f"data_per_group[{group!r}]").items()
+            }
+            for group, values in self.data_per_group.items()
+        }
+        return groups, dpg
 
     @classmethod
     def of_preallocated(cls, preallocated: Preallocated, other: TrxArrays | None = None) -> Views:
@@ -127,6 +200,7 @@ class Views:
 
     def copy(self) -> Views:
         """Return views of the same arrays, with dicts of their own, and nothing preallocated."""
+        self.make_groups()
         return replace(
             self,
             data_per_vertex=dict(self.data_per_vertex),
@@ -208,20 +282,15 @@ class Views:
         if runs is None:
             positions = _front(positions, nb_vertices)
             dpv = {key: _front(array, nb_vertices) for key, array in dpv.items()}
+        groups, dpg = self._tables()
         arrays = TrxArrays(
             header=header_with_counts(header, count, nb_vertices),
             positions=positions,
             offsets=_offsets(starts, lengths, nb_vertices, contiguous),
             dps={key: self._rows(values, count, f"dps/{key}") for key, values in self.data_per_streamline.items()},
             dpv=dpv,
-            groups={group: _members(members, group) for group, members in self.groups.items()},
-            dpg={
-                group: {
-                    key: _row(value, f"dpg/{group}/{key}")
-                    for key, value in check_table(values, f"data_per_group[{group!r}]").items()
-                }
-                for group, values in self.data_per_group.items()
-            },
+            groups=dict(groups),
+            dpg={group: dict(values) for group, values in dpg.items()},
             sidecars=dict(self.sidecars),
         )
         return Selection(arrays, runs)
@@ -282,12 +351,21 @@ def _runs_of_sequence(sequence: Any, count: int, nb_rows: int, what: str) -> Run
     starts, lengths = starts[:count], lengths[:count]
     if not count:
         return starts, lengths
+    _runs_inside(starts, lengths, nb_rows, what)
+    return starts, lengths
+
+
+def _is_plain(array: Any) -> bool:
+    """Tell whether an array has rows and columns, little-endian."""
+    return isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.byteorder != ">"
+
+
+def _runs_inside(starts: Array, lengths: Array, nb_rows: int, what: str) -> None:
     if starts.dtype.kind not in "iu" or lengths.dtype.kind not in "iu":
         raise DtypeError(f"{what} has offsets of {starts.dtype} and lengths of {lengths.dtype}, expected integers")
     inside = all(int(array.min()) >= 0 and int(array.max()) <= nb_rows for array in (starts, lengths))
     if not inside or int(np.add(starts, lengths, dtype=np.int64, casting="unsafe").max()) > nb_rows:
         raise OffsetsError(f"{what} has offsets outside of its {nb_rows} rows")
-    return starts, lengths
 
 
 def _offsets(starts: Array, lengths: Array, nb_vertices: int, contiguous: bool) -> Array:
