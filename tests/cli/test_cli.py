@@ -408,7 +408,7 @@ def test_options_that_would_do_nothing_are_refused(trx, tmp_path):
     for option in (["--compress"], ["--missing", "fill"], ["--compress", "--level", 3]):
         result = run("convert", f"CST_L={trx}", tmp_path / "out.tck", *option)
         assert result.exit_code == 1
-        assert f"{option[0]} has no meaning for TRK and TCK" in result.stderr
+        assert f"{option[0]} has no meaning for this format" in result.stderr
         assert not (tmp_path / "out.tck").exists()
     assert run("convert", trx, tmp_path / "out.trx", "--level", 3).exit_code == 2
 

@@ -238,9 +238,7 @@ def test_a_file_without_streamlines_is_one_if_it_is_whole(tmp_path: Path) -> Non
     empty = write(tmp_path / "b.tt", tt_bytes([], track=matrix("track", [], "u1")))
     assert read_all(open_source(empty))["lengths"].tolist() == []
     for data in (b"", gzip.compress(b"")):
-        with pytest.raises(
-            UnsupportedFormatError, match=r"c\.tt is no .*: it is (an empty file|a file of zeros)"
-        ):
+        with pytest.raises(UnsupportedFormatError, match=r"c\.tt is no .*: it is (an empty file|a file of zeros)"):
             open_source(write(tmp_path / "c.tt", data))
 
 

@@ -129,7 +129,7 @@ def run_convert(options: Namespace) -> int:
     """Convert the inputs into the last path."""
     output = options.paths[-1]
     from trxlib.commands.convert import convert
-    from trxlib.commands.export import export, export_suffix
+    from trxlib.formats.registry import export_suffix
 
     reference = options.reference
     keywords: dict[str, Any] = {
@@ -166,6 +166,8 @@ def run_convert(options: Namespace) -> int:
     with show_log("trxlib.formats.attached"), show_progress("convert") as progress:
         if is_export and len(options.inputs) == 1 and group:
             keywords |= {"dps": options.dps, "dpv": options.dpv}
+            from trxlib.commands.export import export
+
             export(path, output, group=group, progress=progress, **keywords)
             return 0
         convert(
@@ -247,7 +249,7 @@ def _check_export(output: str, options: dict[str, bool]) -> None:
     """Refuse options that would do nothing."""
     given = [name for name, is_given in options.items() if is_given]
     if given:
-        raise FileError(f"{output}: {', '.join(given)} has no meaning for TRK and TCK; leave it out")
+        raise FileError(f"{output}: {', '.join(given)} has no meaning for this format; leave it out")
 
 
 def _groups_and_paths(paths: Sequence[str], groups: Sequence[str], has_values: bool) -> list[tuple[str, str]]:

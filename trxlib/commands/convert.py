@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from trxlib.commands.convert_inputs import ConvertedInput, ConvertInput, names_of, own_options, read_inputs
-from trxlib.commands.export import export_source, export_suffix
 from trxlib.commands.progress import log_progress
 from trxlib.container.outputs import check_outputs
 from trxlib.engine.columns import MissingPolicy
@@ -26,7 +25,7 @@ from trxlib.engine.write import write_container
 from trxlib.errors import CountError, InputError, MetadataMismatchError
 from trxlib.formats.open import open_input, read_headers
 from trxlib.formats.reference import check_space_policy, find_grid
-from trxlib.formats.registry import detect_format
+from trxlib.formats.registry import detect_format, export_suffix
 from trxlib.model.choice import check_used
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.offsets import OffsetsDtype
@@ -366,19 +365,19 @@ def _plan_dtype(options: Sequence[ReadOptions]) -> np.dtype[Any] | None:
 
 
 def _check_export(items: Sequence[ConvertInput], output: StrPath, options: Mapping[str, bool]) -> None:
-    """Refuse what has no meaning for TRK and TCK; `options` says which of them are given."""
+    """Refuse what has no meaning for this format; `options` says which of them are given."""
     if len(items) > 1:
         raise InputError(
-            f"{output}: TRK and TCK have no groups, so they take one input, not {len(items)}; convert to .trx"
+            f"{output}: files of this format have no groups, so they take one input, not {len(items)}; convert to .trx"
         )
     if items[0].group:
         raise InputError(
-            f"{output}: TRK and TCK have no groups; leave {items[0].group!r} out, or write the streamlines of that "
-            "group of a TRX file by trxlib.export(group=)"
+            f"{output}: files of this format have no groups; leave {items[0].group!r} out, or write the streamlines of "
+            "that group of a TRX file by trxlib.export(group=)"
         )
     for name, is_given in options.items():
         if is_given:
-            raise InputError(f"{output}: {name} has no meaning for TRK and TCK; leave it out, or convert to .trx")
+            raise InputError(f"{output}: {name} has no meaning for this format; leave it out, or convert to .trx")
 
 
 def _export(
@@ -389,6 +388,8 @@ def _export(
     progress: Progress | None,
 ) -> list[ConvertedInput]:
     """Write TRK or TCK, which hold one tractogram without groups."""
+    from trxlib.commands.export import export_source  # the writers, which a conversion to TRX does without
+
     info, fingerprint = export_source(items[0].path, output, options[0], overwrite=overwrite, progress=progress)
     name = names_of(items)[0]
     place = InputPlan(name, info.path, None, None, 0, info.nb_streamlines, 0, info.nb_vertices, {})

@@ -18,7 +18,7 @@ from trxlib.container.outputs import check_outputs
 from trxlib.errors import CountError, DataLossWarning, GroupNotFoundError, HeaderWarning, InputError, warn
 from trxlib.formats.header_facts import sound_facts
 from trxlib.formats.open import open_input, read_headers
-from trxlib.formats.registry import detect_format
+from trxlib.formats.registry import EXPORT_SUFFIXES, detect_format, export_suffix
 from trxlib.formats.tck.beside import NonfiniteError, companion_paths
 from trxlib.formats.tck.writer import check_tck_dtype, write_tck
 from trxlib.formats.trk.writer import write_trk
@@ -29,18 +29,9 @@ from trxlib.model.rules import check_members
 from trxlib.model.source import Progress, Source, SourceInfo
 from trxlib.spaces.companions import with_companions
 
-__all__ = ["EXPORT_SUFFIXES", "export", "export_source", "export_suffix"]
+__all__ = ["export", "export_source"]
 
 logger = logging.getLogger(__name__)
-#: Suffixes of outputs that `export` writes. What ends in ``.gz`` holds the same bytes, compressed with gzip.
-EXPORT_SUFFIXES = (".trk", ".tck", ".trk.gz", ".tck.gz", *VTK_SUFFIXES)
-
-
-def export_suffix(output: StrPath) -> str:
-    """Return which of `EXPORT_SUFFIXES` a name ends in; empty if `export` does not write it."""
-    name = Path(output).name.lower()
-    found = [suffix for suffix in EXPORT_SUFFIXES if name.endswith(suffix) and name != suffix]
-    return max(found, key=len, default="")
 
 
 def export(

@@ -12,12 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trxlib.errors import DataLossWarning, HeaderWarning, TrxError, warn
-from trxlib.formats.input_file import InputFile
 from trxlib.formats.registry import FORMATS
-from trxlib.formats.rows import read_rows
-from trxlib.formats.table.text import count_rows
-from trxlib.formats.tck.header import TSF_MAGIC, read_tck_header, timestamp_of
-from trxlib.formats.tck.timestamp import check_timestamp
 from trxlib.model.names import check_key
 from trxlib.model.options import ReadOptions
 from trxlib.model.source import Source, SourceInfo
@@ -176,6 +171,10 @@ def _place(path: Path, key: str, files: dict[Path, str], info: SourceInfo, optio
 
 
 def _place_tsf(path: Path, info: SourceInfo, *, accept: bool) -> str:
+    from trxlib.formats.input_file import InputFile
+    from trxlib.formats.tck.header import TSF_MAGIC, read_tck_header, timestamp_of
+    from trxlib.formats.tck.timestamp import check_timestamp
+
     file = InputFile(path)
     header = read_tck_header(file, TSF_MAGIC)
     # What is only to be warned of is warned of when the file is attached.
@@ -195,6 +194,10 @@ def _place_tsf(path: Path, info: SourceInfo, *, accept: bool) -> str:
 def _place_rows(path: Path, key: str, info: SourceInfo) -> str:
     """Return the section that a file has the rows of."""
     counts = {"dps": info.nb_streamlines, "dpv": info.nb_vertices}
+    # Readers of text, which most conversions do without.
+    from trxlib.formats.rows import read_rows
+    from trxlib.formats.table.text import count_rows
+
     rows, columns = read_rows(path).shape if path.suffix == ".npy" else count_rows(path, max(counts.values()))
     sections = [section for section, count in counts.items() if rows == count]
     if rows == 1 and not sections:

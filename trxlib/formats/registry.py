@@ -13,7 +13,7 @@ from trxlib.errors import UnsupportedFormatError
 from trxlib.formats.heads import read_head
 from trxlib.kinds import is_partial_name, kind_of, missing, refusal
 
-__all__ = ["FORMATS", "HAVE_SPACE", "MAY_HAVE_SPACE", "detect_format"]
+__all__ = ["EXPORT_SUFFIXES", "FORMATS", "HAVE_SPACE", "MAY_HAVE_SPACE", "detect_format", "export_suffix"]
 
 
 class Format(NamedTuple):
@@ -78,6 +78,8 @@ FORMATS: dict[str, Format] = {
 HAVE_SPACE = ("trx", "trk")
 #: Formats whose files mostly say where they are; a reference decides where there is one.
 MAY_HAVE_SPACE = ("tt",)
+#: Suffixes of what is written, beside TRX. What ends in ``.gz`` holds the same bytes, compressed with gzip.
+EXPORT_SUFFIXES = (".trk", ".tck", ".trk.gz", ".tck.gz", ".vtk", ".vtp")
 _MAGIC_BYTES = 24
 _KNOWN = f"known formats are {', '.join(FORMATS)}"
 
@@ -120,3 +122,10 @@ def detect_format(path: str | os.PathLike[str]) -> str:
         if suffix in row.extensions:
             return row.name
     raise refusal(path, "tractogram", _KNOWN, kind=kind)
+
+
+def export_suffix(output: str | os.PathLike[str]) -> str:
+    """Return which of `EXPORT_SUFFIXES` a name ends in; empty if it is none of them."""
+    name = Path(output).name.lower()
+    found = [suffix for suffix in EXPORT_SUFFIXES if name.endswith(suffix) and name != suffix]
+    return max(found, key=len, default="")
