@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from trxlib.cli.output import reporting, say
+from trxlib.cli.output import FILE_ERRORS, reporting, say, say_failure
 from trxlib.cli.parser import CallError, Parser, add_choice, add_switch, add_workers, check_choice, given_choice
 from trxlib.text import shown, shown_json
 
@@ -43,21 +43,44 @@ def add_validate(parser: Parser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE...", help="TRX archives or folders; others with --content")
     parser.add_argument("--content", action="store_true", help="look for odd streamlines, values and groups, too")
     add_switch(parser, "crc", default=True, text="read every byte and compare it with its CRC-32")
+    parser.add_argument("--json", action="store_true", help="a JSON list with one object per file")
 
 
 @reporting
 def run_validate(options: Namespace) -> int:
-    """Print every broken rule of each file, and what is odd in it; status 1 if there is something."""
-    found = 0
+    """Print every broken rule of each file, and what is odd in it.
+
+    The status is 0 for good files, 1 if something was found, 2 if a file cannot be read; the others are looked at.
+    """
+    status, facts = 0, []
     for file in options.files:
-        problems = _problems_of(file, options)
-        found += len(problems)
-        for problem in problems:
+        try:
+            problems = _problems_of(file, options)
+        except FILE_ERRORS as error:
+            say_failure(error)
+            facts.append({"path": file, "good": False, "error": str(error), "problems": [], "findings": []})
+            status = 2
+            continue
+        status = max(status, 1 if problems else 0)
+        facts.append(_facts_of(file, problems))
+        for problem in [] if options.json else problems:
             text = str(problem)
             say(shown(text if text.startswith(file) else f"{file}: {text}"))
-        if not problems:
+        if not (problems or options.json):
             say(f"{shown(file)}: good")
-    return 1 if found else 0
+    if options.json:
+        import json
+
+        say(shown_json(json.dumps(facts, indent=1, ensure_ascii=False)))
+    return status
+
+
+def _facts_of(file: str, problems: Sequence[object]) -> dict[str, Any]:
+    """Return what was found in a file as JSON values."""
+    broken = [item for item in problems if isinstance(item, Exception)]
+    odd = [item.to_dict() for item in problems if hasattr(item, "to_dict")]
+    rules = [{"kind": type(item).__name__, "message": str(item)} for item in broken]
+    return {"path": file, "good": not problems, "error": None, "problems": rules, "findings": odd}
 
 
 def _problems_of(file: str, options: Namespace) -> list[object]:
