@@ -1,4 +1,4 @@
-"""Commands that look at files: info, validate, groups."""
+"""Commands that look at files: info, validate, verify, groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from trxlib.cli.output import FILE_ERRORS, reporting, say, say_failure
 from trxlib.cli.parser import CallError, Parser, add_choice, add_switch, add_workers, check_choice, given_choice
 from trxlib.text import shown, shown_json
 
-__all__ = ["add_groups", "add_info", "add_validate", "run_groups", "run_info", "run_validate"]
+__all__ = [
+    "add_groups",
+    "add_info",
+    "add_validate",
+    "add_verify",
+    "run_groups",
+    "run_info",
+    "run_validate",
+    "run_verify",
+]
 
 _LONGEST = 100  # characters of a header value that a line shows
 
@@ -100,6 +109,38 @@ def _problems_of(file: str, options: Namespace) -> list[object]:
 
         problems += find_odd(file)
     return problems
+
+
+def add_verify(parser: Parser) -> None:
+    """State the arguments of ``trxlib verify``."""
+    parser.add_argument("archive", metavar="ARCHIVE", help="TRX archive")
+    text = "table of the workflow (default: provenance.tsv beside the archive, if there is one)"
+    parser.add_argument("--provenance", metavar="FILE", help=text)
+    parser.add_argument("--json", action="store_true", help="a JSON list with one object per file")
+    add_workers(parser, "pieces read side by side")
+
+
+def run_verify(options: Namespace) -> int:
+    """Print which arrays are damaged, and whose; the status is 0 for none, 1 for some, 2 if it cannot be read."""
+    return reporting(_verify, status=2)(options)
+
+
+def _verify(options: Namespace) -> int:
+    from trxlib.commands.verify import verify
+
+    found = verify(options.archive, provenance=options.provenance, workers=options.workers)
+    if options.json:
+        import json
+
+        say(shown_json(json.dumps([found.to_dict()], indent=1, ensure_ascii=False)))
+        return 0 if found.is_whole else 1
+    for damage in found.damage:
+        say(shown(str(damage)))
+        for name in damage.inputs:
+            say(f"  {shown(name)}")
+    if found.is_whole:
+        say(f"{shown(options.archive)}: whole, {found.nb_entries} entries, {found.nbytes / 1e6:.1f} MB")
+    return 0 if found.is_whole else 1
 
 
 def add_groups(parser: Parser) -> None:
