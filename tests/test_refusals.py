@@ -195,7 +195,8 @@ def test_the_command_line_says_it(tmp_path: Path, capsys: Any, kind: str, words:
     content, name, _, _ = KINDS[kind]
     path = write(tmp_path / name, content)
     given = {"PATH": str(path), "OUT": str(tmp_path / "o.trx")}
-    assert main([given.get(word, word) for word in words]) == 1
+    is_unread = (kind, words[0]) == ("annex", "validate")  # a file whose content is not there, see docs/reliability.md
+    assert main([given.get(word, word) for word in words]) == (2 if is_unread else 1)
     said = capsys.readouterr()
     check(said.out + said.err, path, kind)
 

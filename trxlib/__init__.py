@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trxlib.commands.sets import union as union
     from trxlib.commands.validate import find_problems as find_problems
     from trxlib.commands.validate import validate as validate
+    from trxlib.commands.verify import verify as verify
     from trxlib.model.arrays import TrxArrays as TrxArrays
     from trxlib.model.header import Header as Header
     from trxlib.model.space import Space as Space
@@ -76,6 +77,7 @@ _HOMES = {
     "save": "trx_file_memmap",
     "union": "commands.sets",
     "validate": "commands.validate",
+    "verify": "commands.verify",
     "zip_from_folder": "trx_file_memmap",
 }
 #: Helpers of the TRX reference module, for scripts that use them.

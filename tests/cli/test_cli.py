@@ -197,6 +197,25 @@ def test_validate_reads_the_data_unless_told_not_to(trx):
     assert run("validate", "--no-crc", trx).exit_code == 0
 
 
+def test_validate_says_as_json_what_was_found_and_goes_on_after_a_file_that_is_not_there(trx, tmp_path):
+    arrays = make_trx_arrays(lengths=[1, 3], dps={}, dpv={}, groups={}, dpg={}, dimensions=(1000, 1000, 1000))
+    odd = write_plain_zip(arrays, tmp_path / "odd.trx")
+    far = write_plain_zip(make_trx_arrays(dps={}, dpv={}, groups={"far": [99]}, dpg={}), tmp_path / "far.trx")
+    result = run("validate", "--json", trx, far)
+    assert result.exit_code == 1
+    good, bad = json.loads(result.stdout)
+    assert good == {"path": str(trx), "good": True, "error": None, "problems": [], "findings": []}
+    assert (bad["good"], bad["problems"][0]["kind"]) == (False, "ShapeError")
+    assert "streamline 99" in bad["problems"][0]["message"]
+    result = run("validate", "--json", "--content", tmp_path / "absent.trx", odd)
+    assert result.exit_code == 2
+    absent, odd_facts = json.loads(result.stdout)
+    assert "absent.trx" in absent["error"]
+    assert {"kind": "of one vertex", "array": "streamlines", "count": 1, "first": [0], "note": ""} in odd_facts[
+        "findings"
+    ]
+
+
 def test_groups_lists_and_extracts(trx, tmp_path):
     assert run("groups", trx).stdout == "CC\t12\nCST_L\t6\nnone\t0\n"
     result = run("groups", trx, "CST_L", "--extract", tmp_path / "groups")

@@ -107,7 +107,9 @@ def finish(folder: Path, **source: Any) -> Path:
     for shard in range(len(Plan.load(folder / "plan.json").shards)):
         receipts.append(folder / f"receipt{shard}.json")
         steps.fill_cohort(folder / "plan.json", archive, receipts[-1], shard=shard, workers=2)
-    steps.seal_cohort(folder / "plan.json", receipts, archive, folder / "provenance.tsv", **source)
+    steps.seal_cohort(
+        folder / "plan.json", receipts, archive, folder / "provenance.tsv", ranges=folder / "ranges.tsv", **source
+    )
     assert not list(folder.glob(".*"))
     return archive
 

@@ -71,3 +71,18 @@ def test_the_command_looks_at_the_content_of_any_format_when_asked(tmp_path, cap
     tck.write_bytes(tck_bytes([np.ones((1, 3))]))
     assert main(["validate", "--content", str(tck)]) == 1
     assert "a.tck: streamlines: 1 of one vertex; first 0" in capsys.readouterr().out
+
+
+def test_copies_across_chunks_and_signs_of_zero_are_duplicates_and_empty_streamlines_are_none(tmp_path):
+    arrays = make_trx_arrays(
+        lengths=[2, 0, 2, 0, *[3] * 60_000, 2], dps={}, dpv={}, dpg={}, groups={}, affine=np.eye(4),
+        dimensions=(30_000, 30_000, 30_000),
+    )  # fmt: skip
+    arrays.positions[:] = np.arange(arrays.positions.size).reshape(-1, 3) / 30 + 1
+    arrays.positions[0] = 0.0
+    arrays.positions[-2:] = arrays.positions[1::-1]
+    arrays.positions[-1] = -0.0
+    arrays.positions[2:4, 0] += 1e-3
+    found = trxlib.find_odd(write_plain_zip(arrays, tmp_path / "a.trx"))
+    (copies,) = [item for item in found if item.kind.startswith("duplicates")]
+    assert (copies.count, copies.first) == (1, (60_004,))

@@ -60,7 +60,7 @@ def touch(path):
 
 def test_every_result_is_there(demo):
     expected = ["demo.trx", "groups.tsv", "plan.json", "preflight.tsv", "provenance.tsv", "summary.tsv"]
-    expected += ["index.html", "mosaic.png"]
+    expected += ["index.html", "mosaic.png", "ranges.tsv"]
     expected += [f"groups/{name}.trx" for name in (*BUNDLES, *SUBJECTS)]
     expected += [f"subjects/{name}.{suffix}" for name in SUBJECTS for suffix in ("json", "trx")]
     assert set(expected) <= {path.removeprefix("demo/") for path in demo.results()}

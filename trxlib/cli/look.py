@@ -1,4 +1,4 @@
-"""Commands that look at files: info, validate, groups."""
+"""Commands that look at files: info, validate, verify, groups."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from trxlib.cli.output import reporting, say
+from trxlib.cli.output import FILE_ERRORS, reporting, say, say_failure
 from trxlib.cli.parser import CallError, Parser, add_choice, add_switch, add_workers, check_choice, given_choice
 from trxlib.text import shown, shown_json
 
-__all__ = ["add_groups", "add_info", "add_validate", "run_groups", "run_info", "run_validate"]
+__all__ = [
+    "add_groups",
+    "add_info",
+    "add_validate",
+    "add_verify",
+    "run_groups",
+    "run_info",
+    "run_validate",
+    "run_verify",
+]
 
 _LONGEST = 100  # characters of a header value that a line shows
 
@@ -43,21 +52,44 @@ def add_validate(parser: Parser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE...", help="TRX archives or folders; others with --content")
     parser.add_argument("--content", action="store_true", help="look for odd streamlines, values and groups, too")
     add_switch(parser, "crc", default=True, text="read every byte and compare it with its CRC-32")
+    parser.add_argument("--json", action="store_true", help="a JSON list with one object per file")
 
 
 @reporting
 def run_validate(options: Namespace) -> int:
-    """Print every broken rule of each file, and what is odd in it; status 1 if there is something."""
-    found = 0
+    """Print every broken rule of each file, and what is odd in it.
+
+    The status is 0 for good files, 1 if something was found, 2 if a file cannot be read; the others are looked at.
+    """
+    status, facts = 0, []
     for file in options.files:
-        problems = _problems_of(file, options)
-        found += len(problems)
-        for problem in problems:
+        try:
+            problems = _problems_of(file, options)
+        except FILE_ERRORS as error:
+            say_failure(error)
+            facts.append({"path": file, "good": False, "error": str(error), "problems": [], "findings": []})
+            status = 2
+            continue
+        status = max(status, 1 if problems else 0)
+        facts.append(_facts_of(file, problems))
+        for problem in [] if options.json else problems:
             text = str(problem)
             say(shown(text if text.startswith(file) else f"{file}: {text}"))
-        if not problems:
+        if not (problems or options.json):
             say(f"{shown(file)}: good")
-    return 1 if found else 0
+    if options.json:
+        import json
+
+        say(shown_json(json.dumps(facts, indent=1, ensure_ascii=False)))
+    return status
+
+
+def _facts_of(file: str, problems: Sequence[object]) -> dict[str, Any]:
+    """Return what was found in a file as JSON values."""
+    broken = [item for item in problems if isinstance(item, Exception)]
+    odd = [item.to_dict() for item in problems if hasattr(item, "to_dict")]
+    rules = [{"kind": type(item).__name__, "message": str(item)} for item in broken]
+    return {"path": file, "good": not problems, "error": None, "problems": rules, "findings": odd}
 
 
 def _problems_of(file: str, options: Namespace) -> list[object]:
@@ -77,6 +109,38 @@ def _problems_of(file: str, options: Namespace) -> list[object]:
 
         problems += find_odd(file)
     return problems
+
+
+def add_verify(parser: Parser) -> None:
+    """State the arguments of ``trxlib verify``."""
+    parser.add_argument("archive", metavar="ARCHIVE", help="TRX archive")
+    text = "table of the workflow (default: provenance.tsv beside the archive, if there is one)"
+    parser.add_argument("--provenance", metavar="FILE", help=text)
+    parser.add_argument("--json", action="store_true", help="a JSON list with one object per file")
+    add_workers(parser, "pieces read side by side")
+
+
+def run_verify(options: Namespace) -> int:
+    """Print which arrays are damaged, and whose; the status is 0 for none, 1 for some, 2 if it cannot be read."""
+    return reporting(_verify, status=2)(options)
+
+
+def _verify(options: Namespace) -> int:
+    from trxlib.commands.verify import verify
+
+    found = verify(options.archive, provenance=options.provenance, workers=options.workers)
+    if options.json:
+        import json
+
+        say(shown_json(json.dumps([found.to_dict()], indent=1, ensure_ascii=False)))
+        return 0 if found.is_whole else 1
+    for damage in found.damage:
+        say(shown(str(damage)))
+        for name in damage.inputs:
+            say(f"  {shown(name)}")
+    if found.is_whole:
+        say(f"{shown(options.archive)}: whole, {found.nb_entries} entries, {found.nbytes / 1e6:.1f} MB")
+    return 0 if found.is_whole else 1
 
 
 def add_groups(parser: Parser) -> None:

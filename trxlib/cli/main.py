@@ -45,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "merge": Command("write", "Concatenate TRX files into one, straight from file to file."),
     "sets": Command("sets", "Write the union, intersection or difference of tractograms."),
     "validate": Command("look", "Check TRX files against every rule of the format."),
+    "verify": Command("look", "Read an archive again, and name arrays, subjects and files whose data are damaged."),
     "groups": Command("look", "List the groups of a TRX file, or write each as a file of its own."),
 }
 

@@ -14,7 +14,16 @@ from trxlib.text import shown_lines
 if TYPE_CHECKING:
     from trxlib.model.source import Progress
 
-__all__ = ["FileError", "reporting", "say", "say_error", "show_log", "show_progress"]
+__all__ = [
+    "FILE_ERRORS",
+    "FileError",
+    "reporting",
+    "say",
+    "say_error",
+    "say_failure",
+    "show_log",
+    "show_progress",
+]
 
 
 class FileError(Exception):
@@ -36,13 +45,19 @@ def _write(stream: Any, text: str) -> None:
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
-def reporting(run: Callable[[Any], int]) -> Callable[[Any], int]:
-    """Make a command turn errors of files into messages and status 1, and warnings into lines.
+#: Errors of files; a missing optional package is an ImportError that names it.
+FILE_ERRORS = (TrxError, FileError, OSError, ImportError)
+
+
+def reporting(run: Callable[[Any], int], status: int = 1) -> Callable[[Any], int]:
+    """Make a command turn errors of files into messages and a status, and warnings into lines.
 
     Parameters
     ----------
     run : callable
         Takes the options that were given and returns a status.
+    status : int
+        What is returned after an error.
     """
 
     def run_reporting(options: Any) -> int:
@@ -53,13 +68,17 @@ def reporting(run: Callable[[Any], int]) -> Callable[[Any], int]:
                 return run(options)
             except BrokenPipeError:
                 raise
-            # A missing optional package is an ImportError that names it.
-            except (TrxError, FileError, OSError, ImportError) as error:
-                for text in [str(error), *getattr(error, "__notes__", [])]:
-                    say_error(f"error: {shown_lines(text)}")
-                return 1
+            except FILE_ERRORS as error:
+                say_failure(error)
+                return status
 
     return run_reporting
+
+
+def say_failure(error: Exception) -> None:
+    """Print an error and its notes on stderr."""
+    for text in [str(error), *getattr(error, "__notes__", [])]:
+        say_error(f"error: {shown_lines(text)}")
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trxlib.cohort.provenance import write_provenance
+from trxlib.cohort.provenance import write_provenance, write_ranges
 from trxlib.cohort.sheet import Row
 from trxlib.cohort.subjects import common_options, convert_inputs, paths_of_rows
 from trxlib.commands.convert import plan_conversion
@@ -238,6 +238,7 @@ def seal_cohort(
     *,
     records: Paths = (),
     rows: Sequence[Row] = (),
+    ranges: str | Path | None = None,
     workers: int = 1,
 ) -> None:
     """Check that every byte was filled, close the archive, name it, and say where its streamlines are from.
@@ -257,6 +258,8 @@ def seal_cohort(
         From `convert_subject`, in the order of the archive; or give `rows`.
     rows : sequence of mapping
         As given to `plan_cohort_directly`.
+    ranges : path, optional
+        Output: the CRC-32 of each input's bytes, by which `trxlib.verify` says whose data are damaged.
     workers : int
         Threads, to fill a damaged shard.
 
@@ -269,27 +272,41 @@ def seal_cohort(
     """
     loaded = Plan.load(plan)
     paths, records = [Path(path) for path in receipts], list(records)
-    check_outputs([archive, provenance], [plan, *paths, *records, *_inputs_of(loaded.inputs)])
+    outputs = [archive, provenance, *([] if ranges is None else [ranges])]
+    check_outputs(outputs, [plan, *paths, *records, *_inputs_of(loaded.inputs)])
     found = _load_receipts(loaded, paths)
-    ranges = check_receipts(loaded, found)
+    filled = check_receipts(loaded, found)
     partial = _partial_path(loaded, archive)
     if partial.exists():
         target = PartialArchive(archive, loaded.layout, partial, create=False)
         try:
             found = _repair(loaded, target, found, paths, workers)
-            write_provenance(loaded, found, provenance, records, rows)
+            _write_tables(loaded, found, provenance, records, rows, ranges)
             seal_container(loaded, target, check_receipts(loaded, found))
         finally:
             target.close()
-    elif is_sealed(loaded, ranges, archive):
+    elif is_sealed(loaded, filled, archive):
         logger.info("%s: was sealed already, by another job of the same plan", archive)
-        write_provenance(loaded, found, provenance, records, rows)
+        _write_tables(loaded, found, provenance, records, rows, ranges)
     else:
         for path in paths:
             path.unlink(missing_ok=True)
         raise StaleError(f"{partial}: the archive under construction is gone; run the workflow again to fill it again")
     _remove_partials(archive)
     logger.info("%s: %d streamlines of %d inputs", archive, loaded.header.nb_streamlines, len(loaded.inputs))
+
+
+def _write_tables(
+    plan: Plan,
+    receipts: Sequence[Receipt],
+    provenance: str | Path,
+    records: Paths,
+    rows: Sequence[Row],
+    ranges: str | Path | None,
+) -> None:
+    write_provenance(plan, receipts, provenance, records, rows)
+    if ranges is not None:
+        write_ranges(plan, receipts, ranges)
 
 
 def _load_receipts(plan: Plan, paths: Sequence[Path]) -> list[Receipt]:

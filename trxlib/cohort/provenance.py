@@ -1,4 +1,4 @@
-"""``provenance.tsv``: where every streamline of an archive came from."""
+"""``provenance.tsv``: where every streamline of an archive came from; ``ranges.tsv``: CRCs of each input's bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trxlib.cohort.tables import write_table
 from trxlib.engine.plan import InputPlan, Plan
 from trxlib.engine.receipt import Receipt
 
-__all__ = ["write_provenance"]
+__all__ = ["write_provenance", "write_ranges"]
 
 Paths = Iterable[str | Path]
 _PROVENANCE_COLUMNS = (
@@ -31,6 +31,10 @@ _PROVENANCE_COLUMNS = (
 )
 
 
+#: As `trxlib.commands.verify` reads them.
+_RANGE_COLUMNS = ("input", "first_streamline", "streamlines", "entry", "first_byte", "bytes", "crc")
+
+
 def write_provenance(
     plan: Plan, receipts: Sequence[Receipt], output: str | Path, records: Paths, rows: Sequence[Row]
 ) -> None:
@@ -44,6 +48,35 @@ def write_provenance(
         for place, path in zip(plan.inputs, records, strict=True):
             lines += _lines_of_record(place, Path(path))
     write_table(output, _PROVENANCE_COLUMNS, lines)
+
+
+def write_ranges(plan: Plan, receipts: Sequence[Receipt], output: str | Path) -> None:
+    """Write which bytes of each entry an input filled, and their CRC-32, so that damage can be told from whose it is.
+
+    Parameters
+    ----------
+    plan : Plan
+    receipts : sequence of Receipt
+        Of all shards.
+    output : path
+        A line for each input and entry.
+    """
+    parts = [part for receipt in sorted(receipts, key=lambda one: one.shard) for part in receipt.parts]
+    lines = (
+        [
+            place.name,
+            place.first_streamline,
+            place.nb_streamlines,
+            item.path,
+            item.start,
+            item.nbytes,
+            f"{item.crc:08x}",
+        ]
+        for place, part in zip(plan.inputs, parts, strict=True)
+        for item in part
+        if item.nbytes
+    )
+    write_table(output, _RANGE_COLUMNS, lines)
 
 
 def _lines_of_record(place: InputPlan, path: Path) -> list[list[Any]]:

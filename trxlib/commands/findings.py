@@ -1,6 +1,7 @@
 """What is odd in the content of a tractogram of any format: counts, and the first that are concerned.
 
-The streamlines are read once, chunk by chunk. Of each a hash of 8 bytes is kept, to find those that are there twice.
+The streamlines are read once, chunk by chunk. Of each 24 bytes are kept, its length and a key, to find those that are
+there twice.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 from trxlib.errors import TrxWarning
 from trxlib.formats.open import open_unjudged
 from trxlib.model.chunk import Chunk
+from trxlib.model.same_streamlines import describe_streamlines, first_equal
 from trxlib.model.space import Space
 from trxlib.spaces.grid import Grid
 
@@ -68,7 +69,7 @@ def find_odd(path: str | os.PathLike[str], reference: Any = None) -> list[Findin
 
     Vertices that are not finite or outside the grid; streamlines that are empty, of one vertex, or there twice, also
     backwards; steps and places of another unit or space; NaN in dps and dpv; members twice or out of order. Read once
-    in chunks; of each streamline 8 bytes are kept.
+    in chunks; of each streamline 24 bytes are kept.
 
     Parameters
     ----------
@@ -123,7 +124,8 @@ class _Look:
     def __init__(self, space: Space) -> None:
         self.space, self.grid = space, Grid(space)
         self.tallies: dict[tuple[str, str], _Tally] = {}
-        self.hashes: list[Array] = []
+        self.lengths: list[Array] = []
+        self.keys: list[Array] = []
         self.done = self.vertices = self.outside = self.steps = 0
         self.way = 0.0
         self.low, self.high = np.full(3, np.inf), np.full(3, -np.inf)
@@ -147,7 +149,8 @@ class _Look:
                 if np.asarray(values).dtype.kind == "f":
                     rows = np.flatnonzero(np.isnan(values).any(axis=1))
                     self._add(f"{section}/{key}", "with NaN", rows if own is None else np.unique(own[rows]))
-        self.hashes.append(_hashes(positions, lengths))
+        self.lengths.append(lengths)
+        self.keys.append(describe_streamlines(positions + 0.0, lengths)[0])  # -0.0 is 0.0
         self.done += len(lengths)
         self.vertices += len(positions)
 
@@ -171,9 +174,11 @@ class _Look:
         return found + self._duplicates() + self._doubts()
 
     def _duplicates(self) -> list[Finding]:
-        hashes = np.concatenate(self.hashes) if self.hashes else np.zeros(0, np.uint64)
-        order = np.argsort(hashes, kind="stable")
-        again = np.sort(order[1:][(hashes[order][1:] == hashes[order][:-1]) & (hashes[order][1:] != 0)])
+        if not self.done:
+            return []
+        lengths, keys = np.concatenate(self.lengths), np.concatenate(self.keys)
+        first = first_equal(lengths, keys)
+        again = np.flatnonzero((first != np.arange(len(first))) & (lengths > 0))
         if not len(again):
             return []
         kind = "duplicates of an earlier one, forwards or backwards"
@@ -196,18 +201,6 @@ class _Look:
                 note += ", since all coordinates are those of voxmm"
             found.append(Finding("doubted for their space", "streamlines", self.done, (), note))
         return found
-
-
-def _hashes(positions: Array, lengths: Array) -> Array:
-    """Return 8 bytes for each streamline, the same in both directions; 0 for one without vertices."""
-    found = np.zeros(len(lengths), dtype=np.uint64)
-    ends = np.cumsum(lengths)
-    positions = positions + 0.0  # -0.0 is 0.0
-    for row in np.flatnonzero(lengths):
-        points = positions[ends[row] - lengths[row] : ends[row]]
-        ways = sorted(part.tobytes() for part in (points, points[::-1]))
-        found[row] = (isal_zlib.crc32(ways[0]) << 32) | isal_zlib.adler32(ways[0]) or 1
-    return found
 
 
 def _odd_members(name: str, members: Array) -> list[Finding]:

@@ -84,7 +84,8 @@ def fill_shard(
 
     filled = _fill_all(plan, target, opener, shard, workers, progress, note)
     ranges = merge_ranges([piece for ranges in filled for piece in ranges])
-    return Receipt(plan.id, shard, tuple(ranges), tuple(read[number] for number in sorted(read)))
+    parts = tuple(tuple(merge_ranges(part)) for part in filled)
+    return Receipt(plan.id, shard, tuple(ranges), tuple(read[number] for number in sorted(read)), parts)
 
 
 def _fill_all(

@@ -63,12 +63,15 @@ class Receipt:
         What was written, neighbours joined.
     inputs : tuple of ReadInput
         What was read, in the order of the plan.
+    parts : tuple of tuple of Range
+        What was written of each input of the plan's shard, in its order, neighbours joined.
     """
 
     plan_id: str
     shard: int
     ranges: tuple[Range, ...]
     inputs: tuple[ReadInput, ...] = ()
+    parts: tuple[tuple[Range, ...], ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the receipt as JSON; the name appears when it is complete."""
@@ -77,6 +80,7 @@ class Receipt:
             "shard": self.shard,
             "ranges": [[item.path, item.start, item.nbytes, item.crc] for item in self.ranges],
             "inputs": [[item.stamp, item.format, item.fingerprint, item.record] for item in self.inputs],
+            "parts": [[[item.path, item.start, item.nbytes, item.crc] for item in part] for part in self.parts],
         }
         with writing(path) as partial:
             partial.write_text(json.dumps(content) + "\n")
@@ -95,7 +99,8 @@ class Receipt:
             content = json.loads(data)
             ranges = tuple(Range(*row) for row in content["ranges"])
             inputs = tuple(ReadInput(tuple(stamp), *names) for stamp, *names in content["inputs"])
-            return cls(content["plan"], content["shard"], ranges, inputs)
+            parts = tuple(tuple(Range(*row) for row in part) for part in content["parts"])
+            return cls(content["plan"], content["shard"], ranges, inputs, parts)
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(f"{path}: is no receipt of a fill ({error}); remove it and fill again") from None
 

@@ -20,7 +20,14 @@ from trxlib.errors import InputError
 from trxlib.model.offsets import gather_rows, row_numbers
 from trxlib.model.source import Runs
 
-__all__ = ["SameStreamlines", "Tractogram", "check_precision", "find_same"]
+__all__ = [
+    "SameStreamlines",
+    "Tractogram",
+    "check_precision",
+    "describe_streamlines",
+    "find_same",
+    "first_equal",
+]
 
 Array = npt.NDArray[Any]
 _VERTICES = 1 << 17  # looked at at a time: some MB
@@ -128,9 +135,9 @@ def find_same(tractograms: Sequence[Tractogram], precision: float) -> SameStream
     for item in tractograms:
         for points, part in _blocks(item):
             here = slice(done, done + len(part))
-            keys[here], means[here] = _describe(points, part)
+            keys[here], means[here] = describe_streamlines(points, part)
             done = here.stop
-    first = _first_equal(lengths, keys)
+    first = first_equal(lengths, keys)
     pairs = np.zeros((0, 2), dtype=np.int64)
     if precision > 0:
         pairs = _close_pairs(tractograms, lengths, means, np.flatnonzero(first == np.arange(len(first))), precision)
@@ -150,8 +157,23 @@ def _blocks(item: Tractogram) -> Iterator[tuple[Array, Array]]:
         low = high
 
 
-def _describe(points: Array, lengths: Array) -> tuple[Array, Array]:
-    """Return the key of each streamline, uint64 of shape (n, 2), and its mean point, float64 of shape (n, 3)."""
+def describe_streamlines(points: Array, lengths: Array) -> tuple[Array, Array]:
+    """Return what tells a streamline from others: a key of 128 bits, and its mean point.
+
+    Parameters
+    ----------
+    points : ndarray, float64 of shape (v, 3)
+        Vertices, one streamline behind the other; no -0.0.
+    lengths : ndarray, int64 of shape (n,)
+        Vertices of each streamline.
+
+    Returns
+    -------
+    keys : ndarray, uint64 of shape (n, 2)
+        The same for the same vertices in the same order or from the other end; 0, 0 for no vertices.
+    means : ndarray, float64 of shape (n, 3)
+        0 for no vertices.
+    """
     keys = np.zeros((len(lengths), 2), dtype=np.uint64)
     means = np.zeros((len(lengths), 3))
     rows = np.flatnonzero(lengths)
@@ -181,8 +203,20 @@ def _mix(values: Array) -> Array:
     return np.asarray(values ^ (values >> np.uint64(31)))
 
 
-def _first_equal(lengths: Array, keys: Array) -> Array:
-    """Return for each streamline the lowest number that has the same length and key."""
+def first_equal(lengths: Array, keys: Array) -> Array:
+    """Return for each streamline the lowest number that has the same length and key.
+
+    Parameters
+    ----------
+    lengths : ndarray, int64 of shape (n,)
+        Vertices of each streamline.
+    keys : ndarray, uint64 of shape (n, 2)
+        Of `describe_streamlines`.
+
+    Returns
+    -------
+    ndarray, int64 of shape (n,)
+    """
     order = np.lexsort((keys[:, 1], keys[:, 0], lengths))  # stable: equal ones stay in their order
     is_new = np.ones(len(order), dtype=bool)
     is_new[1:] = (lengths[order[1:]] != lengths[order[:-1]]) | (keys[order[1:]] != keys[order[:-1]]).any(axis=1)

@@ -96,6 +96,7 @@ rule seal_cohort:
     output:
         archive=f"{RESULTS}/{{cohort}}/{{cohort}}.trx",
         provenance=f"{RESULTS}/{{cohort}}/provenance.tsv",
+        ranges=f"{RESULTS}/{{cohort}}/ranges.tsv",
     log:
         "logs/{cohort}/seal_cohort.log",
     conda:

@@ -11,5 +11,6 @@ steps.seal_cohort(
     snakemake.output.provenance,
     records=snakemake.input.records,
     rows=snakemake.params.rows,
+    ranges=snakemake.output.ranges,
     workers=snakemake.threads,
 )
