@@ -13,8 +13,8 @@ INTEGERS = (
 )  # fmt: skip
 FLOATS = (float("nan"), float("inf"), float("-inf"), 0.0, -1.0, 1e-45, 1e38, 1e300)
 TOKENS = (
-    *b"nan inf -inf NaN Infinity -1 0 1e400 1e200 1e-400 1e999 4294967296 99999999999999999999 0x10 1_0 1,5 1.5.5".split(),
-    *b"--1 1e + none null true END , ; \" ' ( ) [ ] { } < > /> & &#0; ../ a/b ..".split(),
+    *b"nan inf -inf NaN Infinity -1 0 1e400 1e200 1e-400 1e999 4294967296 99999999999999999999 0x10 1_0".split(),
+    *b"1,5 1.5.5 --1 1e + none null true END , ; \" ' ( ) [ ] { } < > /> & &#0; ../ a/b ..".split(),
     b"", b"\t", b"\n", b"\r\n", b"\0", b"file: . 0", b"9" * 400, b"[" * 80, b'{"a":' * 70, b"\xe9",
     "\u0663".encode(), "\ufeff".encode(),
 )  # fmt: skip
