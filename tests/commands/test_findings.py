@@ -71,3 +71,11 @@ def test_the_command_looks_at_the_content_of_any_format_when_asked(tmp_path, cap
     tck.write_bytes(tck_bytes([np.ones((1, 3))]))
     assert main(["validate", "--content", str(tck)]) == 1
     assert "a.tck: streamlines: 1 of one vertex; first 0" in capsys.readouterr().out
+
+
+def test_a_signalling_nan_is_one_that_is_not_finite(tmp_path):
+    data = tck_bytes([np.ones((2, 3)), np.full((3, 3), 2.0)], datatype="Float64LE", offset=100)
+    signalling = (0x7FF0000000000001).to_bytes(8, "little")
+    (tmp_path / "a.tck").write_bytes(data[:100] + signalling + data[108:])
+    found = {finding.kind: finding.first for finding in trxlib.find_odd(tmp_path / "a.tck")}
+    assert found["not finite"] == (0,)

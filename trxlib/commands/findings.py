@@ -93,7 +93,8 @@ def find_odd(path: str | os.PathLike[str], reference: Any = None) -> list[Findin
     ...     print(finding)
     streamlines: 2 of one vertex; first 3, 7
     """
-    with warnings.catch_warnings():
+    # Numbers that are not finite, signalling NaN among them, are found, and numpy need not tell of them.
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", TrxWarning)  # what is odd is told by the findings
         with open_unjudged(path, reference) as source:
             look = _Look(source.info.space)
