@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.fuzz.batch import TIME_LIMIT, make_input
 from tests.fuzz.targets import TARGETS
@@ -29,19 +30,23 @@ class Fuzzing:
         Of all damage.
     keep : Path
         Folder for files that fail, each in a folder of its own with a traceback.
+    module : str
+        What the child runs.
     """
 
     seed: int
     keep: Path
     counts: dict[str, int] = field(default_factory=dict)
-    found: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    module: str = "tests.fuzz.batch"
+    found: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def run(self, name: str, seconds: float) -> None:
         """Try one target for some seconds, in a child."""
         first = self.counts.get(name, 0)
         with tempfile.TemporaryDirectory(dir=_quick_folder()) as place:
-            command = [sys.executable, "-m", "tests.fuzz.batch", name, str(self.seed), str(first), str(seconds), place]
-            environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT)}
+            command = [sys.executable, "-m", self.module, name, str(self.seed), str(first), str(seconds), place]
+            paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+            environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": paths}
             child = subprocess.Popen(
                 command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
@@ -60,13 +65,16 @@ class Fuzzing:
                 number += 1
             self.counts[name] = number
 
-    def _note(self, name: str, finding: dict[str, str]) -> None:
+    def _note(self, name: str, finding: dict[str, Any]) -> None:
         kinds = self.found.setdefault(name, {})
         if finding["kind"] in kinds:
             return
         kinds[finding["kind"]] = finding
         folder = self.keep / name / f"{len(kinds)}"
-        make_input(name, self.seed, int(finding["number"]), folder / "input", TARGETS[name].seeds())
+        if "kept" in finding:
+            shutil.copytree(finding["kept"], folder / "input", dirs_exist_ok=True)
+        else:
+            make_input(name, self.seed, int(finding["number"]), folder / "input", TARGETS[name].seeds())
         text = f"target {name}, seed {self.seed}, number {finding['number']}, reader {finding['reader']}\n"
         (folder / "traceback.txt").write_text(f"{text}{finding['kind']}\n{finding['text']}")
         print(f"{name}: {finding['kind']}; kept in {folder}", file=sys.stderr, flush=True)
@@ -76,11 +84,13 @@ def _quick_folder() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-def fuzz(names: list[str], minutes: float, seed: int, keep: Path) -> Fuzzing:
-    """Try targets in turns for so many minutes in sum."""
+def fuzz(names: list[str], minutes: float, seed: int, keep: Path, *, guided: bool = False) -> Fuzzing:
+    """Try targets in turns for so many minutes in sum; with atheris (`guided`) each has one turn."""
     result = Fuzzing(seed, keep)
+    if guided:
+        result.module = "tests.fuzz.guided"
     end = time.monotonic() + 60 * minutes
-    turn = max(1.0, min(10.0, 60 * minutes / len(names)))
+    turn = max(1.0, min(3600.0 if guided else 10.0, 60 * minutes / len(names)))
     while True:
         for name in names:
             result.run(name, turn)
@@ -94,9 +104,10 @@ def main() -> int:
     parser.add_argument("--target", action="append", choices=sorted(TARGETS), help="only this one; may be repeated")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same files (0)")
     parser.add_argument("--keep", type=Path, help="folder for files that fail (a new one in the temporary folder)")
+    parser.add_argument("--atheris", action="store_true", help="damage that looks for new code (pip install atheris)")
     options = parser.parse_args()
     keep = options.keep or Path(tempfile.mkdtemp(prefix="fuzz_"))
-    result = fuzz(options.target or list(TARGETS), options.minutes, options.seed, keep)
+    result = fuzz(options.target or list(TARGETS), options.minutes, options.seed, keep, guided=options.atheris)
     print("| target | inputs | findings |\n|---|---:|---:|")
     for name, count in result.counts.items():
         print(f"| {name} | {count} | {len(result.found.get(name, {}))} |")
