@@ -107,7 +107,7 @@ def judge_some(path: str, positions: Array | Rows, space: Space, *, limits: tupl
     space, limits
         See `judge_share`, as for errors and warnings.
     """
-    grid = Grid(space)
+    grid = Grid(space, path)
     if not grid.has_grid or not len(positions):
         return
     starts = np.unique(np.linspace(0, max(0, len(positions) - _PIECE), _PIECES).astype(np.int64))
