@@ -86,3 +86,11 @@ def test_copies_across_chunks_and_signs_of_zero_are_duplicates_and_empty_streaml
     found = trxlib.find_odd(write_plain_zip(arrays, tmp_path / "a.trx"))
     (copies,) = [item for item in found if item.kind.startswith("duplicates")]
     assert (copies.count, copies.first) == (1, (60_004,))
+
+
+def test_a_signalling_nan_is_one_that_is_not_finite(tmp_path):
+    data = tck_bytes([np.ones((2, 3)), np.full((3, 3), 2.0)], datatype="Float64LE", offset=100)
+    signalling = (0x7FF0000000000001).to_bytes(8, "little")
+    (tmp_path / "a.tck").write_bytes(data[:100] + signalling + data[108:])
+    found = {finding.kind: finding.first for finding in trxlib.find_odd(tmp_path / "a.tck")}
+    assert found["not finite"] == (0,)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.formats.made import GRID, SIZES, open_source, read_all, tck_bytes, trk_bytes, write
+from tests.helpers import make_trx_arrays, write_plain_zip
 from trxlib.errors import DataLossWarning, FormatError, InputError
 from trxlib.model.space import Space
 from trxlib.spaces.grid import Grid, VoxmmBox
@@ -168,3 +169,17 @@ def test_what_is_outside_does_not_depend_on_its_neighbours(
     alone = sum(kept([line]) for line in lines[:40])
     assert kept([*lines[:40], far]) == alone
     assert 0 < kept([*lines, far]) < len(lines) or dtype == "float16" or affine is not OBLIQUE
+
+
+def test_an_affine_that_nobody_can_compute_with_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    affine = np.array([[2.0, 0.1, 0, 0], [-0.2, 2, 0, 1e200], [0, 0.1, 2, 0], [0, 0, 0, 1]])
+    path = write_plain_zip(make_trx_arrays(affine=affine), tmp_path / "a.trx")
+    with pytest.raises(FormatError, match=r"a\.trx: the affine is .*absurd"):
+        open_source(path)
+
+
+def test_a_signalling_nan_is_inside_like_any_other() -> None:
+    positions = np.full((3, 3), 1000, np.float32)
+    positions.view(np.uint32)[1] = 0x7F800001
+    turned = np.array([[2.0, 0.1, 0, 0], [-0.2, 2, 0, 0], [0, 0.1, 2, 0], [0, 0, 0, 1]])
+    assert Grid(Space(turned, GRID)).find_outside(positions).tolist() == [0, 2]

@@ -26,7 +26,7 @@ from tests.spaces.transform_files import OBLIQUE, SHAPE, bend, move, write_image
 from trxlib import convert, export
 from trxlib.errors import DataLossWarning, HeaderWarning, InputError, SpaceMismatchError, SpaceWarning
 from trxlib.model.space import Space
-from trxlib.spaces.outside import judge_share
+from trxlib.spaces.outside import judge_share, thin_out
 
 #: A head far from the middle of the world, so that no mistake goes unseen.
 HEAD = np.array([[2.0, 0, 0, 20], [0, 2, 0, -60], [0, 0, 2, 5], [0, 0, 0, 1]])
@@ -352,3 +352,13 @@ def test_a_grid_that_is_none_is_said_once_and_no_rule_can_hold(
             convert(path, tmp_path / "out.trx", reference=good)
         with pytest.warns(DataLossWarning, match="4 of 5 streamlines"):
             convert(path, tmp_path / "out.trx", reference=good, out_of_volume="drop", max_outside=1, warn_outside=1)
+
+
+def test_samples_are_finite_and_numbers_of_any_kind_are_taken_without_a_warning() -> None:
+    positions = np.ones((4, 3), np.float32)
+    positions.view(np.uint32)[1, 0] = 0x7F800001  # a signalling NaN
+    sample = thin_out(positions)
+    assert sample.shape == (3, 3)
+    far = np.full((4, 3), 1e308)
+    with pytest.raises(SpaceMismatchError, match="a.tck: 100 % of its vertices"):
+        judge_share("a.tck", (4, 4), far, Space(HEAD, HEAD_SHAPE), matrix=np.diag([0.5, 0.5, 0.5, 1]), limits=(0, 0.5))

@@ -373,3 +373,12 @@ def test_what_numpy_and_we_write_comes_back(tmp_path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             np.testing.assert_array_equal(read_rows(tmp_path / "w.txt"), values)
+
+
+def test_an_npy_of_python_2_is_read_without_a_word_of_numpy(tmp_path: Path) -> None:
+    np.save(tmp_path / "w.npy", np.array([[1, 2], [3, 4]], np.int16))
+    data = (tmp_path / "w.npy").read_bytes().replace(b"(2, 2), }  ", b"(2L, 2L), }")
+    assert b"2L" in data
+    found = read_rows(write(tmp_path / "w.npy", data))
+    assert isinstance(found, np.ndarray)
+    assert found.tolist() == [[1, 2], [3, 4]]

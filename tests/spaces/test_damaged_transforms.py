@@ -6,6 +6,7 @@ import gzip
 import warnings
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from spaces.transform_files import (
@@ -26,7 +27,7 @@ from spaces.transform_files import (
     write_mrtrix_warp,
 )
 
-from trxlib.errors import TrxError, TrxWarning
+from trxlib.errors import HeaderError, TrxError, TrxWarning
 from trxlib.spaces.transforms import read_transforms
 
 SHAPE = (9, 8, 7)
@@ -78,3 +79,15 @@ def test_changed_bytes(tmp_path: Path, name: str) -> None:
             else:
                 lost = np.isnan(moved).any(axis=1)
                 assert not lost.any() if outside is None else np.array_equal(lost, outside)
+
+
+@pytest.mark.parametrize("name", ["TransformType", "TranformParameters"])
+def test_hdf5_of_another_type_is_not_read_at_all(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.h5"
+    write_good(path)
+    with h5py.File(path, "r+") as file:
+        group = file["TransformGroup/1"]
+        del group[name]
+        group.create_dataset(name, (1,), dtype=h5py.vlen_dtype(np.int32))
+    with pytest.raises(HeaderError, match=rf"a\.h5 cannot be read as HDF5: {name} holds object"):
+        read_transforms(path)

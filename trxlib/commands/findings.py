@@ -94,10 +94,11 @@ def find_odd(path: str | os.PathLike[str], reference: Any = None) -> list[Findin
     ...     print(finding)
     streamlines: 2 of one vertex; first 3, 7
     """
-    with warnings.catch_warnings():
+    # Numbers that are not finite, signalling NaN among them, are found, and numpy need not tell of them.
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", TrxWarning)  # what is odd is told by the findings
         with open_unjudged(path, reference) as source:
-            look = _Look(source.info.space)
+            look = _Look(source.info.space, source.info.path)
             for chunk in source.chunks():
                 look.at(chunk)
             found = look.findings()
@@ -121,8 +122,8 @@ class _Tally:
 class _Look:
     """Looks at chunks one after the other."""
 
-    def __init__(self, space: Space) -> None:
-        self.space, self.grid = space, Grid(space)
+    def __init__(self, space: Space, path: str) -> None:
+        self.space, self.grid = space, Grid(space, path)
         self.tallies: dict[tuple[str, str], _Tally] = {}
         self.lengths: list[Array] = []
         self.keys: list[Array] = []

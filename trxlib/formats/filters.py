@@ -159,7 +159,7 @@ class _Judge:
         self.info, self.policy, self.grid_name = info, policy, grid
         self.findings = Findings()
         self._matrix = matrix
-        self._grid = Grid(info.space)
+        self._grid = Grid(info.space, info.path)
         self._lock = threading.Lock()
         self._is_ended = False
         #: Some vertices of the earliest blocks that have some outside, by the first of these: streamline and place.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tokenize
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def _read_npy(path: Path) -> Array | StoredRows:
     with open_regular(path) as file:
         stamp = FileStamp.of_status(os.fstat(file.fileno()))
     try:
-        values = np.lib.format.open_memmap(path, mode="r")  # for its header: nothing is read of the mapped array
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy tells that Python 2 wrote a header, without naming the file
+            values = np.lib.format.open_memmap(path, mode="r")  # for its header: nothing is read of the mapped array
     except _BAD_NPY as error:
         raise FormatError(f"{path} is no .npy file of numbers: {type(error).__name__}: {error}") from None
     if values.ndim not in (1, 2):
@@ -94,5 +97,7 @@ def _read_npy(path: Path) -> Array | StoredRows:
     shape = values.shape if values.ndim == 2 else (len(values), 1)
     if values.nbytes > _SMALL and values.flags.c_contiguous and values.dtype.isnative:
         return StoredRows(OpenFile(str(path), stamp), int(values.offset), values.dtype, shape)
-    loaded: Array = np.load(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded: Array = np.load(path)
     return loaded.reshape(shape).astype(loaded.dtype.newbyteorder("="), copy=False)

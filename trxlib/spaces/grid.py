@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import HeaderWarning, InputError, warn
+from trxlib.errors import HeaderError, HeaderWarning, InputError, warn
 from trxlib.model.space import Space
 from trxlib.spaces.positions import PositionsMap
 
@@ -26,16 +26,27 @@ class Grid:
     space : Space
         Affine and dimensions. Of a space without a grid nothing can be said: no vertex is found outside it, and
         `has_grid` is False, which the caller has to tell (`check_grid`).
+    path : str
+        Of the file, for messages.
+
+    Raises
+    ------
+    HeaderError
+        If the affine's inverse is too large to compute with.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, path: str = "") -> None:
         inverse = space.rasmm_to_voxel
         self._is_aligned = not np.any(inverse[:3, :3] - np.diag(np.diag(inverse[:3, :3])))
         #: Whether there is a grid at all.
         self.has_grid = space.has_grid
         self._high = np.array(space.dimensions, dtype=np.float64) - 0.5
         self._low = np.full(3, -0.5)
-        self._to_voxel = None if self._is_aligned else PositionsMap(inverse, np.dtype("<f8"))
+        try:
+            self._to_voxel = None if self._is_aligned else PositionsMap(inverse, np.dtype("<f8"))
+        except HeaderError:
+            affine = space.voxel_to_rasmm.tolist()
+            raise HeaderError(f"{path}: the affine is {affine}; its inverse is absurd") from None
         self._matrix, self._reach = inverse, np.abs(inverse[:3, :3])
         if self._is_aligned:
             # The box in RASMM: no vertex need be moved to compare it.
@@ -72,10 +83,11 @@ class Grid:
         """Return the rows of the vertices outside, increasing; NaN counts as inside; none without a grid."""
         if not self.has_grid or not len(positions):
             return np.zeros(0, dtype=np.int64)
-        if self._to_voxel is not None:
-            points = self._to_voxel.apply(positions.astype(np.float64))
-        else:
-            points = positions if positions.dtype.itemsize > 2 else positions.astype(np.float32)
+        with np.errstate(invalid="ignore"):  # a signalling NaN counts as inside like any other
+            if self._to_voxel is not None:
+                points = self._to_voxel.apply(positions.astype(np.float64))
+            else:
+                points = positions if positions.dtype.itemsize > 2 else positions.astype(np.float32)
         flat = points.reshape(-1)
         whole = len(points) // _ROW * _ROW * 3
         found = [

@@ -31,7 +31,8 @@ _CONVINCING = 0.9  # share inside that makes a reason worth telling
 
 def thin_out(positions: Array) -> Array:
     """Return at most `SAMPLE` of some vertices, spread evenly, as float64 copies; only finite ones."""
-    some = positions[:: max(1, -(-len(positions) // SAMPLE))].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is one that is not finite
+        some = positions[:: max(1, -(-len(positions) // SAMPLE))].astype(np.float64)
     return np.asarray(some[np.isfinite(some).all(axis=1)])
 
 
@@ -106,7 +107,7 @@ def judge_some(path: str, positions: Array | Rows, space: Space, *, limits: tupl
     space, limits
         See `judge_share`, as for errors and warnings.
     """
-    grid = Grid(space)
+    grid = Grid(space, path)
     if not grid.has_grid or not len(positions):
         return
     starts = np.unique(np.linspace(0, max(0, len(positions) - _PIECE), _PIECES).astype(np.int64))
@@ -137,7 +138,9 @@ def _find_reasons(sample: Array, space: Space, matrix: Array | None) -> list[str
     found = []
     outside = len(grid.find_outside(sample))
     for step, text in tried:
-        left = len(grid.find_outside(sample @ step[:3, :3].T + step[:3, 3]))
+        with np.errstate(over="ignore", invalid="ignore"):  # far away is outside, however far
+            moved = sample @ step[:3, :3].T + step[:3, 3]
+        left = len(grid.find_outside(moved))
         share = 1 - left / len(sample)
         # A head is nearly symmetrical: what lies inside anyway does not speak for LPS.
         if share >= _CONVINCING and left <= outside / 2:

@@ -89,7 +89,7 @@ class TckSource(Stream):
         nb_streamlines, nb_vertices = counts or self._rows.count(accept=accept_count_mismatch)
         space, matrix = place_result(self._file.path, reference, reference, transform)
         self._map = PositionsMap(matrix, working_dtype(positions_dtype, self.header.dtype), self._file.path)
-        self._grid = Grid(space)
+        self._grid = Grid(space, self._file.path)
         self.info = SourceInfo(
             path=self._file.path,
             format="tck",

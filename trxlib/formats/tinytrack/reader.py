@@ -227,7 +227,7 @@ class TinyTrackSource(Stream):
         space, moved = place_result(name, own, reference, transform)
         steps = np.diag([*[1 / STEPS_PER_VOXEL] * 3, 1.0])
         self._map = PositionsMap(moved @ matrix @ steps, working_dtype(positions_dtype, np.float32), name)
-        self._grid = Grid(space)
+        self._grid = Grid(space, name)
         self._groups = content.groups()
         self.info = SourceInfo(
             path=name,

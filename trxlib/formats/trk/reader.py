@@ -83,7 +83,7 @@ class TrkSource(Stream):
         self._map = PositionsMap(
             matrix @ self.header.voxmm_to_rasmm, working_dtype(positions_dtype, _FLOAT32), self._file.path
         )
-        self._grid = Grid(space)
+        self._grid = Grid(space, self._file.path)
         # The grid of the result is that of the file, unless a reference says otherwise.
         has_box = reference is None and all(self.header.edges) and not self.header.fields.from_centre
         self._box = self._box_of_file() if has_box else None

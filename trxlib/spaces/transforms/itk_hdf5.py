@@ -64,6 +64,9 @@ def _read_group(file: Any, path: str) -> list[Linear | Field]:
 
 
 def _read_text(dataset: Any) -> str:
+    # Of a damaged type: HDF5 takes what stands there for addresses, and the process ends.
+    if not (dataset.dtype.kind == "S" or (dataset.dtype.metadata or {}).get("vlen") in (str, bytes)):
+        raise ValueError(f"TransformType holds {dataset.dtype}, expected text")
     value = np.asarray(dataset[()]).ravel()[0]
     return value.decode("latin1") if isinstance(value, bytes) else str(value)
 
@@ -82,6 +85,8 @@ def _find(group: Any, key: str, what: str) -> Any:
     """Find a dataset by its name, or by the one that ITK misspelled for years."""
     for name in (f"Transform{key}", f"Tranform{key}"):
         if name in group:
+            if group[name].dtype.kind not in "fiu":
+                raise ValueError(f"{name} holds {group[name].dtype}, expected numbers")
             return group[name]
     raise HeaderError(f"{what} has no Transform{key}; the file is damaged")
 
