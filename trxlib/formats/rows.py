@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.container.mapping import FileStamp
+from trxlib.container.mapping import FileStamp, open_stamped
 from trxlib.container.rows import OpenFile, StoredRows
 from trxlib.errors import DtypeError, FormatError, ShapeError
 from trxlib.files import open_regular
@@ -94,5 +94,6 @@ def _read_npy(path: Path) -> Array | StoredRows:
     shape = values.shape if values.ndim == 2 else (len(values), 1)
     if values.nbytes > _SMALL and values.flags.c_contiguous and values.dtype.isnative:
         return StoredRows(OpenFile(str(path), stamp), int(values.offset), values.dtype, shape)
-    loaded: Array = np.load(path)
+    with open_stamped(path, stamp) as file:
+        loaded: Array = np.lib.format.read_array(file, allow_pickle=False)
     return loaded.reshape(shape).astype(loaded.dtype.newbyteorder("="), copy=False)
