@@ -28,9 +28,13 @@ class Place:
         self.log = root / "log"
         for folder in (self.out, self.tmp):
             folder.mkdir()
-        os.environ.update(TRX_TMPDIR=str(self.tmp), RELIABILITY_LOG=str(self.log))
+        os.environ.update(self.environment())
         self.stamps = self._stamps()
         self._expected: dict[str, tuple[dict[str, bytes], float]] = {}
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that a work needs to be looked after."""
+        return {"TRX_TMPDIR": str(self.tmp), "RELIABILITY_LOG": str(self.log)}
 
     def expected(self, work: Work) -> tuple[dict[str, bytes], float]:
         """Bytes, and seconds."""
@@ -217,10 +221,10 @@ def two_writers(place: Place, work: Work, tries: int) -> Iterator[str]:
     place.clean()
 
 
-def repeated(run: Callable[[], int | None], place: Place, what: str, tries: int) -> Iterator[str]:
+def repeated(run: Callable[[], int | None], place: Place, tries: int) -> Iterator[str]:
     """Something that checks itself, in a process of its own, some times."""
     for _ in range(tries):
         status = wait(in_child(run))
         if status:
-            yield f"{what}: status {status}: {place.said()[-400:]}"
+            yield f"status {status}: {place.said()[-400:]}"
     place.clean()

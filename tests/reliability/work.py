@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,8 @@ def in_child(run: Callable[[], int | None], before: Callable[[], None] | None = 
         log = os.open(os.environ["RELIABILITY_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for fd in (1, 2):
             os.dup2(log, fd)
+        # Where a test runner has put files of its own in their place.
+        sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))  # noqa: SIM115
         warnings.simplefilter("ignore")
         if before is not None:
             before()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trxlib.container.atomic import writing
+from trxlib.files import read_regular
 
 __all__ = ["read_table", "write_table"]
 
@@ -19,8 +20,8 @@ def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequenc
 
 
 def read_table(path: str | Path) -> list[dict[str, str]]:
-    """Read a table with tabs."""
+    """Read a table with tabs; a pipe or device is refused, see `trxlib.files.open_regular`."""
     # splitlines() would also divide at characters that a path may have.
-    lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    lines = read_regular(path).decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
     columns, *rows = (line.split("\t") for line in lines)
     return [dict(zip(columns, row, strict=True)) for row in rows]

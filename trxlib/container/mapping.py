@@ -19,10 +19,10 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.errors import ShapeError, open_error
+from trxlib.errors import ShapeError, StaleError, open_error
 from trxlib.files import open_regular
 
-__all__ = ["FileStamp", "MappedFile", "Mode", "files_open_for_change", "is_open_for_change"]
+__all__ = ["FileStamp", "MappedFile", "Mode", "files_open_for_change", "is_open_for_change", "open_stamped"]
 
 Mode = Literal["r", "c", "r+"]
 # Without it Linux refuses a copy-on-write mapping larger than memory, although nothing is ever written to it.
@@ -66,6 +66,21 @@ def files_open_for_change() -> set[tuple[int, int]]:
     """Return device and inode of each file that arrays of this process write into."""
     files = list(_CHANGEABLE.values())  # in one step: other threads may release a file
     return set(files)
+
+
+def open_stamped(path: str | os.PathLike[str], stamp: FileStamp) -> IO[bytes]:
+    """Open a file for reading that was looked at before.
+
+    Raises
+    ------
+    StaleError
+        If it is not, or not any more, the one that has this stamp; other errors as `trxlib.files.open_regular`.
+    """
+    file = open_regular(path)
+    if FileStamp.of_status(os.fstat(file.fileno())) != stamp:
+        file.close()
+        raise StaleError(f"{path}: was changed or replaced while it was read; run it again")
+    return file
 
 
 class MappedFile:

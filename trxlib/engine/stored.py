@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO
@@ -11,8 +10,7 @@ from isal import isal_zlib
 
 from trxlib.container.crc import crc_of_file
 from trxlib.container.entries import Member
-from trxlib.container.mapping import FileStamp
-from trxlib.errors import StaleError
+from trxlib.container.mapping import FileStamp, open_stamped
 from trxlib.files import open_regular
 from trxlib.model.arrays import TrxArrays
 from trxlib.model.names import ArrayName, fit_names
@@ -63,11 +61,7 @@ class StoredMember:
         StaleError
             If it is not, or not any more, the one that was mapped.
         """
-        file = open_regular(self.member.file)
-        if self.stamp is not None and FileStamp.of_status(os.fstat(file.fileno())) != self.stamp:
-            file.close()
-            raise StaleError(f"{self.member.file}: was changed or replaced while it was read; run it again")
-        return file
+        return open_regular(self.member.file) if self.stamp is None else open_stamped(self.member.file, self.stamp)
 
 
 def fit_members(arrays: TrxArrays, members: Mapping[ArrayName, Member], path: str) -> dict[ArrayName, Member]:

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip, isal_zlib
 
+from trxlib.container.mapping import FileStamp, open_stamped
 from trxlib.container.rows import keep_freed_memory
 from trxlib.errors import FormatError, InputNotFoundError
-from trxlib.files import open_regular
 from trxlib.formats.heads import bad_gzip_errors, is_gzip, read_head
 from trxlib.kinds import missing
 from trxlib.model.chunk import Chunk, DeferredChunks
@@ -55,9 +55,9 @@ _LONE_REFERENCES = _count_lone_references()
 class _RawFile(io.RawIOBase):
     """The file itself, with a running CRC-32 of what was read and a count of it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, stamp: FileStamp) -> None:
         super().__init__()
-        with open_regular(path) as file:
+        with open_stamped(path, stamp) as file:
             self._file = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)
         self.crc = 0
         self.done = 0
@@ -95,8 +95,11 @@ class InputFile:
         try:
             if Path(self.path).is_dir():
                 raise InputNotFoundError(f"{self.path} is a folder, expected a file")
-            self.nbytes = os.stat(self.path).st_size  # noqa: PTH116
+            status = os.stat(self.path)  # noqa: PTH116
             self.is_gzip = is_gzip(self.path)
+            #: What it was at first; whatever is read later is of this file, or a StaleError.
+            self.stamp = FileStamp.of_status(status)
+            self.nbytes = self.stamp.nbytes
         except OSError as error:
             if isinstance(error, InputNotFoundError):
                 raise
@@ -158,7 +161,7 @@ class Slices:
         plain: bool = False,
     ) -> None:
         self.file = file
-        self._raw = _RawFile(file.path)
+        self._raw = _RawFile(file.path, file.stamp)
         self._stream: BinaryIO = self._raw  # type: ignore[assignment]
         if file.is_gzip and not plain:
             self._stream = igzip.IGzipFile(fileobj=io.BufferedReader(self._raw, 1 << 18), mode="rb")

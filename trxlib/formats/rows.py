@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trxlib.container.mapping import FileStamp
+from trxlib.container.mapping import FileStamp, open_stamped
 from trxlib.container.rows import OpenFile, StoredRows
 from trxlib.errors import DtypeError, FormatError, ShapeError
 from trxlib.files import open_regular
@@ -97,7 +97,7 @@ def _read_npy(path: Path) -> Array | StoredRows:
     shape = values.shape if values.ndim == 2 else (len(values), 1)
     if values.nbytes > _SMALL and values.flags.c_contiguous and values.dtype.isnative:
         return StoredRows(OpenFile(str(path), stamp), int(values.offset), values.dtype, shape)
-    with warnings.catch_warnings():
+    with open_stamped(path, stamp) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loaded: Array = np.load(path)
+        loaded: Array = np.lib.format.read_array(file, allow_pickle=False)
     return loaded.reshape(shape).astype(loaded.dtype.newbyteorder("="), copy=False)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trxlib.container.mapping import open_stamped
 from trxlib.errors import CountError, FormatError, HeaderWarning, InputError, warn
 from trxlib.formats.input_file import InputFile, Slices, counted_chunks
 from trxlib.formats.stream import Stream
@@ -173,7 +174,7 @@ class DelimitedRows:
         return count, rows - count - 1
 
     def _last_row(self) -> Array:
-        with Path(self._file.path).open("rb") as stream:
+        with open_stamped(self._file.path, self._file.stamp) as stream:
             stream.seek(self._file.nbytes - self._row_bytes)
             return np.frombuffer(stream.read(), dtype=self._header.dtype)
 

@@ -9,6 +9,7 @@ from typing import Any
 from isal import isal_zlib
 
 from trxlib.errors import HeaderError, InputError, InputNotFoundError
+from trxlib.files import open_regular
 from trxlib.kinds import missing
 
 __all__ = ["MAX_TEXT", "check_regular", "check_room", "fingerprint", "parse_rows", "read_head", "read_small"]
@@ -81,7 +82,7 @@ def read_small(path: str | Path) -> bytes:
 def fingerprint(path: str | Path) -> dict[str, Any]:
     """Return size and CRC-32 of a file, read in blocks."""
     crc, size = 0, 0
-    with Path(path).open("rb") as stream:
+    with open_regular(path) as stream:
         while block := stream.read(_BLOCK):
             crc, size = isal_zlib.crc32(block, crc), size + len(block)
     return {"size": size, "crc32": f"{crc:08x}"}

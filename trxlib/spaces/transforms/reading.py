@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from trxlib.errors import InputError, SpaceMismatchError, UnsupportedFormatError
+from trxlib.container.mapping import FileStamp
+from trxlib.errors import InputError, SpaceMismatchError, StaleError, UnsupportedFormatError
 from trxlib.kinds import kind_of, refusal
 from trxlib.model.space import Space
 from trxlib.spaces.images import NIFTI_BYTES, space_of_image
@@ -113,6 +114,7 @@ def _read_one(one: _Reading) -> None:
     if spec.path is None:
         one.steps = [check_linear(spec.matrix, "transform")]
     else:
+        stamp = FileStamp.of(spec.path)
         with np.errstate(over="ignore", invalid="ignore"):  # of fields with odd numbers, which are holes then
             one.steps = fold(_read_file(one, spec.path))
     if spec.inverse:
@@ -126,6 +128,9 @@ def _read_one(one: _Reading) -> None:
         **({} if spec.path is None else fingerprint(spec.path)),
         "steps": [step.to_json() for step in one.steps],
     }
+    # Its head, its content and its fingerprint are read one after the other.
+    if spec.path is not None and FileStamp.of(spec.path) != stamp:
+        raise StaleError(f"{spec.path}: was changed or replaced while it was read; run it again")
     if one.format == "fsl":
         one.record |= {"source": _describe(one.source), "reference": _describe(one.reference)}
 
