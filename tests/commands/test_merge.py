@@ -138,3 +138,16 @@ def test_a_merge_of_trx_files_imports_no_reader(tmp_path: Path, mixed: list[Path
         [sys.executable, "-c", code, mixed[2], mixed[2], tmp_path / "o.trx"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_names_that_look_the_same_are_told(tmp_path):
+    one, two = "Arcu\u00e9", "Arcue\u0301"
+    paths = []
+    for name in (one, two):
+        arrays = make_trx_arrays(lengths=[2], groups={name: [0]}, dpg={})
+        paths.append(write_plain_zip(arrays, tmp_path / f"{len(paths)}.trx"))
+    with pytest.warns(HeaderWarning, match=r"NFC and NFD.*'groups/Arcue\\u0301' and 'groups/Arcu\\xe9'"):
+        merge(paths, tmp_path / "out.trx", max_outside=1, warn_outside=1)
+    assert set(read_plain(tmp_path / "out.trx").groups) == {one, two}
+    merge(paths[:1] * 2, tmp_path / "same.trx", max_outside=1, warn_outside=1)
+    assert set(read_plain(tmp_path / "same.trx").groups) == {one}

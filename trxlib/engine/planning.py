@@ -21,7 +21,7 @@ from trxlib.errors import (
     warn,
 )
 from trxlib.model.header import Header
-from trxlib.model.names import HEADER_NAME, check_writable
+from trxlib.model.names import HEADER_NAME, check_writable, warn_of_forms
 from trxlib.model.offsets import UINT32_MAX
 from trxlib.model.offsets import offsets_dtype as find_offsets_dtype
 from trxlib.model.options import ReadOptions
@@ -116,6 +116,7 @@ def plan_merge(
     small = unite_small(inputs, names)
     header = Header(space.voxel_to_rasmm, space.dimensions, nb_streamlines, nb_vertices, small.extra)
     places, group_sizes = _place(inputs, names, whole, options)
+    warn_of_forms([*labels, *(f"groups/{name}" for name in group_sizes)], "the inputs")
     if group_sizes and nb_streamlines > UINT32_MAX:
         raise CapacityError(
             f"{nb_streamlines} streamlines cannot be members of groups, whose type is uint32; merge fewer inputs or "

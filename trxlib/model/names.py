@@ -28,6 +28,7 @@ __all__ = [
     "check_writable",
     "fit_names",
     "make_key",
+    "warn_of_forms",
 ]
 
 HEADER_NAME = "header.json"
@@ -197,6 +198,36 @@ def check_key(key: str, what: str) -> str:
 def make_key(text: str) -> str:
     """Return `text` with every character that a key may not hold replaced by an underscore."""
     return _UNFIT.sub("_", text).strip() or "unnamed"
+
+
+def warn_of_forms(labels: Iterable[str], what: str) -> None:
+    """Warn of names that differ only by the way in which Unicode writes their letters: they look the same, and stay two.
+
+    Parameters
+    ----------
+    labels : iterable of str
+        Such as ``groups/Arcué``. macOS writes an accent as a sign of its own (NFD) in the names of files, others do not.
+    what : str
+        Where they are, for the message.
+
+    Warns
+    -----
+    HeaderWarning
+        Names them.
+    """
+    forms: dict[str, set[str]] = {}
+    for label in labels:
+        if not label.isascii():
+            from unicodedata import normalize
+
+            forms.setdefault(normalize("NFC", label), set()).add(label)
+    alike = [" and ".join(ascii(label) for label in sorted(same)) for same in forms.values() if len(same) > 1]
+    if alike:
+        warn(
+            f"{what}: names that look the same are written in two ways (Unicode NFC and NFD), and stay two: "
+            f"{', '.join(alike)}; rename one of them",
+            HeaderWarning,
+        )
 
 
 class _Tables(Protocol):
