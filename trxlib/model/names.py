@@ -201,12 +201,13 @@ def make_key(text: str) -> str:
 
 
 def warn_of_forms(labels: Iterable[str], what: str) -> None:
-    """Warn of names that differ only by the way in which Unicode writes their letters: they look the same, and stay two.
+    """Warn of names that look the same and stay two, since Unicode writes their letters in two ways.
 
     Parameters
     ----------
     labels : iterable of str
-        Such as ``groups/Arcué``. macOS writes an accent as a sign of its own (NFD) in the names of files, others do not.
+        Such as ``groups/Arcué``. macOS writes an accent as a sign of its own (NFD) in the names of files; others do
+        not.
     what : str
         Where they are, for the message.
 
