@@ -12,7 +12,16 @@ from trxlib.errors import HeaderError, InputError, InputNotFoundError
 from trxlib.files import open_regular
 from trxlib.kinds import missing
 
-__all__ = ["MAX_TEXT", "check_regular", "check_room", "fingerprint", "parse_rows", "read_head", "read_small"]
+__all__ = [
+    "MAX_TEXT",
+    "check_regular",
+    "check_room",
+    "fingerprint",
+    "parse_rows",
+    "read_head",
+    "read_small",
+    "stamp_of",
+]
 
 #: Bytes of a text file, and of a Matlab file, with matrices: the largest that programs write have some kilobytes.
 MAX_TEXT = 1 << 20
@@ -77,6 +86,15 @@ def read_small(path: str | Path) -> bytes:
     if not 0 < size <= MAX_TEXT:
         raise HeaderError(f"{path} has {size} bytes; a linear transform has some, and less than {MAX_TEXT}")
     return read_head(path, MAX_TEXT)
+
+
+def stamp_of(path: str | Path) -> tuple[int, ...] | None:
+    """Return what tells a file, and its state, from others (stat numbers); None without a file."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def fingerprint(path: str | Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from trxlib.container.mapping import FileStamp
 from trxlib.errors import InputError, SpaceMismatchError, StaleError, UnsupportedFormatError
 from trxlib.kinds import kind_of, refusal
 from trxlib.model.space import Space
@@ -17,7 +16,7 @@ from trxlib.spaces.mif import MIF_MAGIC
 from trxlib.spaces.objects import space_of_object
 from trxlib.spaces.transforms.checks import sample_grid
 from trxlib.spaces.transforms.field import Field
-from trxlib.spaces.transforms.files import check_regular, fingerprint, read_head, read_small
+from trxlib.spaces.transforms.files import check_regular, fingerprint, read_head, read_small, stamp_of
 from trxlib.spaces.transforms.fsl import check_voxel_sizes, ras_from_fsl
 from trxlib.spaces.transforms.itk import looks_like_matlab, read_itk_matlab, read_itk_text
 from trxlib.spaces.transforms.itk_hdf5 import HDF5_MAGIC, read_itk_hdf5
@@ -114,7 +113,7 @@ def _read_one(one: _Reading) -> None:
     if spec.path is None:
         one.steps = [check_linear(spec.matrix, "transform")]
     else:
-        stamp = FileStamp.of(spec.path)
+        stamp = stamp_of(spec.path)
         with np.errstate(over="ignore", invalid="ignore"):  # of fields with odd numbers, which are holes then
             one.steps = fold(_read_file(one, spec.path))
     if spec.inverse:
@@ -129,7 +128,7 @@ def _read_one(one: _Reading) -> None:
         "steps": [step.to_json() for step in one.steps],
     }
     # Its head, its content and its fingerprint are read one after the other.
-    if spec.path is not None and FileStamp.of(spec.path) != stamp:
+    if spec.path is not None and stamp_of(spec.path) != stamp:
         raise StaleError(f"{spec.path}: was changed or replaced while it was read; run it again")
     if one.format == "fsl":
         one.record |= {"source": _describe(one.source), "reference": _describe(one.reference)}
