@@ -110,7 +110,7 @@ def test_wrong_calls_are_refused(trx, tmp_path):
     with pytest.raises(InputError, match=r"leave 'g' out, or write .* trxlib\.export\(group=\)"):
         convert([(path, "g")], tmp_path / "out.trk")
     for option in ({"missing": "fill"}, {"compression": 8}, {"level": 3}):
-        with pytest.raises(InputError, match=f"out.tck: {next(iter(option))} has no meaning for TRK and TCK"):
+        with pytest.raises(InputError, match=f"out.tck: {next(iter(option))} has no meaning for this format"):
             convert(path, tmp_path / "out.tck", **option)
     with pytest.raises(ValueError, match=r"the suffix is \.ply, expected \.trx"):
         convert(path, tmp_path / "out.ply")

@@ -180,7 +180,7 @@ def test_a_name_itself_counts_before_patterns_that_disagree(trx, tmp_path):
 
 def test_a_trk_has_no_types_to_choose(trx, tmp_path):
     for option in ({"dtypes": {"dps/weight": "float16"}}, {"offsets_dtype": "uint64"}):
-        with pytest.raises(InputError, match=f"{next(iter(option))} has no meaning for TRK and TCK"):
+        with pytest.raises(InputError, match=f"{next(iter(option))} has no meaning for this format"):
             convert(trx, tmp_path / "out.trk.gz", **option)
     result = run("convert", trx, tmp_path / "out.tck", "--dtype", "dps/weight=float16")
     assert (result.exit_code, "--dtype has no meaning" in result.stderr) == (1, True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.formats.made import write
-from trxlib.errors import FormatError, InputNotFoundError
+from trxlib.errors import InputNotFoundError, StaleError
 from trxlib.formats.input_file import InputFile, Slices
 
 CONTENT = np.random.default_rng(0).bytes(10_007)
@@ -82,5 +82,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a", CONTENT)
     file = InputFile(path)
     write(path, CONTENT + b"more")
-    with pytest.raises(FormatError, match="had 10007 bytes and now has 10011"):
+    with pytest.raises(StaleError, match="was changed or replaced while it was read"):
         file.fingerprint()

@@ -111,7 +111,14 @@ def test_a_file_cut_short_is_found_by_the_conversion(study):
     assert "good/good.trx" in found
 
 
-@pytest.mark.parametrize("options", [[], ["--config", "keep_subjects=false"], ["--config", "subjects_per_job=2"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        pytest.param(["--config", "keep_subjects=false"], marks=pytest.mark.slow),
+        pytest.param(["--config", "subjects_per_job=2"], marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_replaced_by_an_older_one_is_noticed_by_its_size(study, options):
     study.run("--cores", "2", "archives", *options)
     assert study.jobs("archives", *options) == {}
