@@ -13,8 +13,8 @@ import trxlib
 from tests.cli.test_cli import run
 from tests.formats import made
 from tests.helpers import make_trx_arrays, read_plain, write_plain_folder, write_plain_zip
-from trxlib import merge
-from trxlib.errors import HeaderWarning, InputError, SpaceMismatchError, SpaceWarning
+from trxlib import export, merge
+from trxlib.errors import DataLossWarning, HeaderWarning, InputError, SpaceMismatchError, SpaceWarning
 
 LARGE = np.array([[2.0, 0, 0, -20], [0, 2, 0, -30], [0, 0, 2, -10], [0, 0, 0, 1]])
 SMALL = np.array([[1.0, 0, 0, -10], [0, 1, 0, -10], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -151,3 +151,20 @@ def test_names_that_look_the_same_are_told(tmp_path):
     assert set(read_plain(tmp_path / "out.trx").groups) == {one, two}
     merge(paths[:1] * 2, tmp_path / "same.trx", max_outside=1, warn_outside=1)
     assert set(read_plain(tmp_path / "same.trx").groups) == {one}
+
+
+def test_values_beside_an_input_come_along_or_are_told_once(tmp_path):
+    arrays = make_trx_arrays(lengths=[2, 3], dps={}, dpv={}, groups={}, dpg={})
+    arrays.dps["weight"] = np.ones((2, 1), "f4")
+    path = write_plain_zip(arrays, tmp_path / "a.trx")
+    limits = {"max_outside": 1, "warn_outside": 1}
+    export(path, tmp_path / "b.tck", **limits)
+    inputs, reference = [path, tmp_path / "b.tck"], str(path)
+    merge(inputs, tmp_path / "auto.trx", reference=reference, companions="auto", **limits)
+    assert read_plain(tmp_path / "auto.trx").dps["weight"].ravel().tolist() == [1, 1, 1, 1]
+    with pytest.warns(DataLossWarning) as told:
+        merge(inputs, tmp_path / "named.trx", reference=reference, missing="drop", **limits)
+    assert sum("b_weight.txt" in str(item.message) for item in told) == 1
+    done = run("merge", *inputs, tmp_path / "cli.trx", "--reference", path, "--max-outside", "1", "--warn-outside", "1")
+    assert (done.exit_code, done.output.count("found beside it and attached")) == (0, 1)
+    assert (tmp_path / "cli.trx").read_bytes() == (tmp_path / "auto.trx").read_bytes()

@@ -247,6 +247,17 @@ def add_reference(parser: Parser) -> None:
     parser.add_argument("--reference", metavar="FILE", help=text)
 
 
+def add_companions(parser: Parser) -> None:
+    """Add ``--companions``."""
+    parser.add_argument(
+        "--companions",
+        choices=("auto", "none"),
+        default="auto",
+        metavar="auto|none",
+        help="attach values in files beside an input, NAME_KEY.txt, .npy and .tsf, and say which (default: auto)",
+    )
+
+
 def add_workers(parser: Parser, text: str) -> None:
     """Add ``--workers``."""
     parser.add_argument("--workers", type=at_least(1), default=1, metavar="N", help=f"{text} (default: 1)")

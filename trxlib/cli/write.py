@@ -12,6 +12,7 @@ from trxlib.cli.parser import (
     CallError,
     Parser,
     add_choice,
+    add_companions,
     add_compress,
     add_dtype,
     add_force,
@@ -60,13 +61,7 @@ def add_convert(parser: Parser) -> None:
     add_transform(parser)
     add_repeated(parser, "dps", "KEY=FILE", "a value per streamline, for a single input")
     add_repeated(parser, "dpv", "KEY=FILE", "a value per vertex, for a single input")
-    parser.add_argument(
-        "--companions",
-        choices=("auto", "none"),
-        default="auto",
-        metavar="auto|none",
-        help="attach values in files beside an input, NAME_KEY.txt, .npy and .tsf, and say which (default: auto)",
-    )
+    add_companions(parser)
     add_dtype(parser)
     add_types(parser)
     add_missing(parser)
@@ -197,6 +192,7 @@ def add_merge(parser: Parser) -> None:
     add_space(parser)
     add_limits(parser)
     add_choice(parser)
+    add_companions(parser)
     add_force(parser)
     add_compress(parser)
     add_workers(parser, "threads; the bytes do not depend on it")
@@ -221,12 +217,13 @@ def run_merge(options: Namespace) -> int:
     *inputs, output = options.paths
     from trxlib.commands.merge import merge
 
-    with show_progress("merge") as progress:
+    with show_log("trxlib.formats.attached"), show_progress("merge") as progress:
         merge(
             inputs,
             output,
             names=options.name or None,
             reference=options.reference,
+            companions=options.companions,
             missing=options.missing,
             keep_groups=options.keep_groups,
             positions_dtype=options.positions_dtype,

@@ -26,7 +26,7 @@ from trxlib.formats.registry import HAVE_SPACE, MAY_HAVE_SPACE, detect_format
 from trxlib.model.choice import check_used, choose
 from trxlib.model.dtypes import check_float_dtype
 from trxlib.model.offsets import OffsetsDtype
-from trxlib.model.options import FilterPolicy, ReadOptions, SpacePolicy
+from trxlib.model.options import CompanionPolicy, FilterPolicy, ReadOptions, SpacePolicy
 from trxlib.model.source import Progress, Source, SourceHeaders
 from trxlib.model.space import Space
 from trxlib.spaces.companions import with_companions
@@ -45,6 +45,7 @@ def merge(
     names: Sequence[str] | None = None,
     name_groups: bool | None = None,
     reference: Any = None,
+    companions: CompanionPolicy | None = None,
     missing: MissingPolicy = "error",
     keep_groups: bool = True,
     positions_dtype: npt.DTypeLike | None = None,
@@ -81,6 +82,8 @@ def merge(
     reference : optional
         Affine and dimensions of the inputs that have none of their own, such as TCK; see `trxlib.convert`. All others
         have their own.
+    companions : {"auto", "none"}, optional
+        Whether values in files beside inputs that are no TRX are attached; see `trxlib.convert`.
     missing : {"error", "drop", "fill"}
         What to do with dps and dpv keys that some inputs lack: raise, leave out with a warning, or fill with NaN, which
         is an error for integers and bool.
@@ -174,6 +177,7 @@ def merge(
         max_outside=max_outside,
         grid=wanted,
         trust_count=False,
+        companions=companions,
         keep=keep,
         leave_out=leave_out or (),
     )
@@ -183,6 +187,10 @@ def merge(
     for number, path in enumerate(paths):  # one open file at a time, however many there are
         if number in others_read:
             headers.append(_look_into(path, others_read[number]))
+            # What was found beside it is said once, and is the same when it is read again.
+            found = headers[-1].info.companions.items()
+            dps, dpv = ({name[4:]: file for name, file in found if name.startswith(at)} for at in ("dps/", "dpv/"))
+            others_read[number] = replace(others_read[number], dps=dps, dpv=dpv, companions="none")
             continue
         with TrxSource.open(path) as source:
             headers.append(choose(source, choice).headers())
