@@ -277,8 +277,8 @@ def _are_close(
     """Return which pairs are the same within a precision, bool of shape (p,)."""
     counts = lengths[pairs[:, 0]]
     begins = np.cumsum(counts) - counts
-    one = _gather(tractograms, bounds, pairs[:, 0])
-    other = _gather(tractograms, bounds, pairs[:, 1])
+    one = _gather(tractograms, bounds, pairs[:, 0], counts)
+    other = _gather(tractograms, bounds, pairs[:, 1], counts)
     # The rows of each streamline from its last to its first.
     back = np.repeat(2 * begins + counts - 1, counts) - np.arange(len(one))
 
@@ -289,12 +289,9 @@ def _are_close(
     return stays(other) | stays(other[back])
 
 
-def _gather(tractograms: Sequence[Tractogram], bounds: Array, numbers: Array) -> Array:
-    """Return the vertices of some streamlines, none of them empty, as float64, one streamline behind the other."""
+def _gather(tractograms: Sequence[Tractogram], bounds: Array, numbers: Array, counts: Array) -> Array:
+    """Return the vertices of some streamlines, which have `counts` of them, as float64, one behind the other."""
     owners = np.searchsorted(bounds, numbers, side="right") - 1
-    counts = np.zeros(len(numbers), dtype=np.int64)
-    for owner in np.unique(owners).tolist():
-        counts[owners == owner] = tractograms[owner].runs[1][numbers[owners == owner] - bounds[owner]]
     begins = np.cumsum(counts) - counts
     points = np.empty((int(counts.sum()), 3))
     for owner in np.unique(owners).tolist():
